@@ -1,0 +1,56 @@
+import type { ModelConfig } from "./config.ts";
+import type { LayerView } from "./method.ts";
+import type { AttentionPlan } from "./plan.ts";
+import type { CacheLayout, SlotMap } from "./slots.ts";
+
+export const PRECISIONS = ["exact", "fast"] as const;
+/** `exact`: what float32 gives on the dequantised weights. `fast`: int8 products with quantised weights, as llama.cpp does. */
+export type Precision = (typeof PRECISIONS)[number];
+
+/** Stops inside a forward pass, for retrieval, memory and capture. Only the layers named are stopped at. */
+export interface LayerHooks {
+  layers(layer: number): boolean;
+  /** The residual stream [T, hidden] before the layer. */
+  hidden?(layer: number, hidden: Float32Array): void;
+  /** The queries are known and the chunk's keys are cached; may answer with another plan. */
+  queries?(view: LayerView, plan: AttentionPlan): AttentionPlan | Promise<AttentionPlan>;
+  /** Attention is done: [T, H, D]; the answer replaces it. */
+  attended?(view: LayerView, attended: Float32Array): Float32Array;
+}
+
+export interface ForwardRequest {
+  readonly cache: Cache;
+  /** The chunk's token ids; its first token has the text index `cache.slots.length`. */
+  readonly ids: readonly number[];
+  readonly plan: (layer: number) => AttentionPlan;
+  /** How many of the last rows get logits. */
+  readonly logitRows: number;
+  /** Keep a copy of the keys without rotation: retrieval reads it, and tables that change need it. */
+  readonly rawKeys?: boolean;
+  readonly hooks?: LayerHooks;
+}
+
+/** Keys and values of one sequence, all layers, in buffers of fixed capacity. */
+export interface Cache {
+  readonly slots: SlotMap;
+  /** Bytes allocated. */
+  readonly bytes: number;
+  /** A second sequence that continues from the same tokens; neither sees what the other adds. */
+  fork(): Cache;
+  truncate(length: number): void;
+  /** The held tokens as bytes; `Backend.restoreCache` takes them. */
+  save(): Uint8Array;
+  dispose(): void;
+}
+
+/** The same few operations on every device. The `reference` is the judge of the others. */
+export interface Backend {
+  readonly device: string;
+  readonly precision: Precision;
+  readonly config: ModelConfig;
+  createCache(layout: CacheLayout): Cache;
+  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache;
+  /** Appends the chunk to the cache; logits are [logitRows, V], valid until the next call. */
+  forward(request: ForwardRequest): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}

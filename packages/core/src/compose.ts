@@ -1,0 +1,80 @@
+import { checkpointFrequencies, isLengthDependent } from "./frequencies.ts";
+import { LongctxError } from "./errors.ts";
+import type { Axis, ChunkContext, Method, ModelContext } from "./method.ts";
+import { EVERYTHING, TEXT_POSITION, within, type AttentionPlan, type FrequencyTable, type Segment } from "./plan.ts";
+import type { CacheLayout } from "./slots.ts";
+
+/** Segment-changing methods run in this order: who is visible first, then at which distance. */
+const ORDER: readonly Axis[] = ["visibility", "distance", "memory", "frequencies", "temperature"];
+
+/** Several methods as one. @throws LongctxError "method" when two claim one axis, or one refuses another */
+export function compose(...methods: readonly Method[]): Composition {
+  return new Composition(methods.flatMap((method) => (method instanceof Composition ? method.parts : [method])));
+}
+
+/** Methods that were checked against each other; answers the questions of a session. */
+export class Composition implements Method {
+  readonly parts: readonly Method[];
+  readonly axes: readonly Axis[];
+  readonly spec: string;
+
+  constructor(methods: readonly Method[]) {
+    const claims = new Map<Axis, Method>();
+    for (const method of methods) {
+      for (const other of methods) {
+        const reason = method.conflicts?.[nameOf(other)];
+        if (reason) throw new LongctxError("method", `${nameOf(method)} cannot be combined with ${nameOf(other)}: ${reason}.`);
+      }
+      for (const axis of method.axes) {
+        const other = claims.get(axis);
+        if (other) throw new LongctxError("method", `${other.spec} and ${method.spec} both change the ${axis}; only one method can.`);
+        claims.set(axis, method);
+      }
+    }
+    this.parts = [...methods].sort((a, b) => rank(a) - rank(b));
+    this.axes = [...claims.keys()];
+    this.spec = methods.map((method) => method.spec).join("+") || "none";
+  }
+
+  check(context: ModelContext): void {
+    for (const part of this.parts) part.check?.(context);
+  }
+
+  /** The table for a text of `length` tokens: the frequency method's, else the checkpoint's own. */
+  table({ config, trainedWindow }: ModelContext, length: number): FrequencyTable {
+    const method = this.parts.find((part) => part.frequencies);
+    return method ? method.frequencies!({ rope: config.rope, trainedWindow, length }) : checkpointFrequencies(config.rope, config.maxPositions, length);
+  }
+
+  /** Does the table change as the text grows? Then the cache keeps keys without rotation too. */
+  lengthDependentOn(context: ModelContext): boolean {
+    const method = this.parts.find((part) => part.frequencies);
+    return method ? Boolean(method.lengthDependent) : isLengthDependent(context.config.rope);
+  }
+
+  plan(chunk: ChunkContext): AttentionPlan {
+    const base: Segment = { tokens: EVERYTHING, table: this.table(chunk, chunk.length), queryPosition: TEXT_POSITION, keyPosition: TEXT_POSITION, band: EVERYTHING };
+    let segments = this.parts.reduce<Segment[]>((before, part) => part.segments?.(before, chunk) ?? before, [base]);
+    const window = chunk.config.slidingWindows[chunk.layer];
+    if (window && !this.parts.some((part) => part.disablesSlidingWindow)) {
+      // Bidirectional segments (negative distances) are kept: the window only bounds how far back a query sees.
+      segments = segments.map((segment) => within(segment, { from: -Infinity, to: window })).filter((segment) => segment !== null);
+    }
+    const tempered = this.parts.filter((part) => part.temperature);
+    if (tempered.length === 0) return { segments };
+    const at = (query: number) => tempered.reduce((product, part) => product * part.temperature!(query, chunk), 1);
+    return { segments, temperature: { id: tempered.map((part) => part.spec).join("+"), at } };
+  }
+
+  layout(context: ModelContext & { readonly chunk: number }): CacheLayout | undefined {
+    return this.parts.find((part) => part.layout)?.layout?.(context);
+  }
+}
+
+function nameOf(method: Method): string {
+  return method.spec.split(":", 1)[0]!;
+}
+
+function rank(method: Method): number {
+  return Math.min(...method.axes.map((axis) => ORDER.indexOf(axis)), ORDER.length);
+}

@@ -1,0 +1,81 @@
+/** The rotary position embedding a checkpoint was trained with; the names are those of Hugging Face's `rope_parameters`. */
+export interface RopeConfig {
+  readonly type: RopeType;
+  /** Base b of θ_i = b^(−2i/d). */
+  readonly base: number;
+  /** Channels of a head that are rotated, d; even, at most the head size. */
+  readonly rotarySize: number;
+  /** L' / L. */
+  readonly factor?: number;
+  /** L, the window before the checkpoint's own extension. */
+  readonly originalMaxPositions?: number;
+  /** Replaces the formula of the attention factor (yarn, longrope). */
+  readonly attentionFactor?: number;
+  readonly betaFast?: number;
+  readonly betaSlow?: number;
+  readonly mscale?: number;
+  readonly mscaleAllDim?: number;
+  /** yarn: round the ramp's corners to whole dimensions; true unless given. */
+  readonly truncate?: boolean;
+  readonly lowFreqFactor?: number;
+  readonly highFreqFactor?: number;
+  /** longrope: divisors of θ_i up to L and beyond L, d/2 each. */
+  readonly shortFactors?: readonly number[];
+  readonly longFactors?: readonly number[];
+  /** GGUF's `rope_freqs`: divisors of θ_i at every length, d/2. */
+  readonly frequencyDivisors?: readonly number[];
+}
+
+export const ROPE_TYPES = ["default", "linear", "dynamic", "yarn", "longrope", "llama3"] as const;
+export type RopeType = (typeof ROPE_TYPES)[number];
+
+export const ACTIVATIONS = ["silu", "gelu", "gelu-tanh"] as const;
+export type Activation = (typeof ACTIVATIONS)[number];
+
+/**
+ * A decoder, described. Loaders make one from `config.json` or from GGUF metadata; the backends read nothing else.
+ * Letters used everywhere: T tokens, H query heads, K key heads, D head size, L layers, V vocabulary.
+ */
+export interface ModelConfig {
+  /** Hugging Face's `model_type`, or GGUF's `general.architecture`. */
+  readonly modelType: string;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly layerCount: number;
+  readonly queryHeads: number;
+  readonly keyHeads: number;
+  readonly headSize: number;
+  readonly feedForwardSize: number;
+  readonly norm: { readonly kind: "rms"; readonly epsilon: number };
+  /** down(activation(gate x) · up x). */
+  readonly feedForward: "gated";
+  readonly activation: Activation;
+  readonly position: "rope";
+  readonly rope: RopeConfig;
+  readonly bias: {
+    readonly query: boolean;
+    readonly key: boolean;
+    readonly value: boolean;
+    readonly output: boolean;
+    readonly feedForward: boolean;
+  };
+  /** RMS norm over each head of q and k before the rotation (Qwen3). */
+  readonly queryKeyNorm: boolean;
+  readonly tiedEmbedding: boolean;
+  /** Per layer: how many tokens a query sees, itself included; null for all. */
+  readonly slidingWindows: readonly (number | null)[];
+  /** `max_position_embeddings`, or GGUF's context length. */
+  readonly maxPositions: number;
+  /** T of the methods: what the model was trained for, before its own extension. */
+  readonly trainedWindow: number;
+  readonly specialTokens: {
+    readonly bos: number | null;
+    readonly eos: readonly number[];
+    readonly pad: number | null;
+  };
+}
+
+/** The trained window T: `original_max_position_embeddings`, else the context length; rope type dynamic always takes the latter. */
+export function trainedWindowOf(rope: RopeConfig, maxPositions: number): number {
+  return rope.type === "dynamic" ? maxPositions : (rope.originalMaxPositions ?? maxPositions);
+}

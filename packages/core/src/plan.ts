@@ -1,0 +1,85 @@
+/**
+ * Attention as a list of segments under one softmax. A plan answers, for every query m (index in the text) and every
+ * cached token n: is n visible, and at which angle do the two meet? Everything a method does to attention is said here.
+ */
+
+/** h(i): the angular frequency of each rotary pair, and the factor on cos and sin (YaRN's attention factor). */
+export interface FrequencyTable {
+  /** Equal ids mean equal tables; backends cache by it. */
+  readonly id: string;
+  /** Radians a position, d/2 values. */
+  readonly inverse: Float64Array;
+  /** Multiplies cos and sin of queries and keys, so scores grow by its square. */
+  readonly amplitude: number;
+}
+
+/** A position as a pure function of a token's index in the text. Positions may be fractions (Leaky ReRoPE). */
+export interface PositionRule {
+  /** Equal ids mean equal rules; a backend keeps one rotated copy of the keys per table and rule. */
+  readonly id: string;
+  at(token: number): number;
+}
+
+/** Tokens [from, to) by index in the text; `to` may be Infinity. */
+export interface TokenRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Some of the cached tokens as some of the queries see them. */
+export interface Segment {
+  /** A range, or an ascending list of token indices (retrieval). The cache knows the slots that hold them. */
+  readonly tokens: TokenRange | Int32Array;
+  readonly table: FrequencyTable;
+  readonly queryPosition: PositionRule;
+  readonly keyPosition: PositionRule;
+  /** Visible where band.from ≤ m − n < band.to; causal attention is [0, ∞). */
+  readonly band: TokenRange;
+  /** The queries that have this segment at all; all of them unless given. */
+  readonly queries?: TokenRange;
+}
+
+/** Segments are disjoint: a query meets a token in at most one of them. */
+export interface AttentionPlan {
+  readonly segments: readonly Segment[];
+  /** τ: multiplies the scores of query m, beside 1/√D; 1 unless given. */
+  readonly temperature?: PositionRule;
+}
+
+export const TEXT_POSITION: PositionRule = { id: "text", at: (token) => token };
+
+export function constantPosition(position: number): PositionRule {
+  return { id: String(position), at: () => position };
+}
+
+export const EVERYTHING: TokenRange = { from: 0, to: Infinity };
+
+export function intersect(a: TokenRange, b: TokenRange): TokenRange {
+  return { from: Math.max(a.from, b.from), to: Math.min(a.to, b.to) };
+}
+
+/** The segment narrowed to a band of true distances, or null when nothing is left. */
+export function within(segment: Segment, band: TokenRange): Segment | null {
+  const narrowed = intersect(segment.band, band);
+  return narrowed.from < narrowed.to ? { ...segment, band: narrowed } : null;
+}
+
+/** The segment narrowed to some tokens, or null when nothing is left. */
+export function among(segment: Segment, range: TokenRange): Segment | null {
+  if (segment.tokens instanceof Int32Array) {
+    const list = segment.tokens.filter((token) => token >= range.from && token < range.to);
+    return list.length > 0 ? { ...segment, tokens: list } : null;
+  }
+  const tokens = intersect(segment.tokens, range);
+  return tokens.from < tokens.to ? { ...segment, tokens } : null;
+}
+
+/** Does query m see token n through this segment? `n` must be a cached token; list membership is checked. */
+export function sees(segment: Segment, query: number, token: number): boolean {
+  const distance = query - token;
+  if (distance < segment.band.from || distance >= segment.band.to) return false;
+  if (segment.queries && (query < segment.queries.from || query >= segment.queries.to)) return false;
+  return segment.tokens instanceof Int32Array
+    ? segment.tokens.includes(token)
+    : token >= segment.tokens.from && token < segment.tokens.to;
+}
