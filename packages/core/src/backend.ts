@@ -48,6 +48,8 @@ export interface Backend {
   readonly device: string;
   readonly precision: Precision;
   readonly config: ModelConfig;
+  /** How many tokens of a prompt are best computed at once. */
+  readonly preferredChunk: number;
   createCache(layout: CacheLayout): Cache;
   restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache;
   /** Appends the chunk to the cache; logits are [logitRows, V], valid until the next call. */

@@ -1,1 +1,6 @@
-export {};
+export * from "@longctx/core";
+export * from "@longctx/loaders";
+export * from "@longctx/rope";
+export * from "@longctx/windows";
+export * from "./load.ts";
+export * from "./methods.ts";

@@ -1,0 +1,30 @@
+import type { LayerHooks } from "./backend.ts";
+import type { Capture } from "./capture.ts";
+import type { Composition } from "./compose.ts";
+import type { ModelConfig } from "./config.ts";
+import type { Method, MethodState } from "./method.ts";
+import type { AttentionPlan } from "./plan.ts";
+
+/** One stop a layer for everything that wants one: retrieval first, then capture of what results, then memory. */
+export function layerHooks(
+  config: ModelConfig,
+  method: Composition,
+  memory: ReadonlyMap<Method, MethodState>,
+  plan: (layer: number) => AttentionPlan,
+  capture: Capture | undefined,
+): LayerHooks | undefined {
+  const selecting = method.parts.flatMap((part) => (part.select ? [part.select] : []));
+  const remembering = [...memory].map(([part, state]) => ({ layers: part.memory!.layers, state }));
+  if (selecting.length === 0 && remembering.length === 0 && !capture) return undefined;
+  return {
+    layers: (layer) => Boolean(capture?.layers.has(layer)) || selecting.some((select) => select.layers(layer)) || remembering.some((part) => part.layers(layer)),
+    hidden: (layer, hidden) => capture?.addHidden(layer, hidden),
+    queries: async (view) => {
+      let chosen = plan(view.layer);
+      for (const select of selecting) if (select.layers(view.layer)) chosen = await select.plan(chosen, view);
+      capture?.addAttention(config, chosen, view);
+      return chosen;
+    },
+    attended: (view, attended) => remembering.reduce((output, part) => (part.layers(view.layer) ? part.state.attended(view, output) : output), attended),
+  };
+}

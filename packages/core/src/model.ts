@@ -1,0 +1,52 @@
+import type { Backend } from "./backend.ts";
+import { compose } from "./compose.ts";
+import type { ModelConfig } from "./config.ts";
+import type { Method, ModelContext } from "./method.ts";
+import { restoreSession } from "./saved-session.ts";
+import { Session, type SessionOptions } from "./session.ts";
+import type { ChatTemplate, Tokenizer } from "./tokenizer.ts";
+
+export interface LanguageModelParts {
+  readonly backend: Backend;
+  readonly tokenizer: Tokenizer | null;
+  readonly chatTemplate: ChatTemplate | null;
+  /** T of the methods, in place of the config's. */
+  readonly trainedWindow?: number;
+}
+
+/** A decoder on a device, with its tokenizer if the checkpoint has one. Sessions are its sequences. */
+export class LanguageModel {
+  readonly backend: Backend;
+  readonly tokenizer: Tokenizer | null;
+  readonly chatTemplate: ChatTemplate | null;
+  readonly context: ModelContext;
+
+  constructor(parts: LanguageModelParts) {
+    this.backend = parts.backend;
+    this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
+    this.context = { config: parts.backend.config, trainedWindow: parts.trainedWindow ?? parts.backend.config.trainedWindow };
+  }
+
+  get config(): ModelConfig {
+    return this.backend.config;
+  }
+
+  /** An empty sequence under the given methods. @throws LongctxError when they conflict or do not fit the model */
+  session(options: SessionOptions = {}): Session {
+    return new Session(this, compose(...methodsOf(options.method)), options);
+  }
+
+  /** The sequence that `Session.save` wrote; the methods have to be the same. */
+  restoreSession(bytes: Uint8Array, options: SessionOptions = {}): Session {
+    return restoreSession(this, compose(...methodsOf(options.method)), options, bytes);
+  }
+
+  dispose(): Promise<void> {
+    return this.backend.dispose();
+  }
+}
+
+function methodsOf(method: SessionOptions["method"]): readonly Method[] {
+  return method === undefined ? [] : "spec" in method ? [method] : method;
+}

@@ -1,0 +1,52 @@
+import { LanguageModel, LongctxError, listed, PRECISIONS, type Backend, type Precision } from "@longctx/core";
+import { openCheckpoint, resolveModel, type Checkpoint } from "@longctx/loaders";
+import { TINY_MODEL } from "@longctx/tiny";
+
+export const DEVICES = ["auto", "cpu", "reference"] as const;
+export type Device = (typeof DEVICES)[number];
+
+export interface LoadOptions {
+  /** `auto` (the default) takes the fastest device there is. */
+  readonly device?: Device;
+  /** `exact` (the default): what float32 gives on the dequantised weights; `fast`: int8 products, as llama.cpp does. */
+  readonly precision?: Precision;
+  /** T of the methods, in place of what the checkpoint says. */
+  readonly trainedWindow?: number;
+  readonly onProgress?: (progress: { readonly file: string; readonly received: number; readonly total: number }) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A model, ready to read: `tiny` (embedded), `smollm2` (once fetched), a GGUF file, a folder in Hugging Face layout, or
+ * `hf:org/name[@revision]`.
+ */
+export async function load(reference: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  const { device = "auto", precision = "exact" } = options;
+  // Arguments first: a wrong device should not cost a download.
+  if (!DEVICES.includes(device)) throw new LongctxError("device", `There is no device "${String(device)}"; there is ${listed(DEVICES)}.`);
+  if (!PRECISIONS.includes(precision)) throw new LongctxError("argument", `There is no precision "${String(precision)}"; there is ${listed(PRECISIONS)}.`);
+  const checkpoint = await open(reference, options);
+  try {
+    const backend = await createBackend(checkpoint, device, precision);
+    const { tokenizer, chatTemplate } = checkpoint;
+    return new LanguageModel({ backend, tokenizer, chatTemplate, trainedWindow: options.trainedWindow });
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** The checkpoint behind a reference, without its weights in memory; the caller closes it. */
+export async function open(reference: string, options: Pick<LoadOptions, "onProgress" | "signal" | "trainedWindow"> = {}): Promise<Checkpoint> {
+  const path = reference === "tiny" ? TINY_MODEL : await resolveModel(reference, options);
+  return openCheckpoint(path, { trainedWindow: options.trainedWindow });
+}
+
+/** Backends are loaded when they are asked for, so a program that only wants a frequency table loads none. */
+async function createBackend({ config, weights }: Checkpoint, device: Device, precision: Precision): Promise<Backend> {
+  if (device === "reference") {
+    const { createReference } = await import("@longctx/core/reference");
+    return createReference(config, weights);
+  }
+  const { createCpu } = await import("@longctx/core/cpu");
+  return createCpu(config, weights, { precision });
+}
