@@ -1,0 +1,145 @@
+import type { Backend, Cache, ForwardRequest, LayerHooks } from "../backend.ts";
+import type { ModelConfig } from "../config.ts";
+import { LongctxError } from "../errors.ts";
+import type { LayerView } from "../method.ts";
+import type { AttentionPlan } from "../plan.ts";
+import { SlotMap, type CacheLayout } from "../slots.ts";
+import type { Weights } from "../weights.ts";
+import { readWeights, type DecoderWeights, type LayerWeights } from "./decoder-weights.ts";
+import { DenseAttention } from "./dense-attention.ts";
+import { ACTIVATE, add, multiply, rmsNorm } from "./dense.ts";
+import { ReferenceCache } from "./reference-cache.ts";
+
+/**
+ * The judge of the other backends: a decoder written down from its definition, every number in float64 but the weights
+ * and what the hooks see. Slow on purpose; it shares no code with the fast ones beyond the contracts.
+ */
+export function createReference(config: ModelConfig, weights: Weights): Backend {
+  return new ReferenceDecoder(config, readWeights(config, weights));
+}
+
+class ReferenceDecoder implements Backend {
+  readonly device = "reference";
+  readonly precision = "exact";
+  readonly preferredChunk = 128;
+  readonly config: ModelConfig;
+  readonly #weights: DecoderWeights;
+
+  constructor(config: ModelConfig, weights: DecoderWeights) {
+    this.config = config;
+    this.#weights = weights;
+  }
+
+  createCache(layout: CacheLayout): Cache {
+    return new ReferenceCache(this.config, new SlotMap(layout));
+  }
+
+  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache {
+    return ReferenceCache.restore(this.config, layout, bytes);
+  }
+
+  async forward(request: ForwardRequest): Promise<Float32Array> {
+    const cache = this.#check(request);
+    const { ids, logitRows } = request;
+    const { hiddenSize, norm } = this.config;
+    const first = cache.slots.length;
+    cache.append(ids.length);
+
+    let hidden = this.#embed(ids);
+    for (let layer = 0; layer < this.config.layerCount; layer++) {
+      hidden = await this.#layer(layer, hidden, first, cache, request);
+    }
+    const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
+    return Float32Array.from(multiply(this.#weights.head, rmsNorm(last, this.#weights.finalNorm, norm.epsilon)));
+  }
+
+  /** Rows of the embedding, [T, hidden]. */
+  #embed(ids: readonly number[]): Float64Array {
+    const { hiddenSize } = this.config;
+    const hidden = new Float64Array(ids.length * hiddenSize);
+    ids.forEach((id, t) => hidden.set(this.#weights.embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), t * hiddenSize));
+    return hidden;
+  }
+
+  /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. */
+  async #layer(layer: number, hidden: Float64Array, first: number, cache: ReferenceCache, request: ForwardRequest): Promise<Float64Array> {
+    const { epsilon } = this.config.norm;
+    const weights = this.#weights.layers[layer];
+    const hooks = request.hooks?.layers(layer) ? request.hooks : undefined;
+    hooks?.hidden?.(layer, Float32Array.from(hidden));
+
+    const normed = rmsNorm(hidden, weights.attentionNorm, epsilon);
+    let queries = multiply(weights.query, normed);
+    let keys = multiply(weights.key, normed);
+    const values = multiply(weights.value, normed);
+    if (weights.queryNorm) queries = rmsNorm(queries, weights.queryNorm, epsilon);
+    if (weights.keyNorm) keys = rmsNorm(keys, weights.keyNorm, epsilon);
+    cache.write(layer, first, keys, values);
+
+    const attended = await this.#attend(layer, queries, first, cache, request.plan(layer), hooks);
+    const after = add(hidden, multiply(weights.output, attended));
+    return add(after, this.#feedForward(weights, rmsNorm(after, weights.feedForwardNorm, epsilon)));
+  }
+
+  /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. */
+  async #attend(layer: number, queries: Float64Array, first: number, cache: ReferenceCache, planned: AttentionPlan, hooks: LayerHooks | undefined): Promise<Float64Array> {
+    const { queryHeads, keyHeads, headSize } = this.config;
+    const size = queryHeads * headSize;
+    const view: LayerView = {
+      layer,
+      first,
+      count: queries.length / size,
+      queries: () => Float32Array.from(queries),
+      keys: ({ from, to }) => Float32Array.from(cache.keys(layer, range(from, to))),
+      values: ({ from, to }) => Float32Array.from(cache.values(layer, range(from, to))),
+    };
+    const plan = (await hooks?.queries?.(view, planned)) ?? planned;
+
+    const tokens = cache.tokens();
+    const values = cache.values(layer, tokens);
+    const attention = new DenseAttention(this.config, plan, tokens, cache.keys(layer, tokens));
+    const output = new Float64Array(queries.length);
+    for (let t = 0; t < view.count; t++) {
+      const seen = attention.row(first + t, queries.subarray(t * size, (t + 1) * size));
+      for (let h = 0; h < queryHeads; h++) {
+        const keyHead = Math.floor((h * keyHeads) / queryHeads);
+        const to = t * size + h * headSize;
+        for (let j = 0; j < seen.tokens.length; j++) {
+          const probability = seen.probabilities[h * seen.tokens.length + j];
+          const from = (seen.tokens[j] * keyHeads + keyHead) * headSize;
+          for (let i = 0; i < headSize; i++) output[to + i] += probability * values[from + i];
+        }
+      }
+    }
+    return hooks?.attended ? Float64Array.from(hooks.attended(view, Float32Array.from(output))) : output;
+  }
+
+  /** down(activation(gate x) · up x) */
+  #feedForward(weights: LayerWeights, input: Float64Array): Float64Array {
+    const activate = ACTIVATE[this.config.activation];
+    const up = multiply(weights.up, input);
+    const gated = multiply(weights.gate, input).map((value, i) => activate(value) * up[i]);
+    return multiply(weights.down, gated);
+  }
+
+  #check({ cache, ids, logitRows }: ForwardRequest): ReferenceCache {
+    const { vocabSize } = this.config;
+    if (!(cache instanceof ReferenceCache) || cache.config !== this.config) {
+      throw new LongctxError("argument", "This cache was made by another backend; use one that this backend's createCache made.");
+    }
+    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+    if (wrong !== undefined) throw new LongctxError("argument", `${wrong} is not a token id of this model; its ids go from 0 to ${vocabSize - 1}.`);
+    if (!Number.isInteger(logitRows) || logitRows < 0 || logitRows > ids.length) {
+      throw new LongctxError("argument", `Logits of ${logitRows} rows were asked for, but the chunk has ${ids.length} tokens.`);
+    }
+    return cache;
+  }
+
+  async dispose(): Promise<void> {
+    // Nothing is held outside the heap.
+  }
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
+}

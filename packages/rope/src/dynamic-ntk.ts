@@ -1,0 +1,31 @@
+import { defineMethod, dynamicAlpha, instantiate, makeTable, ntkFrequencies, type Method, type ParameterValues } from "@longctx/core";
+
+/**
+ * Dynamic NTK: NTK-aware scaling whose strength follows the length n of the text; within the trained window T nothing
+ * changes. emozilla, "Dynamically Scaled RoPE", 2023; Peng et al. 2023 (YaRN, arXiv:2309.00071), section 3.3; the rule
+ * for α is that of Hugging Face transformers.
+ */
+export const dynamicNtkMethod = defineMethod({
+  name: "dynamic-ntk",
+  axes: ["frequencies"],
+  summary: "NTK-aware scaling that grows with the text and leaves short texts alone.",
+  paper: "emozilla 2023; Peng et al. 2023, arXiv:2309.00071, section 3.3",
+  deviations:
+    "The table is a function of the length alone: the prompt's length for the whole prompt, the current length for each generated token, with all cached keys rotated again. Transformers keeps old rotations in its cache and depends on what was computed before; vLLM fixes n at factor · T.",
+  parameters: {
+    factor: { about: "how fast α grows with the length", unit: "ratio", default: null, min: 1 },
+  },
+  create: ({ factor = 1 }, spec): Method => ({
+    spec,
+    axes: ["frequencies"],
+    lengthDependent: true,
+    conflicts: { streaming: "its cache never grows past its window, so the table would follow a length that attention never sees; use ntk with a fixed factor" },
+    // α = factor · n/T − (factor − 1) beyond T, 1 within it; b' = b · α^(d/(d−2))
+    frequencies: ({ rope, trainedWindow, length }) => makeTable(ntkFrequencies(rope.base, rope.rotarySize, dynamicAlpha(factor, length, trainedWindow))),
+  }),
+});
+
+/** Dynamic NTK scaling with `factor` (a ratio, at least 1). @throws LongctxError "method" */
+export function dynamicNtk(parameters: ParameterValues<Pick<typeof dynamicNtkMethod.parameters, "factor">>): Method {
+  return instantiate(dynamicNtkMethod, parameters);
+}

@@ -1,0 +1,28 @@
+import { defineMethod, instantiate, linearFrequencies, makeTable, type Method, type ParameterValues } from "@longctx/core";
+
+/**
+ * Position interpolation: every distance is divided by the factor, so that a text of factor · T tokens spans the
+ * distances of the trained window T. Chen, Wong, Chen, Tian: "Extending Context Window of Large Language Models via
+ * Positional Interpolation", 2023 (arXiv:2306.15595), eq. 4.
+ */
+export const interpolationMethod = defineMethod({
+  name: "interpolation",
+  axes: ["frequencies"],
+  summary: "Divide every rotary frequency by the factor.",
+  paper: "Chen et al. 2023, arXiv:2306.15595, eq. 4",
+  deviations: "The frequencies are divided instead of the positions, which is the same angle; positions stay whole numbers.",
+  parameters: {
+    factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1 },
+  },
+  create: ({ factor = 1 }, spec): Method => ({
+    spec,
+    axes: ["frequencies"],
+    // θ_i / s: the angle of a distance t is that of t / s (eq. 4)
+    frequencies: ({ rope }) => makeTable(linearFrequencies(rope.base, rope.rotarySize, factor)),
+  }),
+});
+
+/** Position interpolation by `factor` (a ratio, at least 1). @throws LongctxError "method" */
+export function interpolation(parameters: ParameterValues<Pick<typeof interpolationMethod.parameters, "factor">>): Method {
+  return instantiate(interpolationMethod, parameters);
+}

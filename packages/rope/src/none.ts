@@ -1,0 +1,16 @@
+import { defineMethod, instantiate, type Method } from "@longctx/core";
+
+/** The model as it is; the row that every comparison starts from. */
+export const noneMethod = defineMethod({
+  name: "none",
+  axes: [],
+  summary: "The model as it is.",
+  paper: "none",
+  deviations: "none",
+  parameters: {},
+  create: (_, spec): Method => ({ spec, axes: [] }),
+});
+
+export function none(): Method {
+  return instantiate(noneMethod, {});
+}

@@ -1,0 +1,28 @@
+import { defineMethod, instantiate, makeTable, ntkFrequencies, type Method, type ParameterValues } from "@longctx/core";
+
+/**
+ * NTK-aware scaling: a larger base, chosen so that the slowest pair turns as slowly as under interpolation while the
+ * fastest stays as it was. bloc97, "NTK-Aware Scaled RoPE", 2023; written down in Peng et al. 2023 (YaRN,
+ * arXiv:2309.00071), definition 1.
+ */
+export const ntkMethod = defineMethod({
+  name: "ntk",
+  axes: ["frequencies"],
+  summary: "Raise the rotary base, so that slow pairs are interpolated and fast ones are kept.",
+  paper: "bloc97 2023; Peng et al. 2023, arXiv:2309.00071, definition 1",
+  deviations: "d is the number of rotated channels, which partial rotary models have fewer of than the head. Some pairs still leave their trained range, so a factor somewhat above longest text over trained window is needed.",
+  parameters: {
+    factor: { about: "nominal extension, s", unit: "ratio", default: null, min: 1 },
+  },
+  create: ({ factor = 1 }, spec): Method => ({
+    spec,
+    axes: ["frequencies"],
+    // b' = b · s^(d/(d−2)) (definition 1)
+    frequencies: ({ rope }) => makeTable(ntkFrequencies(rope.base, rope.rotarySize, factor)),
+  }),
+});
+
+/** NTK-aware scaling by `factor` (a ratio, at least 1). @throws LongctxError "method" */
+export function ntk(parameters: ParameterValues<Pick<typeof ntkMethod.parameters, "factor">>): Method {
+  return instantiate(ntkMethod, parameters);
+}

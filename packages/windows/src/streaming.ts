@@ -1,0 +1,43 @@
+import { among, defineMethod, instantiate, within, type Method, type ParameterValues, type PositionRule } from "@longctx/core";
+
+/**
+ * StreamingLLM: a query sees the first tokens (the sinks) and the last `window` tokens, itself included; everything
+ * between is forgotten, and the sinks stay as near as in a text that just fills the cache. Xiao, Tian, Chen, Han, Lewis:
+ * "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453), section 3.2.
+ */
+export const streamingMethod = defineMethod({
+  name: "streaming",
+  axes: ["visibility", "distance"],
+  summary: "See the first tokens and the last ones; the cache is bounded.",
+  paper: "Xiao et al. 2023, arXiv:2309.17453, section 3.2",
+  deviations:
+    "Distances are those of the paper's slots, but no key is rotated twice: recent tokens are met at their true distance, sinks at m − n while the cache fills and at sinks + window − 1 − n from then on. Eviction is exact for every query, also within a chunk. A layer with a sliding window of its own keeps it, and loses sight of the sinks beyond it.",
+  parameters: {
+    sinks: { about: "first tokens that stay visible", unit: "tokens", default: 4, min: 0, integer: true },
+    window: { about: "last tokens that are visible, the query's own included", unit: "tokens", default: null, min: 1, integer: true },
+  },
+  create: ({ sinks = 4, window = 1 }, spec): Method => {
+    const last = sinks + window - 1;
+    const slot: PositionRule = { id: `min(m,${last})`, at: (m) => Math.min(m, last) };
+    return {
+      spec,
+      axes: ["visibility", "distance"],
+      segments: (segments) =>
+        segments
+          .flatMap((segment) => {
+            const old = within({ ...segment, queryPosition: slot }, { from: window, to: Infinity });
+            return [within(segment, { from: -Infinity, to: window }), old && among(old, { from: 0, to: sinks })];
+          })
+          .filter((segment) => segment !== null),
+      // The queries of a chunk reach back `window` tokens each, so the first one needs chunk − 1 more than the last.
+      layout: ({ chunk }) => ({ capacity: sinks + window + chunk - 1, pinned: sinks }),
+    };
+  },
+});
+
+export type StreamingOptions = ParameterValues<Pick<typeof streamingMethod.parameters, "window">> & Partial<ParameterValues<typeof streamingMethod.parameters>>;
+
+/** StreamingLLM with `sinks` tokens (4 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
+export function streaming(parameters: StreamingOptions): Method {
+  return instantiate(streamingMethod, parameters);
+}
