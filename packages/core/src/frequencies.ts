@@ -108,7 +108,9 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
       const factor = rope.factor ?? maxPositions / window;
       const { mscale, mscaleAllDim } = rope;
       const formula = mscale && mscaleAllDim ? yarnAmplitude(factor, mscale) / yarnAmplitude(factor, mscaleAllDim) : yarnAmplitude(factor);
-      const table = yarnFrequencies(base, rotarySize, { factor, window, betaFast: rope.betaFast, betaSlow: rope.betaSlow, truncate: rope.truncate });
+      // A beta of 0 means the default, as in transformers.
+      const [betaFast, betaSlow] = [rope.betaFast || undefined, rope.betaSlow || undefined];
+      const table = yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: rope.truncate });
       return makeTable(table, rope.attentionFactor ?? formula);
     }
     case "longrope": {
