@@ -1,0 +1,121 @@
+import { LongctxError, listed, type ModelConfig, Weights, type WeightTensor } from "@longctx/core";
+import { canonicalName, type CanonicalName, fromGgufName, fromHuggingFaceName, type Part } from "./names.ts";
+import { ROPE_TENSORS } from "./gguf-rope.ts";
+import type { GgufFile } from "./gguf.ts";
+import type { SafetensorsFile } from "./safetensors.ts";
+import { RowView, type StoredTensor } from "./stored-tensor.ts";
+
+/**
+ * The weights of a safetensors checkpoint under core's names. Names that are no part of the architecture are left out,
+ * as in transformers. @throws LongctxError "file" when one is missing, shaped otherwise or stored in another type
+ */
+export function weightsFromSafetensors(file: SafetensorsFile, config: ModelConfig): Weights {
+  for (const [name, type] of file.unreadable) {
+    if (fromHuggingFaceName(name)) throw new LongctxError("file", `${file.path}: ${name} is stored as ${type}; of safetensors longctx reads ${listed(["F32", "F16", "BF16"])}.`);
+  }
+  return assemble(file.tensors, config, fromHuggingFaceName, false);
+}
+
+/** Tensors of GGUF files that are no weights of a matrix or norm. */
+const GGUF_EXTRAS: ReadonlySet<string> = new Set(Object.values(ROPE_TENSORS));
+
+/**
+ * The weights of a GGUF file under core's names. Files of the architecture `llama` hold the rows of query and key in the
+ * order of interleaved rotary pairs (llama.cpp's converter permutes them, biases too); they come back in Hugging Face's.
+ * @throws LongctxError "config" for a tensor that longctx's architectures do not have, else as above
+ */
+export function weightsFromGguf({ path, tensors }: Pick<GgufFile, "path" | "tensors">, config: ModelConfig): Weights {
+  const weights = new Map<string, StoredTensor>();
+  for (const [name, tensor] of tensors) {
+    if (fromGgufName(name)) weights.set(name, tensor);
+    else if (!GGUF_EXTRAS.has(name)) {
+      throw new LongctxError("config", `${path}: the tensor ${name} (${tensor.type}) is no part of the architecture ${config.modelType} as longctx has it; running without it would be another model.`);
+    }
+  }
+  const fused = config.modelType === "phi3";
+  return assemble(weights, config, (name) => fusedGateUp(fromGgufName(name), fused && !weights.has(name.replace("ffn_up", "ffn_gate"))), config.modelType === "llama");
+}
+
+/** Phi-3's `ffn_up` holds gate and up, one after the other, when there is no `ffn_gate`. */
+function fusedGateUp(name: CanonicalName | null, fused: boolean): CanonicalName | null {
+  return name?.part === "up" && fused ? { ...name, part: "gateUp" } : name;
+}
+
+function assemble(tensors: ReadonlyMap<string, StoredTensor>, config: ModelConfig, nameOf: (name: string) => CanonicalName | null, interleaved: boolean): Weights {
+  const found = new Map<string, WeightTensor>();
+  for (const [name, tensor] of tensors) {
+    const canonical = nameOf(name);
+    if (!canonical || (canonical.layer ?? 0) >= config.layerCount || (canonical.part === "head" && config.tiedEmbedding)) continue;
+    for (const [part, weight] of partsOf(tensor, canonical.part, config, interleaved)) {
+      found.set(canonicalName(canonical.layer, part, canonical.bias), weight);
+    }
+  }
+  const weights = new Weights(found);
+  for (const [name, shape] of expectedShapes(config)) weights.get(name, shape);
+  return weights;
+}
+
+function partsOf(tensor: StoredTensor, part: Part, config: ModelConfig, interleaved: boolean): [Part, WeightTensor][] {
+  const [queryRows, keyRows] = [config.queryHeads * config.headSize, config.keyHeads * config.headSize];
+  if (part === "queryKeyValue") return sliced(tensor, [["query", queryRows], ["key", keyRows], ["value", keyRows]]); // prettier-ignore
+  if (part === "gateUp") return sliced(tensor, [["gate", config.feedForwardSize], ["up", config.feedForwardSize]]); // prettier-ignore
+  // A tensor of another height is refused by its shape; the permutation is only for whole heads.
+  if (interleaved && (part === "query" || part === "key") && tensor.rowCount % config.headSize === 0) {
+    return [[part, new RowView(tensor, { name: tensor.name, from: 0, to: tensor.rowCount, order: interleavedRow(config) })]];
+  }
+  return [[part, tensor]];
+}
+
+function sliced(tensor: StoredTensor, parts: readonly (readonly [Part, number])[]): [Part, WeightTensor][] {
+  const total = parts.reduce((sum, [, rows]) => sum + rows, 0);
+  if (tensor.rowCount !== total) {
+    throw new LongctxError("file", `${tensor.name} has ${tensor.rowCount} rows, but ${listed(parts.map(([part, rows]) => `${part} ${rows}`)).replace(" or ", " and ")} are ${total}. Do the config and the weights belong together?`);
+  }
+  let from = 0;
+  return parts.map(([part, rows]) => {
+    const view = new RowView(tensor, { name: `${tensor.name}[${from}:${from + rows}]`, from, to: from + rows });
+    from += rows;
+    return [part, view];
+  });
+}
+
+/** Rotary pair i of a head, channels (i, i + d/2), is stored at (2i, 2i + 1); channels beyond d stay. */
+function interleavedRow({ headSize, rope: { rotarySize } }: ModelConfig): (row: number) => number {
+  const half = rotarySize / 2;
+  return (row) => {
+    const channel = row % headSize;
+    if (channel >= rotarySize) return row;
+    return row - channel + (channel < half ? 2 * channel : 2 * (channel - half) + 1);
+  };
+}
+
+/** Every weight a model of this description has, by core's name. */
+export function* expectedShapes(config: ModelConfig): Generator<[string, readonly number[]]> {
+  const { hiddenSize: hidden, vocabSize, headSize, feedForwardSize: inner, bias } = config;
+  const [queryRows, keyRows] = [config.queryHeads * headSize, config.keyHeads * headSize];
+  yield ["embedding", [vocabSize, hidden]];
+  yield ["finalNorm", [hidden]];
+  if (!config.tiedEmbedding) yield ["head", [vocabSize, hidden]];
+  const matrices: readonly (readonly [Part, number, number, boolean])[] = [
+    ["query", queryRows, hidden, bias.query],
+    ["key", keyRows, hidden, bias.key],
+    ["value", keyRows, hidden, bias.value],
+    ["output", hidden, queryRows, bias.output],
+    ["gate", inner, hidden, bias.feedForward],
+    ["up", inner, hidden, bias.feedForward],
+    ["down", hidden, inner, bias.feedForward],
+  ];
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    yield [canonicalName(layer, "attentionNorm", false), [hidden]];
+    yield [canonicalName(layer, "feedForwardNorm", false), [hidden]];
+    if (config.queryKeyNorm) {
+      yield [canonicalName(layer, "queryNorm", false), [headSize]];
+      yield [canonicalName(layer, "keyNorm", false), [headSize]];
+    }
+    for (const [part, rows, columns, biased] of matrices) {
+      yield [canonicalName(layer, part, false), [rows, columns]];
+      if (biased) yield [canonicalName(layer, part, true), [rows]];
+    }
+  }
+}
+

@@ -1,0 +1,127 @@
+import { listed, type ModelConfig, trainedWindowOf } from "@longctx/core";
+import { Fields } from "./fields.ts";
+import type { GgufFile } from "./gguf.ts";
+import { ropeFromGguf } from "./gguf-rope.ts";
+
+/** `llama` carries Llama, Mistral and SmolLM2. */
+export const GGUF_ARCHITECTURES = ["llama", "qwen2", "qwen3", "phi3"] as const;
+
+const MAX_LAYERS = 4096;
+
+/** Keys that change what the model computes, in ways longctx does not have; harmless only with the value given. */
+const NEUTRAL_VALUES: Readonly<Record<string, unknown>> = {
+  expert_count: 0,
+  logit_scale: 1,
+  residual_scale: 1,
+  embedding_scale: 1,
+  attn_logit_softcapping: 0,
+  final_logit_softcapping: 0,
+  "attention.clamp_kqv": 0,
+  "attention.scale": 0,
+  "attention.causal": true,
+};
+
+/**
+ * GGUF metadata as a model's description. What the metadata does not say (biases, tied head) the tensors do.
+ * @throws LongctxError "config" naming the key, its value and what is possible
+ */
+export function configFromGguf({ path, metadata, tensors }: Pick<GgufFile, "path" | "metadata" | "tensors">): ModelConfig {
+  const fields = new Fields(path, withUniformArrays(metadata));
+  const architecture = fields.optionalText("general.architecture");
+  if (!GGUF_ARCHITECTURES.some((name) => name === architecture)) return fields.fail("general.architecture", `one that longctx has: ${listed(GGUF_ARCHITECTURES)}`);
+  const key = (name: string) => `${architecture}.${name}`;
+  checkSupported(fields, key);
+
+  const layerCount = fields.count(key("block_count"), undefined, { max: MAX_LAYERS });
+  const hiddenSize = fields.count(key("embedding_length"));
+  const queryHeads = fields.count(key("attention.head_count"));
+  const keyHeads = fields.count(key("attention.head_count_kv"), queryHeads);
+  if (queryHeads % keyHeads !== 0) fields.fail(key("attention.head_count_kv"), `a divisor of the ${queryHeads} query heads`);
+  const keyLength = fields.optionalCount(key("attention.key_length"));
+  if (keyLength === undefined && hiddenSize % queryHeads !== 0) fields.fail(key("attention.head_count"), `a divisor of embedding_length (${hiddenSize}) as long as attention.key_length is not given`);
+  const headSize = keyLength ?? hiddenSize / queryHeads;
+  const valueLength = fields.count(key("attention.value_length"), headSize);
+  if (valueLength !== headSize) fields.fail(key("attention.value_length"), `the key length (${headSize})`);
+
+  const maxPositions = fields.count(key("context_length"));
+  const rope = ropeFromGguf(fields, { architecture: architecture!, headSize, maxPositions }, tensors);
+  const vocabSize = vocabSizeOf(fields, tensors);
+  const has = (name: string) => tensors.has(name);
+  return {
+    modelType: architecture!,
+    vocabSize,
+    hiddenSize,
+    layerCount,
+    queryHeads,
+    keyHeads,
+    headSize,
+    feedForwardSize: fields.count(key("feed_forward_length")),
+    norm: { kind: "rms", epsilon: fields.positive(key("attention.layer_norm_rms_epsilon")) },
+    feedForward: "gated",
+    activation: "silu",
+    position: "rope",
+    rope,
+    bias: {
+      query: has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias"),
+      key: has("blk.0.attn_k.bias") || has("blk.0.attn_qkv.bias"),
+      value: has("blk.0.attn_v.bias") || has("blk.0.attn_qkv.bias"),
+      output: has("blk.0.attn_output.bias"),
+      feedForward: has("blk.0.ffn_down.bias"),
+    },
+    queryKeyNorm: architecture === "qwen3",
+    tiedEmbedding: !has("output.weight"),
+    slidingWindows: slidingWindowsOf(fields, key, layerCount),
+    maxPositions,
+    trainedWindow: trainedWindowOf(rope, maxPositions),
+    specialTokens: {
+      bos: tokenOf(fields, "bos", vocabSize),
+      eos: [...new Set(["eos", "eot", "eom"].map((name) => tokenOf(fields, name, vocabSize)).filter((id) => id !== null))],
+      pad: tokenOf(fields, "padding", vocabSize),
+    },
+  };
+}
+
+function checkSupported(fields: Fields, key: (name: string) => string): void {
+  if (fields.count("split.count", 1, { min: 0 }) > 1) fields.fail("split.count", "1: longctx reads whole files. Merge the parts (llama-gguf-split --merge)");
+  for (const [name, neutral] of Object.entries(NEUTRAL_VALUES)) {
+    const value = fields.get(key(name));
+    if (value !== undefined && value !== neutral) fields.fail(key(name), `${String(neutral)} or left out; longctx has no such model`);
+  }
+}
+
+/** The rows of the embedding are what the logits have; the list of tokens may be shorter. */
+function vocabSizeOf(fields: Fields, tensors: GgufFile["tensors"]): number {
+  const rows = tensors.get("token_embd.weight")?.shape[0];
+  const tokens = fields.get("tokenizer.ggml.tokens");
+  if (rows !== undefined && Array.isArray(tokens) && tokens.length > rows) {
+    return fields.fail("tokenizer.ggml.tokens", `a list of at most ${rows} tokens, the rows of token_embd.weight; it has ${tokens.length}`);
+  }
+  return rows ?? (Array.isArray(tokens) ? tokens.length : fields.fail("tokenizer.ggml.tokens", "given: the file has no token_embd.weight either"));
+}
+
+/** 0 means none. With a pattern, only its layers are bounded. */
+function slidingWindowsOf(fields: Fields, key: (name: string) => string, layerCount: number): (number | null)[] {
+  const window = fields.count(key("attention.sliding_window"), 0, { min: 0 }) || null;
+  const pattern = window === null ? undefined : fields.get(key("attention.sliding_window_pattern"));
+  if (pattern === undefined) return Array.from({ length: layerCount }, () => window);
+  if (!Array.isArray(pattern) || pattern.length !== layerCount || !pattern.every((bounded) => typeof bounded === "boolean")) {
+    return fields.fail(key("attention.sliding_window_pattern"), `a list of ${layerCount} times true or false, one for each layer`);
+  }
+  return pattern.map((bounded) => (bounded ? window : null));
+}
+
+function tokenOf(fields: Fields, name: string, vocabSize: number): number | null {
+  const id = fields.optionalCount(`tokenizer.ggml.${name}_token_id`, { min: 0, max: 2 ** 32 - 1 });
+  return id === undefined || id >= vocabSize ? null : id;
+}
+
+/** Head counts and feed-forward sizes may be written once for each layer; equal ones are one value. */
+function withUniformArrays(metadata: GgufFile["metadata"]): Record<string, unknown> {
+  return Object.fromEntries(
+    [...metadata].map(([name, value]) => {
+      if (!ArrayBuffer.isView(value) || !/\.(head_count|head_count_kv|feed_forward_length)$/.test(name)) return [name, value];
+      const items = [...(value as Iterable<number>)];
+      return [name, items.length > 0 && items.every((item) => item === items[0]) ? items[0] : items];
+    }),
+  );
+}

@@ -1,0 +1,146 @@
+import { LongctxError } from "@longctx/core";
+import type { ByteSource } from "./byte-source.ts";
+import { GGUF_VALUE_TYPES, type GgufArray, type GgufValue, type GgufValueType } from "./gguf-value.ts";
+
+/** Real headers end below 50 MB; a vocabulary has at most a few hundred thousand entries. */
+const MAX_HEADER_BYTES = 2 ** 28;
+const MAX_ARRAY_ITEMS = 2 ** 24;
+const MAX_ARRAY_DEPTH = 4;
+const FIRST_CHUNK = 2 ** 16;
+const LARGEST_CHUNK = 2 ** 23;
+
+/** The least that a value of each type takes in the file. */
+const VALUE_BYTES: Readonly<Record<GgufValueType, number>> = {
+  uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, float32: 4, bool: 1, string: 8, array: 12, uint64: 8, int64: 8, float64: 8,
+}; // prettier-ignore
+
+/** Reads a GGUF header from front to end in growing chunks; every length is checked against what is left of the file. */
+export class GgufReader {
+  readonly #source: ByteSource;
+  readonly #end: number;
+  #chunk: Buffer = Buffer.alloc(0);
+  #view: DataView = new DataView(this.#chunk.buffer, 0, 0);
+  #chunkStart = 0;
+  #chunkSize = FIRST_CHUNK;
+  #at = 0;
+  #itemsLeft = MAX_ARRAY_ITEMS;
+
+  constructor(source: ByteSource) {
+    this.#source = source;
+    this.#end = Math.min(source.size, MAX_HEADER_BYTES);
+  }
+
+  /** Bytes read so far. */
+  get position(): number {
+    return this.#chunkStart + this.#at;
+  }
+
+  get remaining(): number {
+    return this.#end - this.position;
+  }
+
+  uint32(what: string): number {
+    const at = this.#take(4, what);
+    return this.#view.getUint32(at, true);
+  }
+
+  uint64(what: string): bigint {
+    const at = this.#take(8, what);
+    return this.#view.getBigUint64(at, true);
+  }
+
+  /** A count of things that take at least `bytesEach` in the header. */
+  count(what: string, bytesEach: number): number {
+    const count = this.uint64(what);
+    if (count > BigInt(Math.floor(this.remaining / bytesEach))) this.fail(`announces ${count} ${what}, more than its ${this.#source.size} bytes can hold`);
+    return Number(count);
+  }
+
+  string(what: string): string {
+    const length = this.count(`bytes of ${what}`, 1);
+    const at = this.#take(length, what);
+    return this.#chunk.toString("utf8", at, at + length);
+  }
+
+  value(key: string): GgufValue {
+    return this.#value(this.#valueType(key), key, 0);
+  }
+
+  fail(problem: string): never {
+    throw new LongctxError("file", `${this.#source.path} ${problem}. It is damaged or cut off; download it again.`);
+  }
+
+  #valueType(key: string): GgufValueType {
+    const code = this.uint32(`the type of ${key}`);
+    return GGUF_VALUE_TYPES[code] ?? this.fail(`gives ${key} the unknown value type ${code}`);
+  }
+
+  #value(type: GgufValueType, key: string, depth: number): GgufValue {
+    if (type === "string") return this.string(key);
+    if (type === "array") return this.#array(key, depth);
+    const at = this.#take(VALUE_BYTES[type], key);
+    switch (type) {
+      case "uint8": return this.#view.getUint8(at);
+      case "int8": return this.#view.getInt8(at);
+      case "uint16": return this.#view.getUint16(at, true);
+      case "int16": return this.#view.getInt16(at, true);
+      case "uint32": return this.#view.getUint32(at, true);
+      case "int32": return this.#view.getInt32(at, true);
+      case "float32": return this.#view.getFloat32(at, true);
+      case "float64": return this.#view.getFloat64(at, true);
+      case "bool": return this.#view.getUint8(at) !== 0;
+      case "uint64": return narrowed(this.#view.getBigUint64(at, true));
+      case "int64": return narrowed(this.#view.getBigInt64(at, true));
+    } // prettier-ignore
+  }
+
+  #array(key: string, depth: number): GgufArray {
+    if (depth === MAX_ARRAY_DEPTH) this.fail(`nests the arrays of ${key} more than ${MAX_ARRAY_DEPTH} deep`);
+    const type = this.#valueType(key);
+    const length = this.count(`items of ${key}`, VALUE_BYTES[type]);
+    if (length > this.#itemsLeft) this.fail(`has more than ${MAX_ARRAY_ITEMS} array items in its metadata`);
+    this.#itemsLeft -= length;
+    const typed = TYPED_ARRAYS[type];
+    if (typed) {
+      const at = this.#take(length * VALUE_BYTES[type], key);
+      // A copy: the chunk is let go, and its place in it need not be aligned.
+      return new typed(new Uint8Array(this.#chunk.subarray(at, at + length * VALUE_BYTES[type])).buffer);
+    }
+    const items: GgufValue[] = [];
+    for (let i = 0; i < length; i++) items.push(this.#value(type, key, depth + 1));
+    return items as GgufArray;
+  }
+
+  /** Where in the chunk the next `length` bytes begin, once they are read. */
+  #take(length: number, what: string): number {
+    if (length > this.remaining) this.fail(`ends in the middle of ${what}`);
+    if (this.#at + length > this.#chunk.length) {
+      const size = Math.min(Math.max(length, this.#chunkSize), this.remaining);
+      const bytes = this.#source.read(this.position, size);
+      this.#chunkStart = this.position;
+      this.#at = 0;
+      this.#chunk = Buffer.from(bytes.buffer);
+      this.#view = new DataView(bytes.buffer);
+      this.#chunkSize = Math.min(2 * this.#chunkSize, LARGEST_CHUNK);
+    }
+    const at = this.#at;
+    this.#at += length;
+    return at;
+  }
+}
+
+const TYPED_ARRAYS: Partial<Record<GgufValueType, new (bytes: ArrayBuffer) => GgufArray>> = {
+  uint8: Uint8Array,
+  int8: Int8Array,
+  uint16: Uint16Array,
+  int16: Int16Array,
+  uint32: Uint32Array,
+  int32: Int32Array,
+  float32: Float32Array,
+  float64: Float64Array,
+};
+
+function narrowed(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
