@@ -36,6 +36,8 @@ const FAMILIES: Readonly<Record<string, ModelFamily>> = {
   phi3: { ...PLAIN, maxPositions: 4096, epsilon: 1e-5, bos: 1, eos: 32_000, pad: 32_000, sliding: "all", slidingWindow: null },
 };
 
+export const HUGGING_FACE_MODEL_TYPES: readonly string[] = Object.keys(FAMILIES);
+
 const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
   silu: "silu",
   swish: "silu",
@@ -55,7 +57,7 @@ const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
 export function configFromHuggingFace(json: Readonly<Record<string, unknown>>, place: string = "config.json", generation?: Readonly<Record<string, unknown>> | null): ModelConfig {
   const fields = new Fields(place, json);
   const modelType = fields.optionalText("model_type");
-  if (modelType === undefined || !Object.hasOwn(FAMILIES, modelType)) return fields.fail("model_type", `one that longctx has: ${listed(Object.keys(FAMILIES))}`);
+  if (modelType === undefined || !Object.hasOwn(FAMILIES, modelType)) return fields.fail("model_type", `one that longctx has: ${listed(HUGGING_FACE_MODEL_TYPES)}`);
   const family = FAMILIES[modelType];
   const quantisation = fields.nested("quantization_config");
   if (quantisation) quantisation.fail("quant_method", "left out: of Hugging Face checkpoints longctx reads F32, F16 and BF16 weights. Take the unquantised checkpoint, or a GGUF file");

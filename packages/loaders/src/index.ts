@@ -1,1 +1,11 @@
-export {};
+export { ByteSource } from "./byte-source.ts";
+export { expectedShapes, weightsFromGguf, weightsFromSafetensors } from "./canonical-weights.ts";
+export { openCheckpoint, type Checkpoint, type CheckpointOptions } from "./checkpoint.ts";
+export { dequantise } from "./dequantise.ts";
+export { configFromGguf, GGUF_ARCHITECTURES } from "./gguf-config.ts";
+export { openGguf, type GgufArray, type GgufFile, type GgufMetadata, type GgufValue } from "./gguf.ts";
+export { configFromHuggingFace, HUGGING_FACE_MODEL_TYPES } from "./hf-config.ts";
+export { openShardedSafetensors } from "./safetensors-index.ts";
+export { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
+export { StoredTensor } from "./stored-tensor.ts";
+export { TENSOR_LAYOUTS, type TensorLayout } from "./tensor-layout.ts";
