@@ -21,18 +21,27 @@ export interface LoadOptions {
  * `hf:org/name[@revision]`.
  */
 export async function load(reference: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { device = "auto", precision = "exact" } = options;
-  // Arguments first: a wrong device should not cost a download.
-  if (!DEVICES.includes(device)) throw new LongctxError("device", `There is no device "${String(device)}"; there is ${listed(DEVICES)}.`);
-  if (!PRECISIONS.includes(precision)) throw new LongctxError("argument", `There is no precision "${String(precision)}"; there is ${listed(PRECISIONS)}.`);
+  checkBackend(options); // before a download
   const checkpoint = await open(reference, options);
   try {
-    const backend = await createBackend(checkpoint, device, precision);
-    const { tokenizer, chatTemplate } = checkpoint;
-    return new LanguageModel({ backend, tokenizer, chatTemplate, trainedWindow: options.trainedWindow });
+    return await loadCheckpoint(checkpoint, options);
   } finally {
     checkpoint.close();
   }
+}
+
+/** The model of an open checkpoint, which the caller may close afterwards: for programs that look at the description first. */
+export async function loadCheckpoint(checkpoint: Checkpoint, options: Pick<LoadOptions, "device" | "precision" | "trainedWindow"> = {}): Promise<LanguageModel> {
+  const { device, precision } = checkBackend(options);
+  const backend = await createBackend(checkpoint, device, precision);
+  const { tokenizer, chatTemplate } = checkpoint;
+  return new LanguageModel({ backend, tokenizer, chatTemplate, trainedWindow: options.trainedWindow });
+}
+
+function checkBackend({ device = "auto", precision = "exact" }: LoadOptions): { device: Device; precision: Precision } {
+  if (!DEVICES.includes(device)) throw new LongctxError("device", `There is no device "${String(device)}"; there is ${listed(DEVICES)}.`);
+  if (!PRECISIONS.includes(precision)) throw new LongctxError("argument", `There is no precision "${String(precision)}"; there is ${listed(PRECISIONS)}.`);
+  return { device, precision };
 }
 
 /** The checkpoint behind a reference, without its weights in memory; the caller closes it. */
