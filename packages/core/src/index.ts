@@ -1,3 +1,4 @@
+export * from "./attention-weights.ts";
 export * from "./backend.ts";
 export * from "./capture.ts";
 export * from "./compose.ts";
@@ -8,6 +9,7 @@ export * from "./generation.ts";
 export * from "./method.ts";
 export * from "./model.ts";
 export * from "./plan.ts";
+export * from "./reference/index.ts";
 export * from "./registry.ts";
 export * from "./sampling.ts";
 export * from "./session.ts";

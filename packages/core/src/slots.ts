@@ -24,6 +24,9 @@ export class SlotMap {
     if (!Number.isInteger(layout.capacity) || layout.capacity < 1) {
       throw new LongctxError("capacity", `A cache cannot have a capacity of ${layout.capacity} tokens; give a whole number of at least 1.`);
     }
+    if (!Number.isInteger(layout.pinned) || layout.pinned < 0 || layout.pinned > layout.capacity) {
+      throw new LongctxError("capacity", `A cache of ${layout.capacity} tokens cannot pin ${layout.pinned}; give a whole number from 0 to ${layout.capacity}.`);
+    }
     this.layout = layout;
   }
 
@@ -71,7 +74,10 @@ export class SlotMap {
       const slot = this.slotOf(token);
       const room = token < pinned ? pinned - token : capacity - slot;
       const end = Math.min(stop, token + room);
-      runs.push({ from: slot, to: slot + (end - token), token });
+      const last = runs.at(-1);
+      const joins = last?.to === slot && last.token + (last.to - last.from) === token; // before the ring has gone round
+      if (joins) runs.pop();
+      runs.push(joins ? { ...last, to: slot + (end - token) } : { from: slot, to: slot + (end - token), token });
       token = end;
     }
     return runs;
