@@ -1,0 +1,43 @@
+import type { Command } from "commander";
+import { instantiate, methods, type MethodDefinition, type ParameterDefinition } from "longctx";
+import { createColors } from "picocolors";
+import { columns } from "../format.ts";
+import type { Io } from "../io.ts";
+
+export function addMethods(program: Command, io: Io): void {
+  program
+    .command("methods")
+    .description("every method: axes, parameters, conflicts, paper")
+    .option("--json")
+    .action((options: { readonly json?: true }) => {
+      if (options.json) io.out(`${JSON.stringify(methods.rows.map(describe), null, 2)}\n`);
+      else io.out(methods.rows.map((row) => listing(row, io)).join("\n"));
+    });
+}
+
+function describe(row: MethodDefinition): object {
+  const { name, axes, summary, paper, deviations, parameters } = row;
+  return { name, axes, summary, parameters, conflicts: conflictsOf(row), paper, deviations };
+}
+
+/** Conflicts beyond the axes are known to an instance; they do not depend on its parameters. */
+export function conflictsOf(row: MethodDefinition): Readonly<Record<string, string>> {
+  const needed = Object.entries(row.parameters).filter(([, parameter]) => parameter.default === null);
+  return instantiate(row, Object.fromEntries(needed.map(([key, parameter]) => [key, sample(parameter)]))).conflicts ?? {};
+}
+
+function sample({ min = 1, max = Infinity }: ParameterDefinition): number {
+  return Math.min(Math.max(min, 1), max);
+}
+
+function listing(row: MethodDefinition, io: Io): string {
+  const colors = createColors(io.outIsTerminal);
+  const parameters = Object.entries(row.parameters).map(([key, { about, unit, default: value }]) => [
+    `  ${key}`,
+    unit === "flag" ? "0 or 1" : unit,
+    value === null ? "needed" : `default ${value}`,
+    about,
+  ]);
+  const conflicts = Object.entries(conflictsOf(row)).map(([other, reason]) => `  not with ${other}: ${reason}\n`);
+  return `${colors.bold(row.name)} (${row.axes.join(", ")}): ${row.summary}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
+}

@@ -1,0 +1,32 @@
+/** 1536 → "1.5 KiB". */
+export function bytes(count: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(Math.floor(Math.log2(Math.max(count, 1)) / 10), units.length - 1);
+  return power === 0 ? `${count} B` : `${(count / 1024 ** power).toFixed(1)} ${units[power]}`;
+}
+
+/** 1234567 → "1,234,567". */
+export function count(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+/** 3725 → "1 h 2 min"; 65 → "1 min 5 s"; 5 → "5 s". */
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return whole >= 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole} s`;
+}
+
+/** Three digits that matter: 1234.5 → "1230", 12.345 → "12.3". */
+export function rate(value: number): string {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "-";
+}
+
+/** Rows as aligned columns: numbers to the right, texts to the left. */
+export function columns(rows: readonly (readonly (string | number)[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, String(cell).length)));
+  const line = (row: readonly (string | number)[]) =>
+    row.map((cell, i) => (typeof cell === "number" ? String(cell).padStart(widths[i]) : cell.padEnd(widths[i]))).join("  ");
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
+}

@@ -1,0 +1,82 @@
+import { checkpointFrequencies, type Checkpoint, type ModelConfig, type Weights } from "longctx";
+
+export interface Inspection {
+  readonly config: Omit<ModelConfig, "rope">;
+  readonly rope: ModelConfig["rope"];
+  /** Counts of numbers, by part. */
+  readonly parameters: Readonly<Record<Part, number>> & {
+    /** Each stored number once. */
+    readonly total: number;
+    /** A tied embedding counted once more as the head. */
+    readonly untied: number;
+  };
+  /** Tensors and bytes by storage type. */
+  readonly storage: Readonly<Record<string, { readonly tensors: number; readonly values: number }>>;
+  readonly cache: { readonly bytesPerToken: number; readonly lengths: readonly { readonly tokens: number; readonly bytes: number }[] };
+  readonly pairs: readonly RotaryPair[];
+  /** Factor on cos and sin. */
+  readonly amplitude: number;
+  readonly tokenizer: boolean;
+  readonly chatTemplate: boolean;
+}
+
+/** A pair of channels and how fast it turns in a text as long as the trained window. */
+export interface RotaryPair {
+  readonly pair: number;
+  /** Radians a token. */
+  readonly frequency: number;
+  /** Tokens a turn. */
+  readonly wavelength: number;
+  /** Turns in the trained window; below 1 the pair never completes one. */
+  readonly turns: number;
+}
+
+const PARTS = ["embedding", "attention", "feedForward", "norms", "head"] as const;
+type Part = (typeof PARTS)[number];
+
+/** What can be said of a checkpoint without its weights; `lengths` in tokens. */
+export function inspectCheckpoint(checkpoint: Checkpoint, lengths?: readonly number[]): Inspection {
+  const { rope, ...config } = checkpoint.config;
+  const { trainedWindow, maxPositions } = config;
+  const bytesPerToken = 2 * config.layerCount * config.keyHeads * config.headSize * Float32Array.BYTES_PER_ELEMENT;
+  const table = checkpointFrequencies(rope, maxPositions, trainedWindow);
+  return {
+    config,
+    rope,
+    ...countWeights(checkpoint.weights, config),
+    cache: {
+      bytesPerToken,
+      lengths: (lengths ?? [1, 2, 4, 8].map((times) => times * trainedWindow)).map((tokens) => ({ tokens, bytes: tokens * bytesPerToken })),
+    },
+    pairs: Array.from(table.inverse, (frequency, pair) => {
+      const wavelength = (2 * Math.PI) / frequency;
+      return { pair, frequency, wavelength, turns: trainedWindow / wavelength };
+    }),
+    amplitude: table.amplitude,
+    tokenizer: checkpoint.tokenizer !== null,
+    chatTemplate: checkpoint.chatTemplate !== null,
+  };
+}
+
+function countWeights(weights: Weights, config: Pick<ModelConfig, "tiedEmbedding">): Pick<Inspection, "parameters" | "storage"> {
+  const counts: Record<Part, number> = { embedding: 0, attention: 0, feedForward: 0, norms: 0, head: 0 };
+  const storage: Record<string, { tensors: number; values: number }> = {};
+  for (const name of weights.names()) {
+    const { shape, type } = weights.find(name)!;
+    const values = shape.reduce((product, size) => product * size, 1);
+    counts[partOf(name)] += values;
+    const stored = (storage[type] ??= { tensors: 0, values: 0 });
+    stored.tensors += 1;
+    stored.values += values;
+  }
+  const total = PARTS.reduce((sum, part) => sum + counts[part], 0);
+  return { parameters: { ...counts, total, untied: total + (config.tiedEmbedding ? counts.embedding : 0) }, storage };
+}
+
+/** The part of a canonical weight name: "layers.3.query.bias" is attention. */
+function partOf(name: string): Part {
+  const [kind] = name.replace(/^layers\.\d+\./, "").split(".");
+  if (kind === "embedding" || kind === "head") return kind;
+  if (kind.endsWith("Norm")) return "norms";
+  return kind === "gate" || kind === "up" || kind === "down" ? "feedForward" : "attention";
+}

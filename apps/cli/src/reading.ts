@@ -1,0 +1,48 @@
+import { loadCheckpoint, LongctxError, open, parseMethod, type Checkpoint, type Composition, type LanguageModel, type ModelContext } from "longctx";
+import type { Io } from "./io.ts";
+import type { ReadingOptions } from "./options.ts";
+
+export interface Reading {
+  readonly model: LanguageModel;
+  readonly method: Composition | undefined;
+}
+
+/** The method of --method. @throws LongctxError "method" */
+export function methodOf(options: Pick<ReadingOptions, "method">): Composition | undefined {
+  return options.method === undefined ? undefined : parseMethod(options.method);
+}
+
+/**
+ * Opens a checkpoint, lets `prepare` look at it before any weight is read, and loads the model: what is wrong with the
+ * input is said at once. The caller disposes of the model.
+ */
+export async function openModel<Prepared>(
+  reference: string,
+  options: ReadingOptions,
+  io: Io,
+  prepare: (checkpoint: Checkpoint) => Prepared,
+): Promise<Reading & { readonly prepared: Prepared }> {
+  const method = methodOf(options);
+  const { device, precision, trainedWindow } = options;
+  const checkpoint = await open(reference, { trainedWindow, signal: io.signal });
+  try {
+    const context: ModelContext = { config: checkpoint.config, trainedWindow: trainedWindow ?? checkpoint.config.trainedWindow };
+    method?.check(context);
+    const prepared = prepare(checkpoint);
+    const model = await loadCheckpoint(checkpoint, { device, precision, trainedWindow });
+    return { model, method, prepared };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+export function checkIds(ids: readonly number[], { config }: Checkpoint): void {
+  const wrong = ids.findIndex((id) => id >= config.vocabSize);
+  if (wrong >= 0) throw new LongctxError("argument", `Token ${wrong} has the id ${ids[wrong]}, but the model's ids go from 0 to ${config.vocabSize - 1}.`);
+}
+
+/** The checkpoint's tokenizer. @throws LongctxError when it has none */
+export function tokenizerOf(checkpoint: Checkpoint): NonNullable<Checkpoint["tokenizer"]> {
+  if (checkpoint.tokenizer) return checkpoint.tokenizer;
+  throw new LongctxError("file", "The checkpoint has no tokenizer (tokenizer.json); use `longctx logits --ids` with token ids, or add the tokenizer.");
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env node
+// npm start, npm test, npm run longctx, npm run needle: works in a fresh clone with nothing but Node and npm.
+// Plain JavaScript without dependencies, because it runs before there are any.
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const NODE = [20, 19];
+const PNPM = 12;
+const PROGRAMS = {
+  start: { main: "apps/needle/src/main.ts", first: ["start"] },
+  needle: { main: "apps/needle/src/main.ts", first: [] },
+  longctx: { main: "apps/cli/src/main.ts", first: [] },
+};
+
+/** One line and exit code 1, as every command here fails. */
+function fail(message) {
+  process.stderr.write(`longctx: ${message}\n`);
+  process.exit(1);
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  if (major > NODE[0] || (major === NODE[0] && minor >= NODE[1])) return;
+  fail(`Node ${process.versions.node} is too old; install Node ${NODE.join(".")} or newer (https://nodejs.org).`);
+}
+
+/** pnpm keeps a copy of the lock file it installed from, so equal files mean there is nothing to do. */
+function isInstalled() {
+  const installed = join(ROOT, "node_modules/.pnpm/lock.yaml");
+  if (!existsSync(installed) || !readFileSync(installed).equals(readFileSync(join(ROOT, "pnpm-lock.yaml")))) return false;
+  const folders = ["packages", "apps"].flatMap((parent) => readdirSync(join(ROOT, parent)).map((name) => join(ROOT, parent, name)));
+  return folders.every((folder) => {
+    const manifest = join(folder, "package.json");
+    if (!existsSync(manifest)) return true;
+    const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(manifest, "utf8"));
+    return [dependencies, devDependencies].every((names) => Object.keys(names).every((name) => existsSync(join(folder, "node_modules", name))));
+  });
+}
+
+function hasPnpm() {
+  const { status, stdout } = spawnSync("pnpm --version", { cwd: ROOT, shell: true, encoding: "utf8" });
+  return status === 0 && Number(stdout.split(".")[0]) >= PNPM;
+}
+
+/** Runs this file again where pnpm is on the PATH; npx keeps what it has fetched, so the network is needed once. */
+function againWithPnpm(args) {
+  if (process.env.LONGCTX_PNPM) fail(`pnpm ${PNPM} did not start through npx; install it with "npm install --global pnpm@${PNPM}".`);
+  const quoted = [process.execPath, fileURLToPath(import.meta.url), ...args].map((text) => JSON.stringify(text)).join(" ");
+  const command = `npx --yes --prefer-offline --package pnpm@${PNPM} -- ${quoted}`;
+  const env = { ...process.env, LONGCTX_PNPM: "1", npm_config_loglevel: "error", npm_config_update_notifier: "false" };
+  const { status, signal } = spawnSync(command, { cwd: ROOT, shell: true, stdio: "inherit", env });
+  return signal ? 130 : (status ?? 1);
+}
+
+/** @returns an exit code */
+function install() {
+  if (isInstalled()) return 0;
+  if (!hasPnpm()) return againWithPnpm(["install"]);
+  process.stderr.write("Installing packages (only when they change) ...\n");
+  const begin = performance.now();
+  const { status, stdout } = spawnSync("pnpm install --frozen-lockfile --reporter=append-only 2>&1", {
+    cwd: ROOT,
+    shell: true,
+    encoding: "utf8",
+    env: { ...process.env, CI: "true" }, // no questions
+  });
+  if (status !== 0) process.stderr.write(`${stdout}\nThe packages could not be installed; see above.\n`);
+  else process.stderr.write(`Installed in ${((performance.now() - begin) / 1000).toFixed(0)} s.\n`);
+  return status ?? 1;
+}
+
+/** In this process, so that terminal, pipes, signals and the exit code are the program's own. */
+async function start({ main, first }, args) {
+  const code = install();
+  if (code !== 0) process.exit(code);
+  // npm and pnpm run scripts in the repository; the program's paths are relative to where the user is.
+  const { INIT_CWD } = process.env;
+  if (INIT_CWD && existsSync(INIT_CWD)) process.chdir(INIT_CWD);
+  const { register } = await import("tsx/esm/api");
+  register({ tsconfig: join(ROOT, "tsconfig.base.json") });
+  const path = join(ROOT, main);
+  process.argv = [process.execPath, path, ...first, ...args];
+  await import(pathToFileURL(path).href);
+}
+
+async function test(args) {
+  const code = install();
+  if (code !== 0) process.exit(code);
+  // turbo and publint call pnpm.
+  if (!hasPnpm()) process.exit(againWithPnpm(["test", ...args]));
+  const { check } = await import("./check.mjs");
+  process.exit(check(ROOT, args));
+}
+
+checkNode();
+const [command = "", ...rest] = process.argv.slice(2);
+const args = rest[0] === "--" ? rest.slice(1) : rest; // pnpm passes it on
+if (command === "install") process.exit(install());
+else if (command === "test") await test(args);
+else if (Object.hasOwn(PROGRAMS, command)) await start(PROGRAMS[command], args);
+else fail(`There is no command "${command}"; there is ${[...Object.keys(PROGRAMS), "test", "install"].join(", ")}.`);
