@@ -1,0 +1,229 @@
+import { describe, expect, it } from "vitest";
+import fc from "fast-check";
+import { compose, createReference, LongctxError, Weights, type AttentionPlan, type Backend, type Cache, type CacheLayout, type LayerHooks, type LayerView } from "@longctx/core";
+import { ACTIVATE } from "../src/reference/dense.ts";
+import { largestDifference, tinyBackend, tinyConfig, tinyIds, tinyWeights } from "./tiny-model.ts";
+
+const backend = tinyBackend();
+const { config } = backend;
+const ids = tinyIds(24);
+const whole: CacheLayout = { capacity: 32, pinned: 32 };
+
+function read(cache: Cache, part: readonly number[], options: { hooks?: LayerHooks; logitRows?: number; on?: Backend; window?: number } = {}): Promise<Float32Array> {
+  const on = options.on ?? backend;
+  const first = cache.slots.length;
+  const plan = (layer: number): AttentionPlan => {
+    const made = compose().plan({ config: on.config, trainedWindow: 32, first, count: part.length, length: first + part.length, layer });
+    return options.window ? { segments: made.segments.map((segment) => ({ ...segment, band: { from: 0, to: options.window! } })) } : made;
+  };
+  return on.forward({ cache, ids: part, plan, logitRows: options.logitRows ?? part.length, hooks: options.hooks });
+}
+
+describe("the reference's cache", () => {
+  it("forks into sequences that do not see each other", async () => {
+    const cache = backend.createCache(whole);
+    await read(cache, ids.slice(0, 10));
+    const fork = cache.fork();
+    const other = await read(fork, tinyIds(5, 9));
+    const expected = await read(cache, ids.slice(10));
+    const alone = backend.createCache(whole);
+    await read(alone, ids.slice(0, 10));
+    expect(largestDifference(await read(alone, ids.slice(10)), expected)).toBe(0);
+    const otherAlone = backend.createCache(whole);
+    await read(otherAlone, ids.slice(0, 10));
+    expect(largestDifference(await read(otherAlone, tinyIds(5, 9)), other)).toBe(0);
+  });
+
+  it("continues after truncation as if the rest had never been read", async () => {
+    const cache = backend.createCache(whole);
+    await read(cache, ids);
+    cache.truncate(10);
+    const again = await read(cache, tinyIds(5, 9));
+    const alone = backend.createCache(whole);
+    await read(alone, ids.slice(0, 10));
+    expect(largestDifference(await read(alone, tinyIds(5, 9)), again)).toBe(0);
+  });
+
+  it.each<[string, CacheLayout, CacheLayout, number | undefined]>([
+    ["whole", whole, whole, undefined],
+    ["whole, into a larger one", { capacity: 24, pinned: 24 }, { capacity: 64, pinned: 64 }, undefined],
+    ["bounded", { capacity: 13, pinned: 2 }, { capacity: 13, pinned: 2 }, 4],
+    ["bounded, into a smaller one", { capacity: 13, pinned: 2 }, { capacity: 8, pinned: 2 }, 4],
+  ])("is restored from its bytes: %s", async (_, layout, restoredLayout, window) => {
+    const cache = backend.createCache(layout);
+    for (let at = 0; at < 20; at += 4) await read(cache, ids.slice(at, at + 4), { window });
+    const restored = backend.restoreCache(restoredLayout, cache.save());
+    expect(restored.slots.length).toBe(20);
+    for (const next of [ids.slice(20, 22), ids.slice(22, 24)]) {
+      expect(largestDifference(await read(restored, next, { window }), await read(cache, next, { window }))).toBe(0);
+    }
+  });
+
+  it("refuses bytes that it did not save", async () => {
+    const cache = backend.createCache(whole);
+    await read(cache, ids.slice(0, 5));
+    const bytes = cache.save();
+    const restore = (changed: Uint8Array, layout = whole, on = backend) => on.restoreCache(layout, changed);
+    expect(() => restore(bytes.subarray(0, bytes.length - 8))).toThrow(/cut off/);
+    expect(() => restore(Uint8Array.from([...bytes, 0]))).toThrow(/cut off/);
+    expect(() => restore(new Uint8Array(3))).toThrow(/not a cache/);
+    expect(() => restore(bytes, whole, tinyBackend({ layerCount: 3 }))).toThrow(/layerCount 2, but the model has 3/);
+    expect(() => restore(bytes, { capacity: 4, pinned: 4 })).toThrow(/capacity of at least 5/);
+    const bounded = backend.createCache({ capacity: 6, pinned: 1 });
+    for (let at = 0; at < 20; at += 4) await read(bounded, ids.slice(at, at + 4));
+    expect(() => restore(bounded.save(), whole)).toThrow(/no longer holds token 1/);
+    const flipped = fc.record({ at: fc.nat(120), to: fc.nat(255), length: fc.nat(bytes.length) });
+    fc.assert(
+      fc.property(flipped, ({ at, to, length }) => {
+        const changed = bytes.slice(0, length < 200 ? length : undefined);
+        if (at < changed.length) changed[at] = to;
+        try {
+          restore(changed);
+        } catch (error) {
+          expect(error).toBeInstanceOf(LongctxError);
+        }
+      }),
+    );
+  });
+
+  it("does not believe a header that names an immense text", () => {
+    const header = new TextEncoder().encode(JSON.stringify({ format: "longctx reference cache 1", layerCount: 2, keyHeads: 2, headSize: 6, layout: { capacity: 2 ** 50, pinned: 2 ** 50 }, length: 2 ** 50 }));
+    const bytes = new Uint8Array(4 + header.length);
+    new DataView(bytes.buffer).setUint32(0, header.length, true);
+    bytes.set(header, 4);
+    expect(() => backend.restoreCache(whole, bytes)).toThrow(/cut off/);
+  });
+
+  it("says how large it is, and is of no use after dispose", async () => {
+    const cache = backend.createCache({ capacity: 16, pinned: 16 });
+    expect(cache.bytes).toBe(16 * 2 * 6 * 8 * 2 * 2); // slots, K, D, float64, keys and values, layers
+    cache.dispose();
+    await expect(read(cache, [1])).rejects.toThrow(/disposed/);
+  });
+});
+
+describe("the reference's requests", () => {
+  it("gives the logits of the last rows only", async () => {
+    const all = await read(backend.createCache(whole), ids);
+    const last = await read(backend.createCache(whole), ids, { logitRows: 2 });
+    expect(last).toEqual(all.slice(-2 * 32));
+    expect(await read(backend.createCache(whole), ids, { logitRows: 0 })).toEqual(new Float32Array(0));
+  });
+
+  it.each([[[32], 1, "32 is not a token id"], [[-1], 1, "-1 is not a token id"], [[0.5], 1, "0.5 is not a token id"], [[1], 2, "Logits of 2 rows"], [[1], -1, "Logits of -1 rows"]])(
+    "refuses ids %j with %i rows of logits",
+    async (part, logitRows, message) => {
+      const cache = backend.createCache(whole);
+      await expect(read(cache, part, { logitRows })).rejects.toThrow(message);
+      expect(cache.slots.length).toBe(0);
+    },
+  ); // prettier-ignore
+
+  it("refuses a text longer than the cache and leaves the cache as it was", async () => {
+    const cache = backend.createCache({ capacity: 8, pinned: 8 });
+    await expect(read(cache, ids)).rejects.toThrow(/24 tokens, but the cache holds 8/);
+    expect(cache.slots.length).toBe(0);
+    await read(cache, ids.slice(0, 8));
+  });
+
+  it("refuses another backend's cache", async () => {
+    await expect(read(tinyBackend().createCache(whole), ids)).rejects.toThrow(/made by another backend/);
+  });
+
+  it("names the tensor that is missing or misshapen", () => {
+    expect(() => createReference(config, new Weights(new Map()))).toThrow(/no tensor for/);
+    expect(() => createReference(tinyConfig({ feedForwardSize: 31 }), tinyWeights(config))).toThrow(/shape \[32, 24\], but .* \[31, 24\]/);
+  });
+});
+
+describe("the reference's hooks", () => {
+  const spy = (layers: readonly number[]) => {
+    const seen: string[] = [];
+    const views: LayerView[] = [];
+    const hooks: LayerHooks = {
+      layers: (layer) => layers.includes(layer),
+      hidden: (layer, hidden) => seen.push(`hidden ${layer} ${hidden.length}`),
+      queries: (view, plan) => {
+        seen.push(`queries ${view.layer} ${view.queries().length}`);
+        views.push(view);
+        return plan;
+      },
+      attended: (view, attended) => {
+        seen.push(`attended ${view.layer} ${attended.length}`);
+        return attended;
+      },
+    };
+    return { hooks, seen, views };
+  };
+
+  it("stop at the layers named, in order, and change nothing by looking", async () => {
+    const { hooks, seen } = spy([1]);
+    const looked = await read(backend.createCache(whole), ids.slice(0, 3), { hooks });
+    expect(seen).toEqual(["hidden 1 72", "queries 1 72", "attended 1 72"]);
+    expect(largestDifference(looked, await read(backend.createCache(whole), ids.slice(0, 3)))).toBeLessThan(1e-5);
+  });
+
+  it("show the residual stream: the embedding before the first layer", async () => {
+    let first: Float32Array = new Float32Array(0);
+    await read(backend.createCache(whole), ids.slice(0, 3), { hooks: { layers: (layer) => layer === 0, hidden: (_, hidden) => void (first = Float32Array.from(hidden)) } });
+    const embedding = tinyWeights(config).get("embedding", [32, 24]).toFloat32();
+    expect(first).toEqual(Float32Array.from(ids.slice(0, 3).flatMap((id) => [...embedding.subarray(id * 24, (id + 1) * 24)])));
+  });
+
+  it("show the chunk's own keys before attention, and earlier ones", async () => {
+    const { hooks, views } = spy([0, 1]);
+    const cache = backend.createCache(whole);
+    await read(cache, ids.slice(0, 5));
+    await read(cache, ids.slice(5, 8), { hooks });
+    const once = spy([0, 1]);
+    await read(backend.createCache(whole), ids.slice(0, 8), { hooks: once.hooks });
+    views.forEach((view, layer) => {
+      expect([view.first, view.count]).toEqual([5, 3]);
+      expect(largestDifference(view.keys({ from: 2, to: 8 }), once.views[layer].keys({ from: 2, to: 8 }))).toBeLessThan(1e-6);
+      expect(largestDifference(view.values({ from: 2, to: 8 }), once.views[layer].values({ from: 2, to: 8 }))).toBeLessThan(1e-6);
+      expect(view.keys({ from: 2, to: 8 })).toHaveLength(6 * 2 * 6);
+      expect(() => view.keys({ from: 7, to: 9 })).toThrow(/Token 8 is not in the cache/);
+    });
+  });
+
+  it("may answer with another plan: only the query's own token gives its own value", async () => {
+    let attended: Float32Array = new Float32Array(0);
+    let values: Float32Array = new Float32Array(0);
+    const hooks: LayerHooks = {
+      layers: (layer) => layer === 0,
+      queries: async (_, plan) => ({ segments: plan.segments.map((segment) => ({ ...segment, band: { from: 0, to: 1 } })) }),
+      attended: (view, output) => {
+        attended = Float32Array.from(output);
+        values = view.values({ from: 0, to: 4 });
+        return output;
+      },
+    };
+    await read(backend.createCache(whole), ids.slice(0, 4), { hooks });
+    for (let t = 0; t < 4; t++) {
+      for (let h = 0; h < 4; h++) expect(attended.slice((t * 4 + h) * 6, (t * 4 + h + 1) * 6)).toEqual(values.slice((t * 2 + (h >> 1)) * 6, (t * 2 + (h >> 1) + 1) * 6));
+    }
+  });
+
+  it("may replace what was attended: zeros are what a query gets that sees nothing", async () => {
+    const none: LayerHooks = { layers: () => true, queries: () => ({ segments: [] }) };
+    const zeros: LayerHooks = { layers: () => true, attended: (_, attended) => attended.fill(0) };
+    const blind = await read(backend.createCache(whole), ids, { hooks: none });
+    expect(await read(backend.createCache(whole), ids, { hooks: zeros })).toEqual(blind);
+    expect(blind.every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe("activations", () => {
+  it.each([
+    ["silu", 1, 0.7310585786300049],
+    ["silu", -20, -4.1223071e-8],
+    ["gelu", 1, 0.8413447460685429],
+    ["gelu", -3, -0.00404969409489031],
+    ["gelu", 9, 9],
+    ["gelu", 0, 0],
+    ["gelu-tanh", 1, 0.8411919906082768],
+    ["gelu-tanh", -3, -0.003637392081773027],
+  ] as const)("%s(%d) = %d", (name, x, y) => {
+    expect(ACTIVATE[name](x)).toBeCloseTo(y, 14);
+  });
+});
