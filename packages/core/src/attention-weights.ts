@@ -17,7 +17,7 @@ export function attentionWeights(plan: AttentionPlan, view: LayerView, config: M
     if (isSeen(plan, token, first, length)) tokens.push(token);
   }
   const keys = new Float64Array(tokens.length * keyHeads * headSize);
-  for (let i = 0; i < tokens.length; ) {
+  for (let i = 0; i < tokens.length;) {
     let end = i + 1; // the tokens of one run are read at once
     while (end < tokens.length && tokens[end] === tokens[end - 1] + 1) end++;
     keys.set(view.keys({ from: tokens[i], to: tokens[end - 1] + 1 }), i * keyHeads * headSize);

@@ -9,7 +9,6 @@ export * from "./generation.ts";
 export * from "./method.ts";
 export * from "./model.ts";
 export * from "./plan.ts";
-export * from "./reference/index.ts";
 export * from "./registry.ts";
 export * from "./sampling.ts";
 export * from "./session.ts";

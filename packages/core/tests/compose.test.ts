@@ -1,5 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { among, compose, EVERYTHING, intersect, makeTable, sees, TEXT_POSITION, within, type ChunkContext, type Method, type Segment } from "@longctx/core";
+import {
+  among,
+  compose,
+  EVERYTHING,
+  intersect,
+  makeTable,
+  sees,
+  TEXT_POSITION,
+  within,
+  type ChunkContext,
+  type Method,
+  type Segment,
+} from "@longctx/core";
 import { tinyConfig } from "./tiny-model.ts";
 
 const config = tinyConfig({ slidingWindows: [null, 6] });
@@ -8,19 +20,26 @@ const chunk = (layer: number): ChunkContext => ({ ...context, first: 0, count: 4
 const half: Method = {
   spec: "half",
   axes: ["visibility"],
-  segments: (segments) => segments.map((segment) => within(segment, { from: 0, to: 10 })).filter((segment) => segment !== null),
+  segments: (segments) =>
+    segments.map((segment) => within(segment, { from: 0, to: 10 })).filter((segment) => segment !== null),
 };
 const shifted: Method = {
   spec: "shifted:by=3",
   axes: ["distance"],
-  segments: (segments) => segments.map((segment) => ({ ...segment, queryPosition: { id: `${segment.band.to}+3`, at: (m) => m + 3 } })),
+  segments: (segments) =>
+    segments.map((segment) => ({ ...segment, queryPosition: { id: `${segment.band.to}+3`, at: (m) => m + 3 } })),
 };
 
 describe("compose", () => {
   it("of nothing is one causal segment of text positions with the checkpoint's table", () => {
     const { segments, temperature } = compose().plan(chunk(0));
     expect(segments).toHaveLength(1);
-    expect(segments[0]).toMatchObject({ tokens: EVERYTHING, band: EVERYTHING, queryPosition: TEXT_POSITION, keyPosition: TEXT_POSITION });
+    expect(segments[0]).toMatchObject({
+      tokens: EVERYTHING,
+      band: EVERYTHING,
+      queryPosition: TEXT_POSITION,
+      keyPosition: TEXT_POSITION,
+    });
     expect([...segments[0].table.inverse]).toEqual([0, 1, 2].map((i) => 100 ** (-i / 3)));
     expect(temperature).toBeUndefined();
     expect(compose().spec).toBe("none");
@@ -35,7 +54,8 @@ describe("compose", () => {
   });
 
   it("asks visibility before distance, whatever the order written", () => {
-    for (const method of [compose(half, shifted), compose(shifted, half)]) expect(method.plan(chunk(0)).segments[0].queryPosition.id).toBe("10+3");
+    for (const method of [compose(half, shifted), compose(shifted, half)])
+      expect(method.plan(chunk(0)).segments[0].queryPosition.id).toBe("10+3");
     expect(compose(shifted, half).spec).toBe("shifted:by=3+half");
   });
 
@@ -44,21 +64,33 @@ describe("compose", () => {
   });
 
   it("multiplies temperatures of one axis claimed once, and takes the first layout", () => {
-    const warm: Method = { spec: "warm", axes: ["temperature"], temperature: (m) => m + 2, layout: () => ({ capacity: 9, pinned: 1 }) };
+    const warm: Method = {
+      spec: "warm",
+      axes: ["temperature"],
+      temperature: (m) => m + 2,
+      layout: () => ({ capacity: 9, pinned: 1 }),
+    };
     const plan = compose(half, warm).plan(chunk(0));
     expect(plan.temperature!.at(5)).toBe(7);
     expect(compose(half, warm).layout({ ...context, chunk: 4 })).toEqual({ capacity: 9, pinned: 1 });
   });
 
   it("takes the table of the frequency method for the length asked", () => {
-    const table: Method = { spec: "table", axes: ["frequencies"], lengthDependent: true, frequencies: ({ length, trainedWindow, rope }) => makeTable(Float64Array.of(length, trainedWindow, rope.base)) };
+    const table: Method = {
+      spec: "table",
+      axes: ["frequencies"],
+      lengthDependent: true,
+      frequencies: ({ length, trainedWindow, rope }) => makeTable(Float64Array.of(length, trainedWindow, rope.base)),
+    };
     expect([...compose(table).table(context, 77).inverse]).toEqual([77, 32, 100]);
     expect(compose(table).lengthDependentOn(context)).toBe(true);
   });
 
   it("refuses two methods on one axis and methods that refuse each other, in both orders", () => {
     const proud: Method = { spec: "proud:of=1", axes: ["temperature"], conflicts: { shifted: "it says so" } };
-    expect(() => compose(half, { ...half, spec: "other" })).toThrow("half and other both change the visibility; only one method can.");
+    expect(() => compose(half, { ...half, spec: "other" })).toThrow(
+      "half and other both change the visibility; only one method can.",
+    );
     for (const pair of [[proud, shifted], [shifted, proud]]) expect(() => compose(...pair)).toThrow("proud cannot be combined with shifted: it says so."); // prettier-ignore
   });
 
@@ -70,7 +102,13 @@ describe("compose", () => {
 });
 
 describe("segments", () => {
-  const segment: Segment = { tokens: { from: 2, to: 8 }, table: makeTable(Float64Array.of(1)), queryPosition: TEXT_POSITION, keyPosition: TEXT_POSITION, band: { from: 1, to: 5 } };
+  const segment: Segment = {
+    tokens: { from: 2, to: 8 },
+    table: makeTable(Float64Array.of(1)),
+    queryPosition: TEXT_POSITION,
+    keyPosition: TEXT_POSITION,
+    band: { from: 1, to: 5 },
+  };
 
   it("are seen inside their tokens, their band and their queries", () => {
     const seen = (m: number) => Array.from({ length: 12 }, (_, n) => n).filter((n) => sees(segment, m, n));

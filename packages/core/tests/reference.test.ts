@@ -1,6 +1,17 @@
 import { describe, expect, it } from "vitest";
-import fc from "fast-check";
-import { compose, createReference, LongctxError, Weights, type AttentionPlan, type Backend, type Cache, type CacheLayout, type LayerHooks, type LayerView } from "@longctx/core";
+import * as fc from "fast-check";
+import {
+  compose,
+  LongctxError,
+  Weights,
+  type AttentionPlan,
+  type Backend,
+  type Cache,
+  type CacheLayout,
+  type LayerHooks,
+  type LayerView,
+} from "@longctx/core";
+import { createReference } from "@longctx/core/reference";
 import { ACTIVATE } from "../src/reference/dense.ts";
 import { largestDifference, tinyBackend, tinyConfig, tinyIds, tinyWeights } from "./tiny-model.ts";
 
@@ -9,14 +20,36 @@ const { config } = backend;
 const ids = tinyIds(24);
 const whole: CacheLayout = { capacity: 32, pinned: 32 };
 
-function read(cache: Cache, part: readonly number[], options: { hooks?: LayerHooks; logitRows?: number; on?: Backend; window?: number } = {}): Promise<Float32Array> {
+function read(
+  cache: Cache,
+  part: readonly number[],
+  options: { hooks?: LayerHooks; logitRows?: number; on?: Backend; window?: number } = {},
+): Promise<Float32Array> {
   const on = options.on ?? backend;
   const first = cache.slots.length;
   const plan = (layer: number): AttentionPlan => {
-    const made = compose().plan({ config: on.config, trainedWindow: 32, first, count: part.length, length: first + part.length, layer });
-    return options.window ? { segments: made.segments.map((segment) => ({ ...segment, band: { from: 0, to: options.window! } })) } : made;
+    const made = compose().plan({
+      config: on.config,
+      trainedWindow: 32,
+      first,
+      count: part.length,
+      length: first + part.length,
+      layer,
+    });
+    return options.window
+      ? { segments: made.segments.map((segment) => ({ ...segment, band: { from: 0, to: options.window! } })) }
+      : made;
   };
   return on.forward({ cache, ids: part, plan, logitRows: options.logitRows ?? part.length, hooks: options.hooks });
+}
+
+function thrownBy(act: () => unknown): unknown {
+  try {
+    act();
+    return null;
+  } catch (error) {
+    return error;
+  }
 }
 
 describe("the reference's cache", () => {
@@ -77,17 +110,23 @@ describe("the reference's cache", () => {
       fc.property(flipped, ({ at, to, length }) => {
         const changed = bytes.slice(0, length < 200 ? length : undefined);
         if (at < changed.length) changed[at] = to;
-        try {
-          restore(changed);
-        } catch (error) {
-          expect(error).toBeInstanceOf(LongctxError);
-        }
+        const error = thrownBy(() => restore(changed));
+        expect(error === null || error instanceof LongctxError).toBe(true);
       }),
     );
   });
 
   it("does not believe a header that names an immense text", () => {
-    const header = new TextEncoder().encode(JSON.stringify({ format: "longctx reference cache 1", layerCount: 2, keyHeads: 2, headSize: 6, layout: { capacity: 2 ** 50, pinned: 2 ** 50 }, length: 2 ** 50 }));
+    const header = new TextEncoder().encode(
+      JSON.stringify({
+        format: "longctx reference cache 1",
+        layerCount: 2,
+        keyHeads: 2,
+        headSize: 6,
+        layout: { capacity: 2 ** 50, pinned: 2 ** 50 },
+        length: 2 ** 50,
+      }),
+    );
     const bytes = new Uint8Array(4 + header.length);
     new DataView(bytes.buffer).setUint32(0, header.length, true);
     bytes.set(header, 4);
@@ -132,7 +171,9 @@ describe("the reference's requests", () => {
 
   it("names the tensor that is missing or misshapen", () => {
     expect(() => createReference(config, new Weights(new Map()))).toThrow(/no tensor for/);
-    expect(() => createReference(tinyConfig({ feedForwardSize: 31 }), tinyWeights(config))).toThrow(/shape \[32, 24\], but .* \[31, 24\]/);
+    expect(() => createReference(tinyConfig({ feedForwardSize: 31 }), tinyWeights(config))).toThrow(
+      /shape \[32, 24\], but .* \[31, 24\]/,
+    );
   });
 });
 
@@ -165,9 +206,13 @@ describe("the reference's hooks", () => {
 
   it("show the residual stream: the embedding before the first layer", async () => {
     let first: Float32Array = new Float32Array(0);
-    await read(backend.createCache(whole), ids.slice(0, 3), { hooks: { layers: (layer) => layer === 0, hidden: (_, hidden) => void (first = Float32Array.from(hidden)) } });
+    await read(backend.createCache(whole), ids.slice(0, 3), {
+      hooks: { layers: (layer) => layer === 0, hidden: (_, hidden) => void (first = Float32Array.from(hidden)) },
+    });
     const embedding = tinyWeights(config).get("embedding", [32, 24]).toFloat32();
-    expect(first).toEqual(Float32Array.from(ids.slice(0, 3).flatMap((id) => [...embedding.subarray(id * 24, (id + 1) * 24)])));
+    expect(first).toEqual(
+      Float32Array.from(ids.slice(0, 3).flatMap((id) => [...embedding.subarray(id * 24, (id + 1) * 24)])),
+    );
   });
 
   it("show the chunk's own keys before attention, and earlier ones", async () => {
@@ -179,8 +224,12 @@ describe("the reference's hooks", () => {
     await read(backend.createCache(whole), ids.slice(0, 8), { hooks: once.hooks });
     views.forEach((view, layer) => {
       expect([view.first, view.count]).toEqual([5, 3]);
-      expect(largestDifference(view.keys({ from: 2, to: 8 }), once.views[layer].keys({ from: 2, to: 8 }))).toBeLessThan(1e-6);
-      expect(largestDifference(view.values({ from: 2, to: 8 }), once.views[layer].values({ from: 2, to: 8 }))).toBeLessThan(1e-6);
+      expect(largestDifference(view.keys({ from: 2, to: 8 }), once.views[layer].keys({ from: 2, to: 8 }))).toBeLessThan(
+        1e-6,
+      );
+      expect(
+        largestDifference(view.values({ from: 2, to: 8 }), once.views[layer].values({ from: 2, to: 8 })),
+      ).toBeLessThan(1e-6);
       expect(view.keys({ from: 2, to: 8 })).toHaveLength(6 * 2 * 6);
       expect(() => view.keys({ from: 7, to: 9 })).toThrow(/Token 8 is not in the cache/);
     });
@@ -191,7 +240,9 @@ describe("the reference's hooks", () => {
     let values: Float32Array = new Float32Array(0);
     const hooks: LayerHooks = {
       layers: (layer) => layer === 0,
-      queries: async (_, plan) => ({ segments: plan.segments.map((segment) => ({ ...segment, band: { from: 0, to: 1 } })) }),
+      queries: async (_, plan) => ({
+        segments: plan.segments.map((segment) => ({ ...segment, band: { from: 0, to: 1 } })),
+      }),
       attended: (view, output) => {
         attended = Float32Array.from(output);
         values = view.values({ from: 0, to: 4 });
@@ -200,7 +251,10 @@ describe("the reference's hooks", () => {
     };
     await read(backend.createCache(whole), ids.slice(0, 4), { hooks });
     for (let t = 0; t < 4; t++) {
-      for (let h = 0; h < 4; h++) expect(attended.slice((t * 4 + h) * 6, (t * 4 + h + 1) * 6)).toEqual(values.slice((t * 2 + (h >> 1)) * 6, (t * 2 + (h >> 1) + 1) * 6));
+      for (let h = 0; h < 4; h++)
+        expect(attended.slice((t * 4 + h) * 6, (t * 4 + h + 1) * 6)).toEqual(
+          values.slice((t * 2 + (h >> 1)) * 6, (t * 2 + (h >> 1) + 1) * 6),
+        );
     }
   });
 

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { Capture, LanguageModel, LongctxError, type AttentionPlan, type LayerView, type Method, type MethodState } from "@longctx/core";
+import {
+  Capture,
+  LanguageModel,
+  LongctxError,
+  type AttentionPlan,
+  type LayerView,
+  type Method,
+  type MethodState,
+} from "@longctx/core";
 import { largestDifference, tinyBackend, tinyIds } from "./tiny-model.ts";
 
 const model = new LanguageModel({ backend: tinyBackend(), tokenizer: null, chatTemplate: null });
@@ -16,7 +24,9 @@ function bestTokens(count: number): Method {
       plan: async (plan, view) => {
         const own = plan.segments.map((segment) => ({ ...segment, tokens: { from: view.first, to: Infinity } }));
         const chosen = Int32Array.from(best(view, count));
-        return { segments: [...own, ...plan.segments.map((segment) => ({ ...segment, tokens: chosen }))] } satisfies AttentionPlan;
+        return {
+          segments: [...own, ...plan.segments.map((segment) => ({ ...segment, tokens: chosen }))],
+        } satisfies AttentionPlan;
       },
     },
   };
@@ -28,7 +38,9 @@ function best(view: LayerView, count: number): number[] {
   const score = (n: number) => {
     let sum = 0;
     for (let t = 0; t < view.count; t++) {
-      for (let h = 0; h < H; h++) for (let i = 0; i < D; i++) sum += queries[(t * H + h) * D + i] * keys[(n * K + Math.floor((h * K) / H)) * D + i];
+      for (let h = 0; h < H; h++)
+        for (let i = 0; i < D; i++)
+          sum += queries[(t * H + h) * D + i] * keys[(n * K + Math.floor((h * K) / H)) * D + i];
     }
     return sum;
   };
@@ -45,14 +57,21 @@ describe("retrieval", () => {
     expect(chunks.map(({ first, count, tokens }) => [first, count, tokens])).toEqual([[0, 5, 5], [5, 5, 10], [10, 5, 15], [15, 5, 20]]); // prettier-ignore
     // The chosen tokens, from the plain model's first layer, which retrieval does not change.
     const chosen: number[][] = [];
-    const watch: Method = { spec: "watch", axes: [], select: { layers: (layer) => layer === 0, plan: (plan, view) => (chosen.push(best(view, 3)), plan) } };
+    const watch: Method = {
+      spec: "watch",
+      axes: [],
+      select: { layers: (layer) => layer === 0, plan: (plan, view) => (chosen.push(best(view, 3)), plan) },
+    };
     await model.session({ method: watch, chunk: 5 }).prefill(ids);
     chunks.forEach(({ first, count, tokens, weights }, c) => {
       expect(chosen[c]).toHaveLength(Math.min(3, first));
       for (let h = 0; h < H; h++) {
         for (let t = 0; t < count; t++) {
           const row = weights.subarray((h * count + t) * tokens, (h * count + t + 1) * tokens);
-          expect([...row.keys()].filter((n) => row[n] > 0)).toEqual([...chosen[c], ...Array.from({ length: t + 1 }, (_, i) => first + i)]);
+          expect([...row.keys()].filter((n) => row[n] > 0)).toEqual([
+            ...chosen[c],
+            ...Array.from({ length: t + 1 }, (_, i) => first + i),
+          ]);
           expect(row.reduce((a, b) => a + b)).toBeCloseTo(1, 6);
         }
       }
@@ -61,8 +80,18 @@ describe("retrieval", () => {
 
   it("with room for every token is the model as it is", async () => {
     const plain = await model.session({ chunk: 5 }).prefill(ids, { logitRows: 20 });
-    expect(largestDifference(await model.session({ method: bestTokens(20), chunk: 5 }).prefill(ids, { logitRows: 20 }), plain)).toBeLessThan(1e-6);
-    expect(largestDifference(await model.session({ method: bestTokens(1), chunk: 5 }).prefill(ids, { logitRows: 20 }), plain)).toBeGreaterThan(1e-4);
+    expect(
+      largestDifference(
+        await model.session({ method: bestTokens(20), chunk: 5 }).prefill(ids, { logitRows: 20 }),
+        plain,
+      ),
+    ).toBeLessThan(1e-6);
+    expect(
+      largestDifference(
+        await model.session({ method: bestTokens(1), chunk: 5 }).prefill(ids, { logitRows: 20 }),
+        plain,
+      ),
+    ).toBeGreaterThan(1e-4);
   });
 });
 
@@ -73,7 +102,8 @@ class MeanMemory implements MethodState {
 
   attended(view: LayerView, attended: Float32Array): Float32Array {
     const values = view.values({ from: view.first, to: view.first + view.count });
-    const merged = this.count === 0 ? attended : attended.map((value, i) => (value + this.sum[memoryIndex(i)] / this.count) / 2);
+    const merged =
+      this.count === 0 ? attended : attended.map((value, i) => (value + this.sum[memoryIndex(i)] / this.count) / 2);
     values.forEach((value, i) => (this.sum[i % (K * D)] += value));
     this.count += view.count;
     return merged;
@@ -97,7 +127,11 @@ class MeanMemory implements MethodState {
   }
 
   truncate(length: number): void {
-    if (length < this.count) throw new LongctxError("argument", `The memory cannot forget the tokens after ${length}; fork the session before them.`);
+    if (length < this.count)
+      throw new LongctxError(
+        "argument",
+        `The memory cannot forget the tokens after ${length}; fork the session before them.`,
+      );
   }
 }
 
@@ -106,7 +140,11 @@ function memoryIndex(i: number): number {
   return Math.floor((Math.floor((i % (H * D)) / D) * K) / H) * D + (i % D);
 }
 
-const meanMemory: Method = { spec: "mean-memory", axes: ["memory"], memory: { layers: (layer) => layer === 1, create: () => new MeanMemory() } };
+const meanMemory: Method = {
+  spec: "mean-memory",
+  axes: ["memory"],
+  memory: { layers: (layer) => layer === 1, create: () => new MeanMemory() },
+};
 
 describe("memory", () => {
   it("is merged after the softmax of its layer", async () => {
@@ -123,7 +161,10 @@ describe("memory", () => {
         attended: (view: LayerView, attended: Float32Array) => {
           values = view.values({ from: 0, to: view.first });
           if (first === 0) return attended;
-          const mean = Array.from({ length: K * D }, (_, c) => values.reduce((sum, value, i) => sum + (i % (K * D) === c ? value : 0), 0) / first);
+          const mean = Array.from(
+            { length: K * D },
+            (_, c) => values.reduce((sum, value, i) => sum + (i % (K * D) === c ? value : 0), 0) / first,
+          );
           return attended.map((value, i) => (value + mean[memoryIndex(i)]) / 2);
         },
       };
@@ -131,8 +172,15 @@ describe("memory", () => {
       expected.push((await backend.forward({ cache, ids: part, plan, logitRows: 5, hooks })).slice());
     }
     const logits = await model.session({ method: meanMemory, chunk: 5 }).prefill(ids, { logitRows: 20 });
-    expect(largestDifference(logits, expected.flatMap((rows) => [...rows]))).toBeLessThan(1e-5);
-    expect(largestDifference(logits, await model.session({ chunk: 5 }).prefill(ids, { logitRows: 20 }))).toBeGreaterThan(1e-4);
+    expect(
+      largestDifference(
+        logits,
+        expected.flatMap((rows) => [...rows]),
+      ),
+    ).toBeLessThan(1e-5);
+    expect(
+      largestDifference(logits, await model.session({ chunk: 5 }).prefill(ids, { logitRows: 20 })),
+    ).toBeGreaterThan(1e-4);
   });
 
   it("is forked, saved and restored with its session", async () => {

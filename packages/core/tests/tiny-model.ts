@@ -1,4 +1,13 @@
-import { createReference, Weights, type Backend, type ChunkContext, type Composition, type LayerHooks, type ModelConfig, type WeightTensor } from "@longctx/core";
+import {
+  Weights,
+  type Backend,
+  type ChunkContext,
+  type Composition,
+  type LayerHooks,
+  type ModelConfig,
+  type WeightTensor,
+} from "@longctx/core";
+import { createReference } from "@longctx/core/reference";
 
 /** A random decoder of two layers, the same at every call. */
 export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
@@ -31,7 +40,11 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
 export function tinyWeights(config: ModelConfig): Weights {
   const { hiddenSize: hidden, vocabSize, feedForwardSize, layerCount } = config;
   const [queries, keys] = [config.queryHeads * config.headSize, config.keyHeads * config.headSize];
-  const shapes: Record<string, number[]> = { embedding: [vocabSize, hidden], finalNorm: [hidden], head: [vocabSize, hidden] };
+  const shapes: Record<string, number[]> = {
+    embedding: [vocabSize, hidden],
+    finalNorm: [hidden],
+    head: [vocabSize, hidden],
+  };
   for (let layer = 0; layer < layerCount; layer++) {
     const ofLayer = {
       attentionNorm: [hidden],
@@ -49,8 +62,14 @@ export function tinyWeights(config: ModelConfig): Weights {
   const random = randomNumbers(1);
   const tensors = Object.entries(shapes).map(([name, shape]): [string, WeightTensor] => {
     const scale = shape.length === 1 ? 0.2 : 2.5 / Math.sqrt(shape[1]);
-    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => (random() - 0.5) * scale + (shape.length === 1 ? 1 : 0));
-    return [name, { name, type: "F32", shape, bytes: () => new Uint8Array(values.slice().buffer), toFloat32: () => values.slice() }];
+    const values = Float32Array.from(
+      { length: shape.reduce((a, b) => a * b) },
+      () => (random() - 0.5) * scale + (shape.length === 1 ? 1 : 0),
+    );
+    return [
+      name,
+      { name, type: "F32", shape, bytes: () => new Uint8Array(values.slice().buffer), toFloat32: () => values.slice() },
+    ];
   });
   return new Weights(new Map(tensors));
 }
@@ -74,16 +93,26 @@ export interface ReadOptions {
 }
 
 /** All logits [T, V] of a text under a method, read in chunks into a cache of the method's own layout. */
-export async function readText(backend: Backend, method: Composition, ids: readonly number[], options: ReadOptions = {}): Promise<Float32Array> {
+export async function readText(
+  backend: Backend,
+  method: Composition,
+  ids: readonly number[],
+  options: ReadOptions = {},
+): Promise<Float32Array> {
   const { config } = backend;
   const { chunk = ids.length, trainedWindow = config.trainedWindow, length = ids.length } = options;
   const context = { config, trainedWindow };
-  const cache = backend.createCache(method.layout({ ...context, chunk }) ?? { capacity: ids.length, pinned: ids.length });
+  const cache = backend.createCache(
+    method.layout({ ...context, chunk }) ?? { capacity: ids.length, pinned: ids.length },
+  );
   const logits: Float32Array[] = [];
   for (let first = 0; first < ids.length; first += chunk) {
     const part = ids.slice(first, first + chunk);
-    const plan = (layer: number) => method.plan({ ...context, first, count: part.length, length, layer } satisfies ChunkContext);
-    logits.push(await backend.forward({ cache, ids: part, plan, logitRows: part.length, hooks: options.hooks?.(plan) }));
+    const plan = (layer: number) =>
+      method.plan({ ...context, first, count: part.length, length, layer } satisfies ChunkContext);
+    logits.push(
+      await backend.forward({ cache, ids: part, plan, logitRows: part.length, hooks: options.hooks?.(plan) }),
+    );
   }
   return Float32Array.from(logits.flatMap((rows) => [...rows]));
 }

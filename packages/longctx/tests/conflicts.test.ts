@@ -14,10 +14,13 @@ describe("methods of different packages", () => {
     expect(() => compose(...registry.parse(spec))).toThrow(message);
   });
 
-  it.each(["yarn:factor=4+streaming:sinks=4,window=1020", "streaming:window=8+ntk:factor=2", "none+rerope:window=8"])("%s is composed", (spec) => {
-    const methods = registry.parse(spec);
-    const composition = compose(...methods);
-    expect(composition.spec).toBe(spec);
-    expect(composition.parts).toHaveLength(2);
-  });
+  it.each(["yarn:factor=4+streaming:sinks=4,window=1020", "streaming:window=8+ntk:factor=2", "none+rerope:window=8"])(
+    "%s is composed",
+    (spec) => {
+      const methods = registry.parse(spec);
+      const composition = compose(...methods);
+      expect(composition.spec).toBe(spec);
+      expect(composition.parts).toHaveLength(2);
+    },
+  );
 });

@@ -25,4 +25,11 @@ export {
 } from "@longctx/core";
 
 /** The rows of this package, for a MethodRegistry. */
-export const ropeMethods: readonly MethodDefinition[] = [noneMethod, interpolationMethod, ntkMethod, dynamicNtkMethod, yarnMethod, reropeMethod];
+export const ropeMethods: readonly MethodDefinition[] = [
+  noneMethod,
+  interpolationMethod,
+  ntkMethod,
+  dynamicNtkMethod,
+  yarnMethod,
+  reropeMethod,
+];

@@ -1,4 +1,11 @@
-import { defineMethod, instantiate, linearFrequencies, makeTable, type Method, type ParameterValues } from "@longctx/core";
+import {
+  defineMethod,
+  instantiate,
+  linearFrequencies,
+  makeTable,
+  type Method,
+  type ParameterValues,
+} from "@longctx/core";
 
 /**
  * Position interpolation: every distance is divided by the factor, so that a text of factor · T tokens spans the
@@ -10,7 +17,8 @@ export const interpolationMethod = defineMethod({
   axes: ["frequencies"],
   summary: "Divide every rotary frequency by the factor.",
   paper: "Chen et al. 2023, arXiv:2306.15595, eq. 4",
-  deviations: "The frequencies are divided instead of the positions, which is the same angle; positions stay whole numbers.",
+  deviations:
+    "The frequencies are divided instead of the positions, which is the same angle; positions stay whole numbers.",
   parameters: {
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1 },
   },
@@ -23,6 +31,8 @@ export const interpolationMethod = defineMethod({
 });
 
 /** Position interpolation by `factor` (a ratio, at least 1). @throws LongctxError "method" */
-export function interpolation(parameters: ParameterValues<Pick<typeof interpolationMethod.parameters, "factor">>): Method {
+export function interpolation(
+  parameters: ParameterValues<Pick<typeof interpolationMethod.parameters, "factor">>,
+): Method {
   return instantiate(interpolationMethod, parameters);
 }

@@ -10,7 +10,8 @@ export const ntkMethod = defineMethod({
   axes: ["frequencies"],
   summary: "Raise the rotary base, so that slow pairs are interpolated and fast ones are kept.",
   paper: "bloc97 2023; Peng et al. 2023, arXiv:2309.00071, definition 1",
-  deviations: "d is the number of rotated channels, which partial rotary models have fewer of than the head. Some pairs still leave their trained range, so a factor somewhat above longest text over trained window is needed.",
+  deviations:
+    "d is the number of rotated channels, which partial rotary models have fewer of than the head. Some pairs still leave their trained range, so a factor somewhat above longest text over trained window is needed.",
   parameters: {
     factor: { about: "nominal extension, s", unit: "ratio", default: null, min: 1 },
   },

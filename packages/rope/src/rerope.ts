@@ -1,4 +1,13 @@
-import { constantPosition, defineMethod, instantiate, TEXT_POSITION, within, type Method, type ParameterValues, type Segment } from "@longctx/core";
+import {
+  constantPosition,
+  defineMethod,
+  instantiate,
+  TEXT_POSITION,
+  within,
+  type Method,
+  type ParameterValues,
+  type Segment,
+} from "@longctx/core";
 
 /**
  * ReRoPE: distances beyond the window w count as w, so no text is longer than what the model was trained on.
@@ -13,7 +22,13 @@ export const reropeMethod = defineMethod({
   deviations:
     "One softmax over a near and a far band instead of two score matrices of which each entry is chosen; the numbers are the same. logn is off unless asked for, and takes T from the model instead of a constant of 4096.",
   parameters: {
-    window: { about: "largest distance, w; a quarter to a half of the trained window is usual", unit: "tokens", default: null, min: 1, integer: true },
+    window: {
+      about: "largest distance, w; a quarter to a half of the trained window is usual",
+      unit: "tokens",
+      default: null,
+      min: 1,
+      integer: true,
+    },
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
   create: ({ window = 1, logn = 0 }, spec): Method => {
@@ -29,12 +44,14 @@ export const reropeMethod = defineMethod({
       spec,
       axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
       segments: (segments) => segments.flatMap(split).filter((segment) => segment !== null),
-      temperature: logn === 1 ? (m, { trainedWindow }) => Math.max(1, Math.log(m + 1) / Math.log(trainedWindow)) : undefined,
+      temperature:
+        logn === 1 ? (m, { trainedWindow }) => Math.max(1, Math.log(m + 1) / Math.log(trainedWindow)) : undefined,
     };
   },
 });
 
-export type ReropeOptions = ParameterValues<Pick<typeof reropeMethod.parameters, "window">> & Partial<ParameterValues<typeof reropeMethod.parameters>>;
+export type ReropeOptions = ParameterValues<Pick<typeof reropeMethod.parameters, "window">> &
+  Partial<ParameterValues<typeof reropeMethod.parameters>>;
 
 /** ReRoPE with `window` tokens (at least 1), `logn` 0 or 1. @throws LongctxError "method" */
 export function rerope(parameters: ReropeOptions): Method {

@@ -3,7 +3,14 @@ import { compose } from "@longctx/core";
 
 /** The distance at which query m meets each token 0 … m under a method; null where it sees none. */
 export function distances(method: Method, config: ModelConfig, m: number): (number | null)[] {
-  const plan = compose(method).plan({ config, trainedWindow: config.trainedWindow, first: m, count: 1, length: m + 1, layer: 0 });
+  const plan = compose(method).plan({
+    config,
+    trainedWindow: config.trainedWindow,
+    first: m,
+    count: 1,
+    length: m + 1,
+    layer: 0,
+  });
   return Array.from({ length: m + 1 }, (_, n) => {
     const through = plan.segments.filter((segment) => sees(segment, m, n));
     if (through.length > 1) throw new Error(`Query ${m} meets token ${n} in ${through.length} segments.`);

@@ -5,7 +5,8 @@ import { largestDifference, readText, tinyBackend, tinyIds } from "../../core/te
 
 const ids = tinyIds(40);
 const backend = tinyBackend({ trainedWindow: 40 });
-const read = (method: Method, chunk?: number, trainedWindow = 40) => readText(backend, compose(method), ids, { chunk, trainedWindow });
+const read = (method: Method, chunk?: number, trainedWindow = 40) =>
+  readText(backend, compose(method), ids, { chunk, trainedWindow });
 let plain: Float32Array;
 
 beforeAll(async () => {
@@ -27,14 +28,18 @@ describe("a method at its neutral setting is the model as it is", () => {
 });
 
 describe("a method at work", () => {
-  it.each<[Method]>([[interpolation({ factor: 2 })], [ntk({ factor: 2 })], [yarn({ factor: 2 })], [dynamicNtk({ factor: 2 })], [rerope({ window: 8 })], [rerope({ window: 30 })]])(
-    "$spec changes the logits, and chunks do not",
-    async (method) => {
-      const whole = await read(method, undefined, 20);
-      expect(largestDifference(whole, plain)).toBeGreaterThan(1e-3);
-      expect(largestDifference(await read(method, 7, 20), whole)).toBeLessThan(1e-6);
-    },
-  );
+  it.each<[Method]>([
+    [interpolation({ factor: 2 })],
+    [ntk({ factor: 2 })],
+    [yarn({ factor: 2 })],
+    [dynamicNtk({ factor: 2 })],
+    [rerope({ window: 8 })],
+    [rerope({ window: 30 })],
+  ])("$spec changes the logits, and chunks do not", async (method) => {
+    const whole = await read(method, undefined, 20);
+    expect(largestDifference(whole, plain)).toBeGreaterThan(1e-3);
+    expect(largestDifference(await read(method, 7, 20), whole)).toBeLessThan(1e-6);
+  });
 
   it("log-n scaling only touches queries beyond the trained window", async () => {
     const with20 = await read(rerope({ window: 8, logn: 1 }), undefined, 20);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { compose, instantiate, LongctxError, MethodRegistry, type MethodDefinition } from "@longctx/core";
 import { dynamicNtk, interpolation, ntk, rerope, ropeMethods, yarn } from "../src/index.ts";
 
@@ -33,7 +33,12 @@ describe("rows", () => {
 /** Parameters inside the bounds of a row; those with a default may be left out. */
 function parametersOf(row: MethodDefinition): fc.Arbitrary<Record<string, number>> {
   const one = Object.entries(row.parameters).map(([name, { unit, integer, min = 0, max = 1e6 }]) => {
-    const value = unit === "flag" ? fc.integer({ min: 0, max: 1 }) : integer ? fc.integer({ min, max }) : fc.double({ min, max, noNaN: true });
+    const value =
+      unit === "flag"
+        ? fc.integer({ min: 0, max: 1 })
+        : integer
+          ? fc.integer({ min, max })
+          : fc.double({ min, max, noNaN: true });
     return [name, value] as const;
   });
   const required = Object.keys(row.parameters).filter((name) => row.parameters[name].default === null);
@@ -88,9 +93,11 @@ describe("specs", () => {
 
   it("are refused from the factories too", () => {
     for (const make of [interpolation, ntk, dynamicNtk, yarn]) {
-      for (const factor of [Number.NaN, -1, 0.99, Infinity]) expect(code(() => make({ factor }))).toMatch(/^method: .*factor is/);
+      for (const factor of [Number.NaN, -1, 0.99, Infinity])
+        expect(code(() => make({ factor }))).toMatch(/^method: .*factor is/);
     }
-    for (const window of [Number.NaN, -1, 0, 2.5]) expect(code(() => rerope({ window }))).toMatch(/^method: .*window is/);
+    for (const window of [Number.NaN, -1, 0, 2.5])
+      expect(code(() => rerope({ window }))).toMatch(/^method: .*window is/);
   });
 });
 
@@ -105,7 +112,15 @@ describe("conflicts", () => {
   });
 
   it("one method of each axis is fine", () => {
-    expect(compose(yarn({ factor: 4, attention_factor: 1 }), rerope({ window: 8, logn: 1 })).axes).toEqual(["frequencies", "distance", "temperature"]);
-    expect(compose(yarn({ factor: 4 }), rerope({ window: 8 })).axes).toEqual(["frequencies", "temperature", "distance"]);
+    expect(compose(yarn({ factor: 4, attention_factor: 1 }), rerope({ window: 8, logn: 1 })).axes).toEqual([
+      "frequencies",
+      "distance",
+      "temperature",
+    ]);
+    expect(compose(yarn({ factor: 4 }), rerope({ window: 8 })).axes).toEqual([
+      "frequencies",
+      "temperature",
+      "distance",
+    ]);
   });
 });

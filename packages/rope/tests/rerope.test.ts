@@ -20,10 +20,23 @@ describe("rerope", () => {
 
   it("leaves segments alone that no longer have text positions", () => {
     const { table } = { table: compose().table({ config, trainedWindow: 32 }, 1) };
-    const text: Segment = { tokens: { from: 4, to: 8 }, table, queryPosition: TEXT_POSITION, keyPosition: TEXT_POSITION, band: EVERYTHING };
+    const text: Segment = {
+      tokens: { from: 4, to: 8 },
+      table,
+      queryPosition: TEXT_POSITION,
+      keyPosition: TEXT_POSITION,
+      band: EVERYTHING,
+    };
     const placed: Segment = { ...text, tokens: { from: 0, to: 4 }, keyPosition: constantPosition(3) };
     const segments = rerope({ window: 2 }).segments!([text, placed], chunk);
-    expect(segments.map(({ tokens, band, queryPosition, keyPosition }) => ({ tokens, band, query: queryPosition.id, key: keyPosition.id }))).toEqual([
+    expect(
+      segments.map(({ tokens, band, queryPosition, keyPosition }) => ({
+        tokens,
+        band,
+        query: queryPosition.id,
+        key: keyPosition.id,
+      })),
+    ).toEqual([
       { tokens: { from: 4, to: 8 }, band: { from: 0, to: 2 }, query: "text", key: "text" },
       { tokens: { from: 4, to: 8 }, band: { from: 2, to: Infinity }, query: "2", key: "0" },
       { tokens: { from: 0, to: 4 }, band: { from: 0, to: Infinity }, query: "text", key: "3" },

@@ -1,4 +1,12 @@
-import { among, defineMethod, instantiate, within, type Method, type ParameterValues, type PositionRule } from "@longctx/core";
+import {
+  among,
+  defineMethod,
+  instantiate,
+  within,
+  type Method,
+  type ParameterValues,
+  type PositionRule,
+} from "@longctx/core";
 
 /**
  * StreamingLLM: a query sees the first tokens (the sinks) and the last `window` tokens, itself included; everything
@@ -14,7 +22,13 @@ export const streamingMethod = defineMethod({
     "Distances are those of the paper's slots, but no key is rotated twice: recent tokens are met at their true distance, sinks at m − n while the cache fills and at sinks + window − 1 − n from then on. Eviction is exact for every query, also within a chunk. A layer with a sliding window of its own keeps it, and loses sight of the sinks beyond it.",
   parameters: {
     sinks: { about: "first tokens that stay visible", unit: "tokens", default: 4, min: 0, integer: true },
-    window: { about: "last tokens that are visible, the query's own included", unit: "tokens", default: null, min: 1, integer: true },
+    window: {
+      about: "last tokens that are visible, the query's own included",
+      unit: "tokens",
+      default: null,
+      min: 1,
+      integer: true,
+    },
   },
   create: ({ sinks = 4, window = 1 }, spec): Method => {
     const last = sinks + window - 1;
@@ -35,7 +49,8 @@ export const streamingMethod = defineMethod({
   },
 });
 
-export type StreamingOptions = ParameterValues<Pick<typeof streamingMethod.parameters, "window">> & Partial<ParameterValues<typeof streamingMethod.parameters>>;
+export type StreamingOptions = ParameterValues<Pick<typeof streamingMethod.parameters, "window">> &
+  Partial<ParameterValues<typeof streamingMethod.parameters>>;
 
 /** StreamingLLM with `sinks` tokens (4 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
 export function streaming(parameters: StreamingOptions): Method {

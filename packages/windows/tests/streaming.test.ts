@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { compose, instantiate, MethodRegistry, SlotMap } from "@longctx/core";
 import { streaming, streamingMethod, windowMethods } from "../src/index.ts";
 import { distances } from "../../rope/tests/distances.ts";
@@ -17,7 +17,8 @@ describe("streaming's distances", () => {
 
   it("are true while the cache fills", () => {
     const method = streaming({ sinks: 2, window: 3 });
-    for (let m = 0; m < 5; m++) expect(distances(method, config, m)).toEqual(Array.from({ length: m + 1 }, (_, n) => m - n));
+    for (let m = 0; m < 5; m++)
+      expect(distances(method, config, m)).toEqual(Array.from({ length: m + 1 }, (_, n) => m - n));
     expect(distances(method, config, 5)).toEqual([4, 3, null, 2, 1, 0]);
   });
 
@@ -29,29 +30,49 @@ describe("streaming's distances", () => {
 
   it("stay within a checkpoint's own sliding window", () => {
     const sliding = tinyConfig({ slidingWindows: [3, 3] });
-    expect(distances(streaming({ sinks: 1, window: 5 }), sliding, 8)).toEqual([null, null, null, null, null, null, 2, 1, 0]);
+    expect(distances(streaming({ sinks: 1, window: 5 }), sliding, 8)).toEqual([
+      null,
+      null,
+      null,
+      null,
+      null,
+      null,
+      2,
+      1,
+      0,
+    ]);
   });
 });
 
 describe("streaming's cache", () => {
   it("holds every token that a query of a chunk sees", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 5 }), fc.integer({ min: 1, max: 8 }), fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 12 }), (sinks, window, chunks) => {
-        const method = compose(streaming({ sinks, window }));
-        const slots = new SlotMap(method.layout({ ...context, chunk: 6 })!);
-        for (const count of chunks) {
-          const first = slots.length;
-          slots.append(count);
-          for (let m = first; m < first + count; m++) {
-            distances(method, config, m).forEach((distance, n) => expect(distance === null || slots.holds(n)).toBe(true));
+      fc.property(
+        fc.integer({ min: 0, max: 5 }),
+        fc.integer({ min: 1, max: 8 }),
+        fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 12 }),
+        (sinks, window, chunks) => {
+          const method = compose(streaming({ sinks, window }));
+          const slots = new SlotMap(method.layout({ ...context, chunk: 6 })!);
+          for (const count of chunks) {
+            const first = slots.length;
+            slots.append(count);
+            for (let m = first; m < first + count; m++) {
+              distances(method, config, m).forEach((distance, n) =>
+                expect(distance === null || slots.holds(n)).toBe(true),
+              );
+            }
           }
-        }
-      }),
+        },
+      ),
     );
   });
 
   it("has sinks + window + chunk - 1 slots", () => {
-    expect(streaming({ sinks: 4, window: 1020 }).layout!({ ...context, chunk: 64 })).toEqual({ capacity: 1087, pinned: 4 });
+    expect(streaming({ sinks: 4, window: 1020 }).layout!({ ...context, chunk: 64 })).toEqual({
+      capacity: 1087,
+      pinned: 4,
+    });
   });
 });
 
@@ -69,7 +90,8 @@ describe("streaming on a model", () => {
   it("does not depend on the chunks, however small the cache", async () => {
     const method = compose(streaming({ sinks: 2, window: 5 }));
     const whole = await readText(backend, method, ids);
-    for (const chunk of [1, 3, 7, 16]) expect(largestDifference(await readText(backend, method, ids, { chunk }), whole)).toBeLessThan(1e-6);
+    for (const chunk of [1, 3, 7, 16])
+      expect(largestDifference(await readText(backend, method, ids, { chunk }), whole)).toBeLessThan(1e-6);
   });
 
   it("forgets the middle: with one layer only sinks and window matter", async () => {
@@ -79,7 +101,9 @@ describe("streaming on a model", () => {
     const changed = ids.map((id, n) => (n >= 2 && n < 35 ? (id + 7) % 32 : id));
     expect(last(await readText(oneLayer, method, changed))).toEqual(last(await readText(oneLayer, method, ids)));
     const sink = ids.map((id, n) => (n === 1 ? (id + 7) % 32 : id));
-    expect(largestDifference(last(await readText(oneLayer, method, sink)), last(await readText(oneLayer, method, ids)))).toBeGreaterThan(1e-5);
+    expect(
+      largestDifference(last(await readText(oneLayer, method, sink)), last(await readText(oneLayer, method, ids))),
+    ).toBeGreaterThan(1e-5);
   });
 });
 
@@ -91,7 +115,13 @@ describe("streaming's row", () => {
     expect(instantiate(streamingMethod, { window: 3 }).axes).toEqual(["visibility", "distance"]);
   });
 
-  it.each([{ window: 0 }, { window: 2.5 }, { window: Number.NaN }, { window: 8, sinks: -1 }, { window: 8, sinks: 0.5 }])("refuses %o", (parameters) => {
+  it.each([
+    { window: 0 },
+    { window: 2.5 },
+    { window: Number.NaN },
+    { window: 8, sinks: -1 },
+    { window: 8, sinks: 0.5 },
+  ])("refuses %o", (parameters) => {
     expect(() => streaming(parameters)).toThrow(/streaming: (window|sinks) is .* but has to be a whole number/);
   });
 });

@@ -57,12 +57,20 @@ class ReferenceDecoder implements Backend {
   #embed(ids: readonly number[]): Float64Array {
     const { hiddenSize } = this.config;
     const hidden = new Float64Array(ids.length * hiddenSize);
-    ids.forEach((id, t) => hidden.set(this.#weights.embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), t * hiddenSize));
+    ids.forEach((id, t) =>
+      hidden.set(this.#weights.embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), t * hiddenSize),
+    );
     return hidden;
   }
 
   /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. */
-  async #layer(layer: number, hidden: Float64Array, first: number, cache: ReferenceCache, request: ForwardRequest): Promise<Float64Array> {
+  async #layer(
+    layer: number,
+    hidden: Float64Array,
+    first: number,
+    cache: ReferenceCache,
+    request: ForwardRequest,
+  ): Promise<Float64Array> {
     const { epsilon } = this.config.norm;
     const weights = this.#weights.layers[layer];
     const hooks = request.hooks?.layers(layer) ? request.hooks : undefined;
@@ -82,7 +90,14 @@ class ReferenceDecoder implements Backend {
   }
 
   /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. */
-  async #attend(layer: number, queries: Float64Array, first: number, cache: ReferenceCache, planned: AttentionPlan, hooks: LayerHooks | undefined): Promise<Float64Array> {
+  async #attend(
+    layer: number,
+    queries: Float64Array,
+    first: number,
+    cache: ReferenceCache,
+    planned: AttentionPlan,
+    hooks: LayerHooks | undefined,
+  ): Promise<Float64Array> {
     const { queryHeads, keyHeads, headSize } = this.config;
     const size = queryHeads * headSize;
     const view: LayerView = {
@@ -125,12 +140,22 @@ class ReferenceDecoder implements Backend {
   #check({ cache, ids, logitRows }: ForwardRequest): ReferenceCache {
     const { vocabSize } = this.config;
     if (!(cache instanceof ReferenceCache) || cache.config !== this.config) {
-      throw new LongctxError("argument", "This cache was made by another backend; use one that this backend's createCache made.");
+      throw new LongctxError(
+        "argument",
+        "This cache was made by another backend; use one that this backend's createCache made.",
+      );
     }
     const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wrong !== undefined) throw new LongctxError("argument", `${wrong} is not a token id of this model; its ids go from 0 to ${vocabSize - 1}.`);
+    if (wrong !== undefined)
+      throw new LongctxError(
+        "argument",
+        `${wrong} is not a token id of this model; its ids go from 0 to ${vocabSize - 1}.`,
+      );
     if (!Number.isInteger(logitRows) || logitRows < 0 || logitRows > ids.length) {
-      throw new LongctxError("argument", `Logits of ${logitRows} rows were asked for, but the chunk has ${ids.length} tokens.`);
+      throw new LongctxError(
+        "argument",
+        `Logits of ${logitRows} rows were asked for, but the chunk has ${ids.length} tokens.`,
+      );
     }
     return cache;
   }

@@ -67,7 +67,10 @@ export class DenseAttention {
     for (let s = 0; s < segments.length; s++) {
       if (!sees(segments[s], m, token)) continue;
       // The segments share one softmax, so a token met twice would count twice: a defect of the method that made the plan.
-      if (found >= 0) throw new Error(`The plan's segments ${found} and ${s} both show token ${token} to query ${m}; segments have to be disjoint.`);
+      if (found >= 0)
+        throw new Error(
+          `The plan's segments ${found} and ${s} both show token ${token} to query ${m}; segments have to be disjoint.`,
+        );
       found = s;
     }
     return found;
@@ -80,7 +83,8 @@ export class DenseAttention {
     if (!keys) {
       const { keyHeads, headSize } = this.#config;
       keys = this.#keys.slice();
-      for (let n = 0; n < this.#tokens.length; n++) rotate(keys, n * keyHeads * headSize, keyHeads, headSize, table, keyPosition.at(this.#tokens[n]));
+      for (let n = 0; n < this.#tokens.length; n++)
+        rotate(keys, n * keyHeads * headSize, keyHeads, headSize, table, keyPosition.at(this.#tokens[n]));
       this.#rotated.set(id, keys);
     }
     return keys;
@@ -88,7 +92,14 @@ export class DenseAttention {
 }
 
 /** Turns the pairs (i, i + d/2) of each head by position · θ_i, in place; channels beyond the rotary size stay as they are. */
-function rotate(values: Float64Array, from: number, heads: number, headSize: number, { inverse, amplitude }: FrequencyTable, position: number): void {
+function rotate(
+  values: Float64Array,
+  from: number,
+  heads: number,
+  headSize: number,
+  { inverse, amplitude }: FrequencyTable,
+  position: number,
+): void {
   const half = inverse.length;
   for (let i = 0; i < half; i++) {
     const cos = Math.cos(position * inverse[i]) * amplitude;

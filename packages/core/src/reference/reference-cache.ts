@@ -63,7 +63,11 @@ export class ReferenceCache implements Cache {
     const size = this.#rowSize;
     const rows = new Float64Array(tokens.length * size);
     tokens.forEach((token, row) => {
-      if (!this.slots.holds(token)) throw new LongctxError("argument", `Token ${token} is not in the cache, which holds ${this.tokens().length} of the ${this.slots.length} tokens read; ask for tokens that are still held.`);
+      if (!this.slots.holds(token))
+        throw new LongctxError(
+          "argument",
+          `Token ${token} is not in the cache, which holds ${this.tokens().length} of the ${this.slots.length} tokens read; ask for tokens that are still held.`,
+        );
       const at = this.slots.slotOf(token) * size;
       rows.set(buffer.subarray(at, at + size), row * size);
     });
@@ -105,7 +109,9 @@ export class ReferenceCache implements Cache {
   save(): Uint8Array {
     const { layout, length } = this.slots;
     const tokens = this.tokens();
-    const header = new TextEncoder().encode(JSON.stringify({ format: FORMAT, ...shapeOf(this.config), layout, length }));
+    const header = new TextEncoder().encode(
+      JSON.stringify({ format: FORMAT, ...shapeOf(this.config), layout, length }),
+    );
     const rowsBytes = tokens.length * this.#rowSize * 8;
     const bytes = new Uint8Array(4 + header.length + 2 * this.config.layerCount * rowsBytes);
     new DataView(bytes.buffer).setUint32(0, header.length, true);
@@ -125,25 +131,40 @@ export class ReferenceCache implements Cache {
     const held = saved.runs(0, saved.length).reduce((count, run) => count + run.to - run.from, 0);
     const expected = held * size * 8 * 2 * config.layerCount;
     if (body.byteLength !== expected) {
-      throw new LongctxError("file", `The saved cache has ${body.byteLength} bytes of keys and values, but ${held} tokens of this model take ${expected}. Was the file cut off?`);
+      throw new LongctxError(
+        "file",
+        `The saved cache has ${body.byteLength} bytes of keys and values, but ${held} tokens of this model take ${expected}. Was the file cut off?`,
+      );
     }
     const tokens = heldTokens(saved);
     const cache = new ReferenceCache(config, new SlotMap(layout));
     if (layout.pinned === layout.capacity && saved.length > layout.capacity) {
-      throw new LongctxError("capacity", `The saved cache has ${saved.length} tokens, but the new one holds ${layout.capacity}; give a capacity of at least ${saved.length}.`);
+      throw new LongctxError(
+        "capacity",
+        `The saved cache has ${saved.length} tokens, but the new one holds ${layout.capacity}; give a capacity of at least ${saved.length}.`,
+      );
     }
     cache.slots.length = saved.length;
     cache.#reserve();
     const missing = cache.tokens().find((token) => !saved.holds(token));
     if (missing !== undefined) {
-      throw new LongctxError("file", `The saved cache no longer holds token ${missing}, which a cache of ${layout.capacity} with ${layout.pinned} pinned needs; restore it under the method it was saved with.`);
+      throw new LongctxError(
+        "file",
+        `The saved cache no longer holds token ${missing}, which a cache of ${layout.capacity} with ${layout.pinned} pinned needs; restore it under the method it was saved with.`,
+      );
     }
     const rows = new Float64Array(body.slice().buffer);
     for (let layer = 0; layer < config.layerCount; layer++) {
       const keys = 2 * layer * tokens.length * size;
       const values = keys + tokens.length * size;
       tokens.forEach((token, row) => {
-        if (cache.slots.holds(token)) cache.write(layer, token, rows.subarray(keys + row * size, keys + (row + 1) * size), rows.subarray(values + row * size, values + (row + 1) * size));
+        if (cache.slots.holds(token))
+          cache.write(
+            layer,
+            token,
+            rows.subarray(keys + row * size, keys + (row + 1) * size),
+            rows.subarray(values + row * size, values + (row + 1) * size),
+          );
       });
     }
     return cache;
@@ -151,7 +172,9 @@ export class ReferenceCache implements Cache {
 }
 
 function heldTokens(slots: SlotMap): number[] {
-  return slots.runs(0, slots.length).flatMap(({ from, to, token }) => Array.from({ length: to - from }, (_, i) => token + i));
+  return slots
+    .runs(0, slots.length)
+    .flatMap(({ from, to, token }) => Array.from({ length: to - from }, (_, i) => token + i));
 }
 
 function shapeOf({ layerCount, keyHeads, headSize }: ModelConfig) {
@@ -159,7 +182,11 @@ function shapeOf({ layerCount, keyHeads, headSize }: ModelConfig) {
 }
 
 function readHeader(config: ModelConfig, bytes: Uint8Array): { saved: SlotMap; body: Uint8Array } {
-  const broken = (why: string) => new LongctxError("file", `These bytes are not a cache that the reference backend saved (${why}); hand in what Cache.save wrote, unchanged.`);
+  const broken = (why: string) =>
+    new LongctxError(
+      "file",
+      `These bytes are not a cache that the reference backend saved (${why}); hand in what Cache.save wrote, unchanged.`,
+    );
   if (bytes.byteLength < 4) throw broken(`${bytes.byteLength} bytes`);
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   if (size > bytes.byteLength - 4) throw broken("its header is longer than the file");
@@ -171,12 +198,21 @@ function readHeader(config: ModelConfig, bytes: Uint8Array): { saved: SlotMap; b
   }
   if (header === null || header.format !== FORMAT) throw broken("its header names another format");
   for (const [name, value] of Object.entries(shapeOf(config))) {
-    if (header[name] !== value) throw new LongctxError("file", `The saved cache has ${name} ${String(header[name])}, but the model has ${value}; restore it with the model it was saved with.`);
+    if (header[name] !== value)
+      throw new LongctxError(
+        "file",
+        `The saved cache has ${name} ${String(header[name])}, but the model has ${value}; restore it with the model it was saved with.`,
+      );
   }
   const { capacity, pinned } = (header.layout ?? {}) as Record<string, unknown>;
   const { length } = header;
   const whole = [capacity, pinned, length].every((value) => Number.isSafeInteger(value) && (value as number) >= 0);
-  if (!whole || (pinned as number) > (capacity as number) || (pinned === capacity && (length as number) > (capacity as number))) throw broken("its layout is impossible");
+  if (
+    !whole ||
+    (pinned as number) > (capacity as number) ||
+    (pinned === capacity && (length as number) > (capacity as number))
+  )
+    throw broken("its layout is impossible");
   const saved = new SlotMap({ capacity: capacity as number, pinned: pinned as number });
   saved.length = length as number;
   return { saved, body: bytes.subarray(4 + size) };
