@@ -1,1 +1,11 @@
-export {};
+export * from "./draws.ts";
+export * from "./fingerprint.ts";
+export * from "./hash.ts";
+export { HAYSTACKS, type HaystackName } from "./haystack.ts";
+export * from "./needle.ts";
+export * from "./passkey.ts";
+export * from "./record.ts";
+export * from "./scoring.ts";
+export * from "./statistics.ts";
+export * from "./task.ts";
+export * from "./world.ts";

@@ -1,0 +1,88 @@
+import { readFileSync } from "node:fs";
+import { LongctxError } from "@longctx/core";
+import type { Draws } from "./draws.ts";
+import type { TokenCounter } from "./assemble.ts";
+
+export const HAYSTACKS = ["filler", "novel"] as const;
+export type HaystackName = (typeof HAYSTACKS)[number];
+
+/** Units of text (sentences) that fill `budget` tokens, each of them counted with the space before it. */
+export interface Hay {
+  readonly units: readonly string[];
+  readonly source: string;
+}
+
+/** The unit of the published passkey test (Mohtashami and Jaggi 2023). */
+const FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+
+/** Whole copies of the published unit, as many as fit. */
+export function fillerHay(counter: TokenCounter, budget: number): Hay {
+  const count = Math.max(0, Math.floor(budget / counter.count(` ${FILLER}`)));
+  return { units: Array.from({ length: count }, () => FILLER), source: "filler" };
+}
+
+const NOVELS = ["northangerabbey", "persuasion", "prideprejudice", "sensesensibility"] as const;
+/** How many sentences after one that is too long are tried in its place, so that the prompt is full. */
+const LOOKAHEAD = 200;
+
+/** Consecutive sentences of a novel from a random one on; near the end those that are too long are passed over. */
+export function novelHay(counter: TokenCounter, budget: number, draws: Draws): Hay {
+  const novel = draws.pick(NOVELS);
+  const sentences = sentencesOf(novel);
+  const first = draws.integer(0, sentences.length - 1);
+  const units: string[] = [];
+  let left = budget;
+  let passed = 0;
+  for (let index = 0; left > 1 && passed < LOOKAHEAD; index++) {
+    if (index === sentences.length) {
+      throw new LongctxError("argument", `A haystack of ${budget} tokens is longer than ${novel}; ask for a shorter text or take the filler haystack.`);
+    }
+    const sentence = sentences[(first + index) % sentences.length]!;
+    const tokens = counter.count(` ${sentence}`);
+    if (tokens > left) {
+      passed++;
+      continue;
+    }
+    units.push(sentence);
+    left -= tokens;
+  }
+  return { units, source: `${novel}:${first}` };
+}
+
+const novels = new Map<string, readonly string[]>();
+
+/** A novel's sentences without its title page, chapter headings and line breaks. */
+export function sentencesOf(novel: (typeof NOVELS)[number]): readonly string[] {
+  let sentences = novels.get(novel);
+  if (!sentences) {
+    sentences = split(readFileSync(new URL(`../texts/${novel}.txt`, import.meta.url), "utf8"));
+    novels.set(novel, sentences);
+  }
+  return sentences;
+}
+
+const HEADING = /^(chapter|volume) [0-9ivxlc]+$/i;
+/** A footnote, or a row of stars. */
+const NOTE = /^\*/;
+const END = /^(finis|the end|a note on the text)$/i;
+/** A sentence does not end here, whatever follows. */
+const ABBREVIATION = /(?<!\p{L})(Mr|Mrs|Dr|St|Hon|Esq|Capt|Col|Messrs|[A-HJ-Z])\.\s*$/u;
+
+function split(text: string): string[] {
+  const paragraphs = text.split(/\r?\n\s*\r?\n/).map((paragraph) => paragraph.replace(/\s+/g, " ").trim());
+  const begin = paragraphs.findIndex((paragraph) => HEADING.test(paragraph));
+  const end = paragraphs.findIndex((paragraph) => END.test(paragraph));
+  const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
+  return paragraphs
+    .slice(begin, end < 0 ? undefined : end)
+    .filter((paragraph) => paragraph !== "" && !HEADING.test(paragraph) && !NOTE.test(paragraph))
+    .flatMap((paragraph) => {
+      const sentences: string[] = [];
+      for (const { segment } of segmenter.segment(paragraph)) {
+        const last = sentences.at(-1);
+        if (last !== undefined && ABBREVIATION.test(last)) sentences[sentences.length - 1] = last + segment;
+        else sentences.push(segment);
+      }
+      return sentences.map((sentence) => sentence.trim());
+    });
+}

@@ -1,0 +1,52 @@
+import { z } from "zod";
+
+/**
+ * A line of samples.jsonl: one prompt under one method. Field names are those of the common benchmark files, in snake
+ * case. All that depends on the machine's speed is in `cost`; the rest is the same for every run of the same command.
+ */
+export const sampleRecord = z.strictObject({
+  /** Version of this layout. */
+  v: z.literal(1),
+  /** Hash of `prompt_id` and `method`. */
+  id: z.string(),
+  prompt_id: z.string(),
+  task: z.string(),
+  task_version: z.int(),
+  params: z.record(z.string(), z.json()),
+  trial: z.int().min(0),
+  seed: z.int(),
+  /** As the user wrote it, and as it was run at this length: `factor=auto` is a number there. */
+  method: z.string(),
+  method_spec: z.string(),
+  target_len: z.int().positive(),
+  prompt_tokens: z.int().positive().nullable(),
+  gen_budget: z.int().positive(),
+  depth_requested: z.number().min(0).max(100),
+  /** % of the haystack's tokens before the asked needle. */
+  depth_actual: z.number().min(0).max(100).nullable(),
+  needles: z.array(z.strictObject({ key: z.string(), value: z.string(), tok_start: z.int(), tok_end: z.int(), depth: z.number() })),
+  haystack: z.string().nullable(),
+  prompt_sha256: z.string().nullable(),
+  refs: z.array(z.string()),
+  pred: z.string().nullable(),
+  pred_tokens: z.array(z.int()).nullable(),
+  finish_reason: z.enum(["stop", "length", "capacity", "aborted"]).nullable(),
+  scorer: z.string(),
+  /** 0 to 1; null when there was no answer to score. */
+  score: z.number().min(0).max(1).nullable(),
+  correct: z.boolean(),
+  /** ln of the probability of the answer's first token, and its place among all tokens, from 1. */
+  logprob_ref: z.number().nullable(),
+  rank_ref: z.int().positive().nullable(),
+  status: z.enum(["ok", "error"]),
+  error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
+  cost: z.strictObject({
+    started: z.iso.datetime(),
+    prompt_ms: z.number(),
+    prefill_ms: z.number(),
+    decode_ms: z.number(),
+    cache_bytes: z.int().nullable(),
+  }),
+});
+
+export type SampleRecord = z.infer<typeof sampleRecord>;

@@ -1,0 +1,11 @@
+/** The first run of digits in the answer is the key: the rule of the published passkey test. */
+export function firstInteger(answer: string, refs: readonly string[]): number {
+  const found = /\d+/.exec(answer)?.[0];
+  return found !== undefined && refs.includes(found) ? 1 : 0;
+}
+
+/** The first word of the answer is the value; case does not count. */
+export function firstWord(answer: string, refs: readonly string[]): number {
+  const found = /\p{L}+/u.exec(answer)?.[0].toLowerCase();
+  return found !== undefined && refs.includes(found) ? 1 : 0;
+}
