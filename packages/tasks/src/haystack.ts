@@ -6,9 +6,9 @@ import type { TokenCounter } from "./assemble.ts";
 export const HAYSTACKS = ["filler", "novel"] as const;
 export type HaystackName = (typeof HAYSTACKS)[number];
 
-/** Units of text (sentences) that fill `budget` tokens, each of them counted with the space before it. */
+/** Units of text that fill a budget of tokens, each of them counted with the space before it. */
 export interface Hay {
-  readonly units: readonly string[];
+  readonly units: readonly { readonly text: string; readonly tokens: number }[];
   readonly source: string;
 }
 
@@ -17,8 +17,8 @@ const FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we 
 
 /** Whole copies of the published unit, as many as fit. */
 export function fillerHay(counter: TokenCounter, budget: number): Hay {
-  const count = Math.max(0, Math.floor(budget / counter.count(` ${FILLER}`)));
-  return { units: Array.from({ length: count }, () => FILLER), source: "filler" };
+  const unit = { text: FILLER, tokens: counter.count(` ${FILLER}`) };
+  return { units: Array.from({ length: Math.max(0, Math.floor(budget / unit.tokens)) }, () => unit), source: "filler" };
 }
 
 const NOVELS = ["northangerabbey", "persuasion", "prideprejudice", "sensesensibility"] as const;
@@ -30,7 +30,7 @@ export function novelHay(counter: TokenCounter, budget: number, draws: Draws): H
   const novel = draws.pick(NOVELS);
   const sentences = sentencesOf(novel);
   const first = draws.integer(0, sentences.length - 1);
-  const units: string[] = [];
+  const units: Hay["units"][number][] = [];
   let left = budget;
   let passed = 0;
   for (let index = 0; left > 1 && passed < LOOKAHEAD; index++) {
@@ -43,10 +43,18 @@ export function novelHay(counter: TokenCounter, budget: number, draws: Draws): H
       passed++;
       continue;
     }
-    units.push(sentence);
+    units.push({ text: sentence, tokens });
     left -= tokens;
   }
   return { units, source: `${novel}:${first}` };
+}
+
+/** How many units stand before a needle at `depth` %: as many as have at most that share of the tokens. */
+export function unitsBefore(units: Hay["units"], depth: number): number {
+  const all = units.reduce((sum, { tokens }) => sum + tokens, 0);
+  let passed = 0;
+  const first = units.findIndex(({ tokens }) => (passed += tokens) > (depth * all) / 100);
+  return first < 0 ? units.length : first;
 }
 
 const novels = new Map<string, readonly string[]>();

@@ -2,7 +2,7 @@ import { LongctxError, listed, type Tokenizer } from "@longctx/core";
 import { assemble, promptContent, TokenCounter, type Piece } from "./assemble.ts";
 import { Draws } from "./draws.ts";
 import { tokenizerFingerprint } from "./fingerprint.ts";
-import { fillerHay, HAYSTACKS, novelHay, type HaystackName } from "./haystack.ts";
+import { fillerHay, HAYSTACKS, novelHay, unitsBefore, type Hay, type HaystackName } from "./haystack.ts";
 import { firstInteger } from "./scoring.ts";
 import type { BoundTask, Prompt, Task } from "./task.ts";
 
@@ -49,9 +49,9 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
       const hay = haystack === "filler" ? fillerHay(counter, budget) : novelHay(counter, budget, draws);
       const details = { content, answer: ` ${key}`, refs: [key], haystack: hay.source };
       // Counts of parts may differ from the whole's by a token at each seam; then a unit less fits.
-      for (let units = hay.units.length; units > 0; units--) {
-        const before = Math.floor((cell.depth / 100) * units);
-        const prompt: Prompt = assemble(piecesOf(key, hay.units.slice(0, units), before), tokenizer, details);
+      for (let count = hay.units.length; count > 0; count--) {
+        const units = hay.units.slice(0, count);
+        const prompt: Prompt = assemble(piecesOf(key, units, unitsBefore(units, cell.depth)), tokenizer, details);
         if (prompt.ids.length <= cell.length) return prompt;
       }
       throw new LongctxError("argument", `${cell.length} tokens are too few for a passkey prompt: ${frame} go to instruction, key and question. Ask for at least ${frame + 32}.`);
@@ -60,14 +60,18 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
 }
 
 /** The published five lines; the halves of the haystack are empty lines when nothing is in them. */
-function piecesOf(key: string, units: readonly string[], before: number): Piece[] {
+function piecesOf(key: string, units: Hay["units"], before: number): Piece[] {
   return [
     { text: `${INSTRUCTION}\n` },
-    { text: units.slice(0, before).join(" "), hay: true },
+    { text: joined(units.slice(0, before)), hay: true },
     { text: "\n" },
     { text: `The pass key is ${key}. Remember it. ${key} is the pass key.`, needle: { key: "pass key", value: key, asked: true } },
     { text: "\n" },
-    { text: units.slice(before).join(" "), hay: true },
+    { text: joined(units.slice(before)), hay: true },
     { text: `\n${QUESTION}` },
   ];
+}
+
+function joined(units: Hay["units"]): string {
+  return units.map(({ text }) => text).join(" ");
 }
