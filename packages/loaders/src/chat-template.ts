@@ -2,9 +2,6 @@ import { Template } from "@huggingface/jinja";
 import { LongctxError, type ChatTemplate } from "@longctx/core";
 import { oneLine } from "./tokenizer.ts";
 
-/** A template longer than this is refused; the longest published ones have some 20 kB. */
-const MAX_LENGTH = 1_000_000;
-
 /**
  * The chat template of a checkpoint, a Jinja source; it sees `messages`, `add_generation_prompt`, `tools` and `documents` (none)
  * and the special tokens given (`bos_token`, `eos_token`, ...). It is parsed at its first use, so that a model
@@ -15,7 +12,6 @@ export function chatTemplate(source: string, specialTokens: Readonly<Record<stri
   let template: Template | undefined;
   return (messages, options = {}) => {
     try {
-      if (source.length > MAX_LENGTH) throw new Error(`it has ${source.length} characters, at most ${MAX_LENGTH} are read`);
       template ??= new Template(source);
     } catch (error) {
       throw new LongctxError("file", `${place}: the chat template cannot be parsed: ${oneLine(error)}.`, { cause: error });

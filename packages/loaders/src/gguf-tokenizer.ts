@@ -13,23 +13,22 @@ const UNKNOWN = 2;
 const CONTROL = 3;
 const USER_DEFINED = 4;
 
-const PLACE = "GGUF metadata";
-
 /**
  * The tokenizer and the chat template in a GGUF file: byte-level BPE (`tokenizer.ggml.model` = gpt2) or
  * SentencePiece BPE (llama). Ids are those of the model's original tokenizer. Control tokens written in a text are recognised.
+ * `place` names the file in messages.
  * @throws LongctxError "file" when a key is missing or impossible, or the kind of tokenizer is not supported
  */
-export function tokenizerFromGguf(metadata: GgufMetadata): LoadedTokenizer {
-  const vocabulary = new GgufVocabulary(metadata);
+export function tokenizerFromGguf(metadata: GgufMetadata, place = "GGUF metadata"): LoadedTokenizer {
+  const vocabulary = new GgufVocabulary(metadata, place);
   const model = vocabulary.text("model");
-  if (model !== "gpt2" && model !== "llama") throw new LongctxError("file", `tokenizer.ggml.model is ${shown(model)}; longctx reads gpt2 and llama.`);
+  if (model !== "gpt2" && model !== "llama") throw new LongctxError("file", `${place}: tokenizer.ggml.model is ${shown(model)}; longctx reads gpt2 and llama.`);
   const tokenizer = model === "gpt2" ? byteLevel(vocabulary) : sentencePiece(vocabulary);
   return { tokenizer, chatTemplate: templateOf(vocabulary) };
 }
 
 function byteLevel(vocabulary: GgufVocabulary): Tokenizer {
-  const pre = preTokenizer(vocabulary.text("pre", "default"));
+  const pre = preTokenizer(vocabulary.text("pre", "default"), vocabulary.place);
   return tokenizerFromJson(
     {
       model: { type: "BPE", vocab: vocabulary.ids, merges: vocabulary.merges(), ignore_merges: pre.ignoreMerges },
@@ -39,7 +38,7 @@ function byteLevel(vocabulary: GgufVocabulary): Tokenizer {
       post_processor: vocabulary.around(pre.addBos),
       decoder: { type: "ByteLevel" },
     },
-    PLACE,
+    vocabulary.place,
   );
 }
 
@@ -57,7 +56,7 @@ function sentencePiece(vocabulary: GgufVocabulary): Tokenizer {
       post_processor: vocabulary.around(true),
       decoder: spacesRead(prefix),
     },
-    PLACE,
+    vocabulary.place,
   );
   rankByScore(tokenizer, merges);
   return tokenizer;
@@ -71,17 +70,19 @@ function templateOf(vocabulary: GgufVocabulary): ChatTemplate | null {
     const token = vocabulary.specialToken(role);
     return token === undefined ? [] : [[name, token] as const];
   });
-  return chatTemplate(source, Object.fromEntries(tokens), PLACE);
+  return chatTemplate(source, Object.fromEntries(tokens), vocabulary.place);
 }
 
 /** The `tokenizer.ggml.*` keys, checked as they are asked for. */
 class GgufVocabulary {
   readonly metadata: GgufMetadata;
+  readonly place: string;
   readonly tokens: readonly string[];
   readonly #types: ArrayLike<number> | null;
 
-  constructor(metadata: GgufMetadata) {
+  constructor(metadata: GgufMetadata, place: string) {
     this.metadata = metadata;
+    this.place = place;
     this.tokens = this.#texts("tokens");
     if (this.tokens.length === 0 || this.tokens.length > MAX_VOCABULARY) throw this.#impossible("tokens", `${this.tokens.length} entries`, `1 to ${MAX_VOCABULARY}`);
     this.#types = this.#numbers("token_type");
@@ -165,6 +166,6 @@ class GgufVocabulary {
   }
 
   #impossible(key: string, value: string, expected: string): LongctxError {
-    return new LongctxError("file", `tokenizer.ggml.${key} is ${value}, expected ${expected}. Was the GGUF written by llama.cpp's converter?`);
+    return new LongctxError("file", `${this.place}: tokenizer.ggml.${key} is ${value}, expected ${expected}. Was the GGUF written by llama.cpp's converter?`);
   }
 }

@@ -9,3 +9,14 @@ export { openShardedSafetensors } from "./safetensors-index.ts";
 export { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
 export { StoredTensor } from "./stored-tensor.ts";
 export { TENSOR_LAYOUTS, type TensorLayout } from "./tensor-layout.ts";
+
+export { cacheDirectory } from "./cache-directory.ts";
+export { chatTemplate } from "./chat-template.ts";
+export { download, type DownloadOptions, type DownloadProgress, type RemoteFile } from "./download.ts";
+export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export { fetchFromHub, parseHubReference, type HubOptions, type HubReference } from "./hub.ts";
+export { resolveModel } from "./resolve-model.ts";
+export { FETCHABLE_MODELS, fetchModel, findSmolLM2, type FetchableModel } from "./smollm2.ts";
+export { textStream, type TextStream } from "./text-stream.ts";
+export { loadTokenizerFolder, type LoadedTokenizer } from "./tokenizer-folder.ts";
+export { tokenizerFromJson } from "./tokenizer.ts";

@@ -61,8 +61,8 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
 };
 
 /** @throws LongctxError "file" for a name that is not known */
-export function preTokenizer(name: string): PreTokenizer {
+export function preTokenizer(name: string, place: string): PreTokenizer {
   const known = Object.hasOwn(PRE_TOKENIZERS, name) ? PRE_TOKENIZERS[name] : undefined;
-  if (!known) throw new LongctxError("file", `tokenizer.ggml.pre is ${JSON.stringify(name)}, which longctx cannot split text for; it knows ${listed(Object.keys(PRE_TOKENIZERS))}.`);
+  if (!known) throw new LongctxError("file", `${place}: tokenizer.ggml.pre is ${JSON.stringify(name)}, which longctx cannot split text for; it knows ${listed(Object.keys(PRE_TOKENIZERS))}.`);
   return known;
 }

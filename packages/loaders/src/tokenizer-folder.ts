@@ -2,7 +2,8 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { LongctxError, type ChatTemplate, type Tokenizer } from "@longctx/core";
 import { chatTemplate } from "./chat-template.ts";
-import { checkTokenizerJson, isObject, shown, type Component, type JsonObject } from "./tokenizer-json.ts";
+import { readJsonIfThere } from "./json-file.ts";
+import { checkTokenizerJson, isObject, type Component, type JsonObject } from "./tokenizer-json.ts";
 import { oneLine, tokenizerFromJson } from "./tokenizer.ts";
 
 export interface LoadedTokenizer {
@@ -10,8 +11,8 @@ export interface LoadedTokenizer {
   readonly chatTemplate: ChatTemplate | null;
 }
 
-/** The largest tokenizer.json published have some 35 MB. */
-const MAX_BYTES = 256 * 2 ** 20;
+/** Of a chat template; the longest published ones have some 20 kB. */
+const MAX_BYTES = 2 ** 20;
 
 /** Classes of transformers that make the special tokens around a text from the config, whatever tokenizer.json says. */
 const CONFIG_DECIDES = /^(Llama|CodeLlama|Gemma|Cohere)Tokenizer(Fast)?$/;
@@ -23,10 +24,10 @@ const CONFIG_DECIDES = /^(Llama|CodeLlama|Gemma|Cohere)Tokenizer(Fast)?$/;
  */
 export function loadTokenizerFolder(directory: string): LoadedTokenizer | null {
   const place = join(directory, "tokenizer.json");
-  const content = readJson(place);
+  const content = readJsonIfThere(place, "file");
   if (content === null) return null;
-  const config = readObject(join(directory, "tokenizer_config.json"));
-  const specialTokens = namedTokens({ ...readObject(join(directory, "special_tokens_map.json")), ...config });
+  const config = optional(join(directory, "tokenizer_config.json"));
+  const specialTokens = namedTokens({ ...optional(join(directory, "special_tokens_map.json")), ...config });
 
   const json = checkTokenizerJson(content, place);
   const decides = typeof config["tokenizer_class"] === "string" && CONFIG_DECIDES.test(config["tokenizer_class"]);
@@ -49,7 +50,7 @@ function templateSource(directory: string, config: JsonObject): { text: string; 
   const own = join(directory, "chat_template.jinja");
   if (existsSync(own)) return { text: readText(own), place: own };
   const older = join(directory, "chat_template.json");
-  for (const [holder, place] of [[readObject(older), older], [config, join(directory, "tokenizer_config.json")]] as const) {
+  for (const [holder, place] of [[optional(older), older], [config, join(directory, "tokenizer_config.json")]] as const) {
     const found = holder["chat_template"] ?? null;
     if (typeof found === "string") return { text: found, place };
     // Several templates under names: the one without tools is called default.
@@ -69,21 +70,8 @@ function namedTokens(config: JsonObject): Record<string, string> {
   return tokens;
 }
 
-function readObject(path: string): JsonObject {
-  const content = readJson(path) ?? {};
-  if (!isObject(content)) throw new LongctxError("file", `${path} holds ${shown(content)}, expected an object.`);
-  return content;
-}
-
-/** null when there is no such file. */
-function readJson(path: string): unknown {
-  if (!existsSync(path)) return null;
-  const text = readText(path);
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new LongctxError("file", `${path} is not JSON: ${oneLine(error)}. Was it fetched whole?`, { cause: error });
-  }
+function optional(path: string): JsonObject {
+  return readJsonIfThere(path, "file") ?? {};
 }
 
 function readText(path: string): string {

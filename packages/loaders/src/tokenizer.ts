@@ -14,7 +14,7 @@ interface LibraryTokenizer {
 interface LibraryDecoder {
   decode(tokens: readonly string[]): string;
   readonly decoders?: readonly LibraryDecoder[];
-  text_decoder?: TextDecoder;
+  text_decoder?: InstanceType<typeof TextDecoder>;
 }
 
 /**

@@ -78,14 +78,14 @@ describe("byte-level BPE from GGUF metadata", () => {
   });
 
   it("refuses what it cannot read, in one line", () => {
-    expect(failure(gpt2({ "ggml.pre": "klingon" }))).toMatch(/^file: tokenizer\.ggml\.pre is "klingon".*smollm.*llama-bpe.*qwen2/);
-    expect(failure(gpt2({ "ggml.pre": "constructor" }))).toMatch(/^file: tokenizer\.ggml\.pre is "constructor"/);
+    expect(failure(gpt2({ "ggml.pre": "klingon" }))).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.pre is "klingon".*smollm.*llama-bpe.*qwen2/);
+    expect(failure(gpt2({ "ggml.pre": "constructor" }))).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.pre is "constructor"/);
     expect(failure(gpt2({ "ggml.model": "bert" }))).toMatch(/^file: .*"bert".*gpt2 and llama/);
-    expect(failure(gpt2({ "ggml.merges": ["ab"] }))).toMatch(/^file: tokenizer\.ggml\.merges is "ab"/);
-    expect(failure(gpt2({ "ggml.tokens": [] }))).toMatch(/^file: tokenizer\.ggml\.tokens/);
-    expect(failure(gpt2({ "ggml.token_type": new Int32Array(3) }))).toMatch(/^file: tokenizer\.ggml\.token_type/);
-    expect(failure(gpt2({ "ggml.add_bos_token": true, "ggml.bos_token_id": 99_999 }))).toMatch(/^file: tokenizer\.ggml\.bos_token_id is 99999/);
-    expect(failure({})).toMatch(/^file: tokenizer\.ggml\.tokens is missing/);
+    expect(failure(gpt2({ "ggml.merges": ["ab"] }))).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.merges is "ab"/);
+    expect(failure(gpt2({ "ggml.tokens": [] }))).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.tokens/);
+    expect(failure(gpt2({ "ggml.token_type": new Int32Array(3) }))).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.token_type/);
+    expect(failure(gpt2({ "ggml.add_bos_token": true, "ggml.bos_token_id": 99_999 }))).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.bos_token_id is 99999/);
+    expect(failure({})).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.tokens is missing/);
   });
 });
 
@@ -146,6 +146,6 @@ describe("SentencePiece BPE from GGUF metadata", () => {
 
   it("needs scores", () => {
     const { "ggml.scores": _, ...without } = llama();
-    expect(failure(without)).toMatch(/^file: tokenizer\.ggml\.scores is missing/);
+    expect(failure(without)).toMatch(/^file: GGUF metadata: tokenizer\.ggml\.scores is missing/);
   });
 });

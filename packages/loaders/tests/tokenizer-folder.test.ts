@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
@@ -13,9 +13,6 @@ interface Kind {
   decoded: string[];
 }
 const { texts, ...kinds } = golden<{ texts: string[] } & Record<string, Kind>>("folder-cases.json") as unknown as { texts: string[] } & Record<string, Kind>;
-
-/** Where @huggingface/tokenizers still answers otherwise than the Rust library. */
-const KNOWN_DIFFERENCES: Readonly<Record<string, readonly string[]>> = {};
 
 let directory: string;
 beforeEach(() => {
@@ -40,9 +37,73 @@ describe("tokenizer.json", () => {
     const { json, ids, decoded } = kinds[name]!;
     const tokenizer = tokenizerFromJson(json, name);
     for (const [index, text] of texts.entries()) {
-      if (KNOWN_DIFFERENCES[name]?.includes(text)) continue;
       expect(tokenizer.encode(text), JSON.stringify(text)).toEqual(ids[index]);
       expect(tokenizer.decode(ids[index]!), JSON.stringify(text)).toBe(decoded[index]);
     }
+  });
+});
+
+describe("a checkpoint folder", () => {
+  // A tokenizer small enough to read: bytes are characters, "ab" is merged, <s> and </s> are special.
+  const small = {
+    model: { type: "BPE", vocab: { "<s>": 0, "</s>": 1, a: 2, b: 3, ab: 4, Ġ: 5 }, merges: ["a b"] },
+    added_tokens: [{ id: 0, content: "<s>", special: true }, { id: 1, content: "</s>", special: true }],
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
+    decoder: { type: "ByteLevel" },
+  };
+
+  it("without tokenizer.json has no tokenizer", () => expect(loadTokenizerFolder(directory)).toBeNull());
+
+  it("needs no other file", () => {
+    put("tokenizer.json", small);
+    const { tokenizer, chatTemplate } = loadTokenizerFolder(directory)!;
+    expect(tokenizer.encode("<s>ab a")).toEqual([0, 4, 5, 2]);
+    expect(tokenizer.vocabSize).toBe(6);
+    expect(chatTemplate).toBeNull();
+  });
+
+  it("takes BOS and EOS from the config of the classes that do", () => {
+    put("tokenizer.json", small);
+    const config = { bos_token: { content: "<s>" }, eos_token: "</s>", add_bos_token: true, add_eos_token: true };
+    put("tokenizer_config.json", { ...config, tokenizer_class: "LlamaTokenizerFast" });
+    expect(loadTokenizerFolder(directory)!.tokenizer.encode("ab")).toEqual([0, 4, 1]);
+    put("tokenizer_config.json", { ...config, tokenizer_class: "PreTrainedTokenizerFast" });
+    expect(loadTokenizerFolder(directory)!.tokenizer.encode("ab")).toEqual([4]);
+  });
+
+  it("prefers chat_template.jinja to the config, and of several templates the default", () => {
+    put("tokenizer.json", small);
+    put("special_tokens_map.json", { bos_token: "<s>" });
+    put("tokenizer_config.json", { chat_template: [{ name: "tool_use", template: "no" }, { name: "default", template: "{{ bos_token }}{{ messages[0].content }}" }] });
+    expect(loadTokenizerFolder(directory)!.chatTemplate!([{ role: "user", content: "Hi" }])).toBe("<s>Hi");
+    put("chat_template.jinja", "{{ messages[0].role }}");
+    expect(loadTokenizerFolder(directory)!.chatTemplate!([{ role: "user", content: "Hi" }])).toBe("user");
+  });
+
+  it.each([
+    ["{", /is not JSON/],
+    ["[]", /holds no JSON object/],
+    [{}, /"model" is missing/],
+    [{ model: { type: "Klingon", vocab: {} } }, /"model.type" is "Klingon"/],
+    [{ model: { type: "BPE", vocab: { a: -1 }, merges: [] } }, /the id of "a" is -1/],
+    [{ model: { type: "BPE", vocab: { a: 1e9 }, merges: [] } }, /the id of "a" is 1000000000/],
+    [{ model: { type: "BPE", vocab: { a: 0 } } }, /"model.merges" is missing/],
+    [{ model: { type: "BPE", vocab: { a: 0 }, merges: ["a", 3] } }, /"model.merges" holds "a"/],
+    [{ model: { type: "Unigram", vocab: [["a"]] } }, /"model.vocab" holds \["a"\]/],
+    [{ model: { type: "Unigram", vocab: [["a", 0]], unk_id: 7 } }, /"model.unk_id" is 7/],
+    [{ ...small, added_tokens: [{ content: "<s>" }] }, /the id of "<s>" is missing/],
+    [{ ...small, decoder: "ByteLevel" }, /"decoder" is "ByteLevel"/],
+    [{ ...small, pre_tokenizer: { type: "Klingon" } }, /cannot be built: Unknown PreTokenizer type: Klingon/],
+    [{ ...small, pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } }, /cannot be built: Invalid regular expression/],
+  ])("refuses the tokenizer.json %j", (content, message) => {
+    put("tokenizer.json", content);
+    expect(failure()).toMatch(/^file: /);
+    expect(failure()).toMatch(message);
+  });
+
+  it("refuses a broken tokenizer_config.json", () => {
+    put("tokenizer.json", small);
+    put("tokenizer_config.json", "{");
+    expect(failure()).toMatch(/^file: .*tokenizer_config\.json is not JSON/);
   });
 });
