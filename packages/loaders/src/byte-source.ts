@@ -17,7 +17,10 @@ export class ByteSource {
     const stat = fstatSync(this.#descriptor);
     if (!stat.isFile()) {
       this.close();
-      throw new LongctxError("file", `${path} is not a file. Give the path of a .gguf or .safetensors file, or of a model folder.`);
+      throw new LongctxError(
+        "file",
+        `${path} is not a file. Give the path of a .gguf or .safetensors file, or of a model folder.`,
+      );
     }
     this.size = stat.size;
   }
@@ -32,9 +35,13 @@ export class ByteSource {
 
   readInto(target: Uint8Array, offset: number): void {
     const descriptor = this.#check(offset, target.length);
-    for (let done = 0; done < target.length; ) {
+    for (let done = 0; done < target.length;) {
       const count = readSync(descriptor, target, done, Math.min(MAX_READ, target.length - done), offset + done);
-      if (count === 0) throw new LongctxError("file", `${this.path} became shorter than ${this.size} bytes while it was open. Download or copy it again.`);
+      if (count === 0)
+        throw new LongctxError(
+          "file",
+          `${this.path} became shorter than ${this.size} bytes while it was open. Download or copy it again.`,
+        );
       done += count;
     }
   }
@@ -45,9 +52,16 @@ export class ByteSource {
   }
 
   #check(offset: number, length: number): number {
-    if (this.#descriptor === null) throw new LongctxError("file", `${this.path} was closed; its tensors can no longer be read. Open the checkpoint again.`);
+    if (this.#descriptor === null)
+      throw new LongctxError(
+        "file",
+        `${this.path} was closed; its tensors can no longer be read. Open the checkpoint again.`,
+      );
     if (offset + length > this.size) {
-      throw new LongctxError("file", `${this.path} has ${this.size} bytes, but bytes ${offset} to ${offset + length} were asked for. Is the file cut off?`);
+      throw new LongctxError(
+        "file",
+        `${this.path} has ${this.size} bytes, but bytes ${offset} to ${offset + length} were asked for. Is the file cut off?`,
+      );
     }
     return this.#descriptor;
   }
@@ -57,7 +71,10 @@ function openFile(path: string): number {
   try {
     return openSync(path, "r");
   } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "does not exist" : `cannot be opened (${(cause as Error).message})`;
+    const reason =
+      (cause as NodeJS.ErrnoException).code === "ENOENT"
+        ? "does not exist"
+        : `cannot be opened (${(cause as Error).message})`;
     throw new LongctxError("file", `${path} ${reason}.`, { cause });
   }
 }

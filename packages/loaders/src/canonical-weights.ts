@@ -1,6 +1,5 @@
 import { LongctxError, listed, type ModelConfig, Weights, type WeightTensor } from "@longctx/core";
 import { canonicalName, type CanonicalName, fromGgufName, fromHuggingFaceName, type Part } from "./names.ts";
-import { ROPE_TENSORS } from "./gguf-rope.ts";
 import type { GgufFile } from "./gguf.ts";
 import type { SafetensorsFile } from "./safetensors.ts";
 import { RowView, type StoredTensor } from "./stored-tensor.ts";
@@ -11,13 +10,17 @@ import { RowView, type StoredTensor } from "./stored-tensor.ts";
  */
 export function weightsFromSafetensors(file: SafetensorsFile, config: ModelConfig): Weights {
   for (const [name, type] of file.unreadable) {
-    if (fromHuggingFaceName(name)) throw new LongctxError("file", `${file.path}: ${name} is stored as ${type}; of safetensors longctx reads ${listed(["F32", "F16", "BF16"])}.`);
+    if (fromHuggingFaceName(name))
+      throw new LongctxError(
+        "file",
+        `${file.path}: ${name} is stored as ${type}; of safetensors longctx reads ${listed(["F32", "F16", "BF16"])}.`,
+      );
   }
   return assemble(file.tensors, config, fromHuggingFaceName, false);
 }
 
-/** Tensors of GGUF files that are no weights of a matrix or norm. */
-const GGUF_EXTRAS: ReadonlySet<string> = new Set(Object.values(ROPE_TENSORS));
+/** Rotary tables: those the description reads, and older files' tables that follow from the base. */
+const GGUF_EXTRAS = /^(rope_freqs|rope_factors_short|rope_factors_long|blk\.\d+\.attn_rot_embd)\.weight$/;
 
 /**
  * The weights of a GGUF file under core's names. Files of the architecture `llama` hold the rows of query and key in the
@@ -27,13 +30,22 @@ const GGUF_EXTRAS: ReadonlySet<string> = new Set(Object.values(ROPE_TENSORS));
 export function weightsFromGguf({ path, tensors }: Pick<GgufFile, "path" | "tensors">, config: ModelConfig): Weights {
   const weights = new Map<string, StoredTensor>();
   for (const [name, tensor] of tensors) {
-    if (fromGgufName(name)) weights.set(name, tensor);
-    else if (!GGUF_EXTRAS.has(name)) {
-      throw new LongctxError("config", `${path}: the tensor ${name} (${tensor.type}) is no part of the architecture ${config.modelType} as longctx has it; running without it would be another model.`);
+    const canonical = fromGgufName(name);
+    if (canonical && (canonical.layer ?? 0) < config.layerCount) weights.set(name, tensor);
+    else if (!GGUF_EXTRAS.test(name)) {
+      throw new LongctxError(
+        "config",
+        `${path}: the tensor ${name} (${tensor.type}) is no part of the architecture ${config.modelType} as longctx has it; running without it would be another model.`,
+      );
     }
   }
   const fused = config.modelType === "phi3";
-  return assemble(weights, config, (name) => fusedGateUp(fromGgufName(name), fused && !weights.has(name.replace("ffn_up", "ffn_gate"))), config.modelType === "llama");
+  return assemble(
+    weights,
+    config,
+    (name) => fusedGateUp(fromGgufName(name), fused && !weights.has(name.replace("ffn_up", "ffn_gate"))),
+    config.modelType === "llama",
+  );
 }
 
 /** Phi-3's `ffn_up` holds gate and up, one after the other, when there is no `ffn_gate`. */
@@ -41,11 +53,21 @@ function fusedGateUp(name: CanonicalName | null, fused: boolean): CanonicalName 
   return name?.part === "up" && fused ? { ...name, part: "gateUp" } : name;
 }
 
-function assemble(tensors: ReadonlyMap<string, StoredTensor>, config: ModelConfig, nameOf: (name: string) => CanonicalName | null, interleaved: boolean): Weights {
+function assemble(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  config: ModelConfig,
+  nameOf: (name: string) => CanonicalName | null,
+  interleaved: boolean,
+): Weights {
   const found = new Map<string, WeightTensor>();
   for (const [name, tensor] of tensors) {
     const canonical = nameOf(name);
-    if (!canonical || (canonical.layer ?? 0) >= config.layerCount || (canonical.part === "head" && config.tiedEmbedding)) continue;
+    if (
+      !canonical ||
+      (canonical.layer ?? 0) >= config.layerCount ||
+      (canonical.part === "head" && config.tiedEmbedding)
+    )
+      continue;
     for (const [part, weight] of partsOf(tensor, canonical.part, config, interleaved)) {
       found.set(canonicalName(canonical.layer, part, canonical.bias), weight);
     }
@@ -61,7 +83,9 @@ function partsOf(tensor: StoredTensor, part: Part, config: ModelConfig, interlea
   if (part === "gateUp") return sliced(tensor, [["gate", config.feedForwardSize], ["up", config.feedForwardSize]]); // prettier-ignore
   // A tensor of another height is refused by its shape; the permutation is only for whole heads.
   if (interleaved && (part === "query" || part === "key") && tensor.rowCount % config.headSize === 0) {
-    return [[part, new RowView(tensor, { name: tensor.name, from: 0, to: tensor.rowCount, order: interleavedRow(config) })]];
+    return [
+      [part, new RowView(tensor, { name: tensor.name, from: 0, to: tensor.rowCount, order: interleavedRow(config) })],
+    ];
   }
   return [[part, tensor]];
 }
@@ -69,7 +93,10 @@ function partsOf(tensor: StoredTensor, part: Part, config: ModelConfig, interlea
 function sliced(tensor: StoredTensor, parts: readonly (readonly [Part, number])[]): [Part, WeightTensor][] {
   const total = parts.reduce((sum, [, rows]) => sum + rows, 0);
   if (tensor.rowCount !== total) {
-    throw new LongctxError("file", `${tensor.name} has ${tensor.rowCount} rows, but ${listed(parts.map(([part, rows]) => `${part} ${rows}`)).replace(" or ", " and ")} are ${total}. Do the config and the weights belong together?`);
+    throw new LongctxError(
+      "file",
+      `${tensor.name} has ${tensor.rowCount} rows, but ${listed(parts.map(([part, rows]) => `${part} ${rows}`)).replace(" or ", " and ")} are ${total}. Do the config and the weights belong together?`,
+    );
   }
   let from = 0;
   return parts.map(([part, rows]) => {
@@ -118,4 +145,3 @@ export function* expectedShapes(config: ModelConfig): Generator<[string, readonl
     }
   }
 }
-

@@ -37,14 +37,21 @@ export interface Checkpoint {
 export async function openCheckpoint(path: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
   const { trainedWindow } = options;
   if (trainedWindow !== undefined && (!Number.isInteger(trainedWindow) || trainedWindow < 1)) {
-    throw new LongctxError("argument", `trainedWindow is ${trainedWindow}, but has to be a whole number of tokens of at least 1.`);
+    throw new LongctxError(
+      "argument",
+      `trainedWindow is ${trainedWindow}, but has to be a whole number of tokens of at least 1.`,
+    );
   }
   const checkpoint = isGguf(path) ? openGgufCheckpoint(path) : openHuggingFaceCheckpoint(path);
   return trainedWindow === undefined ? checkpoint : { ...checkpoint, config: { ...checkpoint.config, trainedWindow } };
 }
 
 function isGguf(path: string): boolean {
-  if (!existsSync(path)) throw new LongctxError("file", `${path} does not exist. Give the path of a .gguf or .safetensors file, or of a model folder.`);
+  if (!existsSync(path))
+    throw new LongctxError(
+      "file",
+      `${path} does not exist. Give the path of a .gguf or .safetensors file, or of a model folder.`,
+    );
   if (statSync(path).isDirectory() || path.endsWith(".safetensors")) return false;
   if (path.endsWith(".gguf")) return true;
   // Some tools store GGUF files under their hash.
@@ -52,7 +59,10 @@ function isGguf(path: string): boolean {
   const magic = Buffer.from(source.read(0, Math.min(4, source.size))).toString("latin1");
   source.close();
   if (magic === "GGUF") return true;
-  throw new LongctxError("file", `${path} is neither a .gguf nor a .safetensors file nor a model folder; longctx opens these three.`);
+  throw new LongctxError(
+    "file",
+    `${path} is neither a .gguf nor a .safetensors file nor a model folder; longctx opens these three.`,
+  );
 }
 
 function openGgufCheckpoint(path: string): Checkpoint {
@@ -61,20 +71,44 @@ function openGgufCheckpoint(path: string): Checkpoint {
     const config = configFromGguf(file);
     const weights = weightsFromGguf(file, config);
     const text = file.metadata.has("tokenizer.ggml.model") ? tokenizerFromGguf(file.metadata) : null;
-    return { path, format: "gguf", config, weights, tokenizer: text?.tokenizer ?? null, chatTemplate: text?.chatTemplate ?? null, close: () => file.close() };
+    return {
+      path,
+      format: "gguf",
+      config,
+      weights,
+      tokenizer: text?.tokenizer ?? null,
+      chatTemplate: text?.chatTemplate ?? null,
+      close: () => file.close(),
+    };
   });
 }
 
 function openHuggingFaceCheckpoint(path: string): Checkpoint {
   const { folder, weightsPath } = huggingFacePlaces(path);
   const configPath = join(folder, "config.json");
-  if (!existsSync(configPath)) throw new LongctxError("file", `${folder} has no config.json. Safetensors do not describe their model; put the checkpoint's config.json beside them.`);
-  const config = configFromHuggingFace(readJson(configPath, "config"), configPath, readJsonIfThere(join(folder, "generation_config.json"), "config"));
+  if (!existsSync(configPath))
+    throw new LongctxError(
+      "file",
+      `${folder} has no config.json. Safetensors do not describe their model; put the checkpoint's config.json beside them.`,
+    );
+  const config = configFromHuggingFace(
+    readJson(configPath, "config"),
+    configPath,
+    readJsonIfThere(join(folder, "generation_config.json"), "config"),
+  );
   const file = weightsPath.endsWith(".json") ? openShardedSafetensors(weightsPath) : openSafetensors(weightsPath);
   return closingOnError(file, () => {
     const weights = weightsFromSafetensors(file, config);
     const text = loadTokenizerFolder(folder);
-    return { path, format: "safetensors", config, weights, tokenizer: text?.tokenizer ?? null, chatTemplate: text?.chatTemplate ?? null, close: () => file.close() };
+    return {
+      path,
+      format: "safetensors",
+      config,
+      weights,
+      tokenizer: text?.tokenizer ?? null,
+      chatTemplate: text?.chatTemplate ?? null,
+      close: () => file.close(),
+    };
   });
 }
 
@@ -82,19 +116,37 @@ function huggingFacePlaces(path: string): { folder: string; weightsPath: string 
   if (!statSync(path).isDirectory()) {
     const folder = dirname(path);
     const index = join(folder, "model.safetensors.index.json");
-    return { folder, weightsPath: /-\d+-of-\d+\.safetensors$/.test(basename(path)) && existsSync(index) ? index : path };
+    return {
+      folder,
+      weightsPath: /-\d+-of-\d+\.safetensors$/.test(basename(path)) && existsSync(index) ? index : path,
+    };
   }
   const files = readdirSync(path);
   const indices = files.filter((file) => file.endsWith(".safetensors.index.json"));
   const wholes = files.filter((file) => file.endsWith(".safetensors"));
   // A checkpoint's usual names first; otherwise the only file there is.
-  const chosen = [...["model.safetensors", "model.safetensors.index.json"].filter((file) => files.includes(file)), ...single(indices), ...single(wholes)][0];
+  const chosen = [
+    ...["model.safetensors", "model.safetensors.index.json"].filter((file) => files.includes(file)),
+    ...single(indices),
+    ...single(wholes),
+  ][0];
   if (chosen) return { folder: path, weightsPath: join(path, chosen) };
   const ggufs = files.filter((file) => file.endsWith(".gguf"));
-  if (ggufs.length > 0) throw new LongctxError("file", `${path} holds GGUF files (${ggufs.slice(0, 5).join(", ")}); give the path of the one to open.`);
-  if (wholes.length > 1) throw new LongctxError("file", `${path} holds ${wholes.length} .safetensors files and no index; give the path of the one to open.`);
+  if (ggufs.length > 0)
+    throw new LongctxError(
+      "file",
+      `${path} holds GGUF files (${ggufs.slice(0, 5).join(", ")}); give the path of the one to open.`,
+    );
+  if (wholes.length > 1)
+    throw new LongctxError(
+      "file",
+      `${path} holds ${wholes.length} .safetensors files and no index; give the path of the one to open.`,
+    );
   const others = files.filter((file) => /\.(bin|pth?|ckpt|h5|msgpack)$/.test(file));
-  throw new LongctxError("file", `${path} has no .safetensors file${others.length > 0 ? ` (${others.slice(0, 5).join(", ")} is not read; convert it to safetensors)` : ""}. Is the download complete?`);
+  throw new LongctxError(
+    "file",
+    `${path} has no .safetensors file${others.length > 0 ? ` (${others.slice(0, 5).join(", ")} is not read; convert it to safetensors)` : ""}. Is the download complete?`,
+  );
 }
 
 function single(files: readonly string[]): readonly string[] {

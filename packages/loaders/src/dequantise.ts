@@ -12,7 +12,11 @@ import { TENSOR_LAYOUTS } from "./tensor-layout.ts";
 export function dequantise(type: TensorType, bytes: Uint8Array): Float32Array {
   const layout = TENSOR_LAYOUTS[type];
   const blocks = bytes.length / layout.bytes;
-  if (!Number.isInteger(blocks)) throw new LongctxError("file", `${bytes.length} bytes are not a whole number of ${type} blocks of ${layout.bytes} bytes.`);
+  if (!Number.isInteger(blocks))
+    throw new LongctxError(
+      "file",
+      `${bytes.length} bytes are not a whole number of ${type} blocks of ${layout.bytes} bytes.`,
+    );
   const values = new Float32Array(blocks * layout.values);
   DECODERS[type](bytes, values);
   return values;

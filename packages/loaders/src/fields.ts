@@ -35,7 +35,8 @@ export class Fields {
   count(name: string, fallback?: number, options: CountOptions = {}): number {
     const value = this.get(name) ?? fallback;
     const { min = 1, max = MAX_COUNT } = options;
-    if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max) return this.fail(name, `a whole number from ${min} to ${max}`);
+    if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max)
+      return this.fail(name, `a whole number from ${min} to ${max}`);
     return value;
   }
 
@@ -45,7 +46,8 @@ export class Fields {
 
   positive(name: string, fallback?: number): number {
     const value = this.get(name) ?? fallback;
-    if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) return this.fail(name, "a finite number above 0");
+    if (typeof value !== "number" || !Number.isFinite(value) || value <= 0)
+      return this.fail(name, "a finite number above 0");
     return value;
   }
 
@@ -68,7 +70,11 @@ export class Fields {
     const value = this.get(name);
     const wanted = `a list of ${length} finite numbers above 0, one for each rotated pair`;
     if (!Array.isArray(value)) return this.fail(name, wanted);
-    if (value.length !== length || !value.every((item) => typeof item === "number" && Number.isFinite(item) && item > 0)) return this.fail(name, wanted);
+    if (
+      value.length !== length ||
+      !value.every((item) => typeof item === "number" && Number.isFinite(item) && item > 0)
+    )
+      return this.fail(name, wanted);
     return value as number[];
   }
 
@@ -87,6 +93,7 @@ export class Fields {
 
 function shown(value: unknown): string {
   if (value === undefined) return "missing";
-  const text = typeof value === "bigint" || typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  const text =
+    typeof value === "bigint" || typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

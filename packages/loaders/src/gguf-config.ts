@@ -25,10 +25,15 @@ const NEUTRAL_VALUES: Readonly<Record<string, unknown>> = {
  * GGUF metadata as a model's description. What the metadata does not say (biases, tied head) the tensors do.
  * @throws LongctxError "config" naming the key, its value and what is possible
  */
-export function configFromGguf({ path, metadata, tensors }: Pick<GgufFile, "path" | "metadata" | "tensors">): ModelConfig {
+export function configFromGguf({
+  path,
+  metadata,
+  tensors,
+}: Pick<GgufFile, "path" | "metadata" | "tensors">): ModelConfig {
   const fields = new Fields(path, withUniformArrays(metadata));
   const architecture = fields.optionalText("general.architecture");
-  if (!GGUF_ARCHITECTURES.some((name) => name === architecture)) return fields.fail("general.architecture", `one that longctx has: ${listed(GGUF_ARCHITECTURES)}`);
+  if (!GGUF_ARCHITECTURES.some((name) => name === architecture))
+    return fields.fail("general.architecture", `one that longctx has: ${listed(GGUF_ARCHITECTURES)}`);
   const key = (name: string) => `${architecture}.${name}`;
   checkSupported(fields, key);
 
@@ -36,9 +41,14 @@ export function configFromGguf({ path, metadata, tensors }: Pick<GgufFile, "path
   const hiddenSize = fields.count(key("embedding_length"));
   const queryHeads = fields.count(key("attention.head_count"));
   const keyHeads = fields.count(key("attention.head_count_kv"), queryHeads);
-  if (queryHeads % keyHeads !== 0) fields.fail(key("attention.head_count_kv"), `a divisor of the ${queryHeads} query heads`);
+  if (queryHeads % keyHeads !== 0)
+    fields.fail(key("attention.head_count_kv"), `a divisor of the ${queryHeads} query heads`);
   const keyLength = fields.optionalCount(key("attention.key_length"));
-  if (keyLength === undefined && hiddenSize % queryHeads !== 0) fields.fail(key("attention.head_count"), `a divisor of embedding_length (${hiddenSize}) as long as attention.key_length is not given`);
+  if (keyLength === undefined && hiddenSize % queryHeads !== 0)
+    fields.fail(
+      key("attention.head_count"),
+      `a divisor of embedding_length (${hiddenSize}) as long as attention.key_length is not given`,
+    );
   const headSize = keyLength ?? hiddenSize / queryHeads;
   const valueLength = fields.count(key("attention.value_length"), headSize);
   if (valueLength !== headSize) fields.fail(key("attention.value_length"), `the key length (${headSize})`);
@@ -75,17 +85,21 @@ export function configFromGguf({ path, metadata, tensors }: Pick<GgufFile, "path
     trainedWindow: trainedWindowOf(rope, maxPositions),
     specialTokens: {
       bos: tokenOf(fields, "bos", vocabSize),
-      eos: [...new Set(["eos", "eot", "eom"].map((name) => tokenOf(fields, name, vocabSize)).filter((id) => id !== null))],
+      eos: [
+        ...new Set(["eos", "eot", "eom"].map((name) => tokenOf(fields, name, vocabSize)).filter((id) => id !== null)),
+      ],
       pad: tokenOf(fields, "padding", vocabSize),
     },
   };
 }
 
 function checkSupported(fields: Fields, key: (name: string) => string): void {
-  if (fields.count("split.count", 1, { min: 0 }) > 1) fields.fail("split.count", "1: longctx reads whole files. Merge the parts (llama-gguf-split --merge)");
+  if (fields.count("split.count", 1, { min: 0 }) > 1)
+    fields.fail("split.count", "1: longctx reads whole files. Merge the parts (llama-gguf-split --merge)");
   for (const [name, neutral] of Object.entries(NEUTRAL_VALUES)) {
     const value = fields.get(key(name));
-    if (value !== undefined && value !== neutral) fields.fail(key(name), `${String(neutral)} or left out; longctx has no such model`);
+    if (value !== undefined && value !== neutral)
+      fields.fail(key(name), `${String(neutral)} or left out; longctx has no such model`);
   }
 }
 
@@ -94,9 +108,17 @@ function vocabSizeOf(fields: Fields, tensors: GgufFile["tensors"]): number {
   const rows = tensors.get("token_embd.weight")?.shape[0];
   const tokens = fields.get("tokenizer.ggml.tokens");
   if (rows !== undefined && Array.isArray(tokens) && tokens.length > rows) {
-    return fields.fail("tokenizer.ggml.tokens", `a list of at most ${rows} tokens, the rows of token_embd.weight; it has ${tokens.length}`);
+    return fields.fail(
+      "tokenizer.ggml.tokens",
+      `a list of at most ${rows} tokens, the rows of token_embd.weight; it has ${tokens.length}`,
+    );
   }
-  return rows ?? (Array.isArray(tokens) ? tokens.length : fields.fail("tokenizer.ggml.tokens", "given: the file has no token_embd.weight either"));
+  return (
+    rows ??
+    (Array.isArray(tokens)
+      ? tokens.length
+      : fields.fail("tokenizer.ggml.tokens", "given: the file has no token_embd.weight either"))
+  );
 }
 
 /** 0 means none. With a pattern, only its layers are bounded. */
@@ -104,8 +126,15 @@ function slidingWindowsOf(fields: Fields, key: (name: string) => string, layerCo
   const window = fields.count(key("attention.sliding_window"), 0, { min: 0 }) || null;
   const pattern = window === null ? undefined : fields.get(key("attention.sliding_window_pattern"));
   if (pattern === undefined) return Array.from({ length: layerCount }, () => window);
-  if (!Array.isArray(pattern) || pattern.length !== layerCount || !pattern.every((bounded) => typeof bounded === "boolean")) {
-    return fields.fail(key("attention.sliding_window_pattern"), `a list of ${layerCount} times true or false, one for each layer`);
+  if (
+    !Array.isArray(pattern) ||
+    pattern.length !== layerCount ||
+    !pattern.every((bounded) => typeof bounded === "boolean")
+  ) {
+    return fields.fail(
+      key("attention.sliding_window_pattern"),
+      `a list of ${layerCount} times true or false, one for each layer`,
+    );
   }
   return pattern.map((bounded) => (bounded ? window : null));
 }
@@ -119,7 +148,8 @@ function tokenOf(fields: Fields, name: string, vocabSize: number): number | null
 function withUniformArrays(metadata: GgufFile["metadata"]): Record<string, unknown> {
   return Object.fromEntries(
     [...metadata].map(([name, value]) => {
-      if (!ArrayBuffer.isView(value) || !/\.(head_count|head_count_kv|feed_forward_length)$/.test(name)) return [name, value];
+      if (!ArrayBuffer.isView(value) || !/\.(head_count|head_count_kv|feed_forward_length)$/.test(name))
+        return [name, value];
       const items = [...(value as Iterable<number>)];
       return [name, items.length > 0 && items.every((item) => item === items[0]) ? items[0] : items];
     }),

@@ -2,9 +2,9 @@ import { LongctxError } from "@longctx/core";
 import type { ByteSource } from "./byte-source.ts";
 import { GGUF_VALUE_TYPES, type GgufArray, type GgufValue, type GgufValueType } from "./gguf-value.ts";
 
-/** Real headers end below 50 MB; a vocabulary has at most a few hundred thousand entries. */
+/** Real headers end below 50 MB; a vocabulary with its merges has at most a few million entries. */
 const MAX_HEADER_BYTES = 2 ** 28;
-const MAX_ARRAY_ITEMS = 2 ** 24;
+const MAX_ARRAY_ITEMS = 2 ** 23;
 const MAX_ARRAY_DEPTH = 4;
 const FIRST_CHUNK = 2 ** 16;
 const LARGEST_CHUNK = 2 ** 23;
@@ -52,7 +52,8 @@ export class GgufReader {
   /** A count of things that take at least `bytesEach` in the header. */
   count(what: string, bytesEach: number): number {
     const count = this.uint64(what);
-    if (count > BigInt(Math.floor(this.remaining / bytesEach))) this.fail(`announces ${count} ${what}, more than its ${this.#source.size} bytes can hold`);
+    if (count > BigInt(Math.floor(this.remaining / bytesEach)))
+      this.fail(`announces ${count} ${what}, more than its ${this.#source.size} bytes can hold`);
     return Number(count);
   }
 

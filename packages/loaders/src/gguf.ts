@@ -52,7 +52,8 @@ export function openGguf(path: string): GgufFile {
     const metadata = new Map<string, GgufValue>();
     for (let i = 0; i < valueCount; i++) {
       const key = reader.string("a metadata key");
-      if (key === "" || metadata.has(key)) reader.fail(`has the metadata key "${key}" ${key === "" ? "without a name" : "twice"}`);
+      if (key === "" || metadata.has(key))
+        reader.fail(`has the metadata key "${key}" ${key === "" ? "without a name" : "twice"}`);
       metadata.set(key, reader.value(key));
     }
     const infos = new Map<string, TensorInfo>();
@@ -65,7 +66,8 @@ export function openGguf(path: string): GgufFile {
     const dataStart = Math.ceil(reader.position / alignment) * alignment;
     checkPlaces(reader, infos.values(), alignment, source.size - dataStart);
     const tensors = new Map<string, StoredTensor>();
-    for (const info of infos.values()) tensors.set(info.name, new StoredTensor(source, { ...info, offset: dataStart + info.offset }));
+    for (const info of infos.values())
+      tensors.set(info.name, new StoredTensor(source, { ...info, offset: dataStart + info.offset }));
     return { path, version, metadata, tensors, close: () => source.close() };
   } catch (error) {
     source.close();
@@ -74,18 +76,27 @@ export function openGguf(path: string): GgufFile {
 }
 
 function readVersion(reader: GgufReader, { path, size }: ByteSource): number {
-  if (size < 8 || reader.uint32("the magic") !== MAGIC) throw new LongctxError("file", `${path} is no GGUF file: it does not begin with "GGUF".`);
+  if (size < 8 || reader.uint32("the magic") !== MAGIC)
+    throw new LongctxError("file", `${path} is no GGUF file: it does not begin with "GGUF".`);
   const version = reader.uint32("the version");
   if (version === 2 || version === 3) return version;
-  if (version !== 0 && version % 0x10000 === 0) throw new LongctxError("file", `${path} is a big-endian GGUF file; longctx reads little-endian ones. Convert it (gguf_convert_endian).`);
-  throw new LongctxError("file", `${path} is a GGUF file of version ${version}; longctx reads versions 2 and 3. Convert the model again.`);
+  if (version !== 0 && version % 0x10000 === 0)
+    throw new LongctxError(
+      "file",
+      `${path} is a big-endian GGUF file; longctx reads little-endian ones. Convert it (gguf_convert_endian).`,
+    );
+  throw new LongctxError(
+    "file",
+    `${path} is a GGUF file of version ${version}; longctx reads versions 2 and 3. Convert the model again.`,
+  );
 }
 
 function readTensorInfo(reader: GgufReader, path: string): TensorInfo {
   const name = reader.string("a tensor's name");
   if (name === "") reader.fail("has a tensor without a name");
   const dimensions = reader.uint32(`the dimensions of ${name}`);
-  if (dimensions < 1 || dimensions > MAX_DIMENSIONS) reader.fail(`gives ${name} ${dimensions} dimensions instead of 1 to ${MAX_DIMENSIONS}`);
+  if (dimensions < 1 || dimensions > MAX_DIMENSIONS)
+    reader.fail(`gives ${name} ${dimensions} dimensions instead of 1 to ${MAX_DIMENSIONS}`);
   const sizes: bigint[] = [];
   for (let i = 0; i < dimensions; i++) sizes.unshift(reader.uint64(`the shape of ${name}`));
   const shape = sizes.map(Number);
@@ -94,9 +105,14 @@ function readTensorInfo(reader: GgufReader, path: string): TensorInfo {
   const code = reader.uint32(`the type of ${name}`);
   const type = GGML_TYPES[code];
   if (type === undefined) reader.fail(`gives ${name} the unknown tensor type ${code}`);
-  if (!isTensorType(type)) throw new LongctxError("config", `${path}: ${name} has the type ${type}; longctx reads ${listed(TENSOR_TYPES)}. Take a file quantised to one of them.`);
+  if (!isTensorType(type))
+    throw new LongctxError(
+      "config",
+      `${path}: ${name} has the type ${type}; longctx reads ${listed(TENSOR_TYPES)}. Take a file quantised to one of them.`,
+    );
   const { values, bytes } = TENSOR_LAYOUTS[type];
-  if (shape.at(-1)! % values !== 0) reader.fail(`gives ${name} rows of ${shape.at(-1)} values, which ${type} cannot store (blocks of ${values})`);
+  if (shape.at(-1)! % values !== 0)
+    reader.fail(`gives ${name} rows of ${shape.at(-1)} values, which ${type} cannot store (blocks of ${values})`);
   const offset = reader.uint64(`the place of ${name}`);
   if (offset > BigInt(Number.MAX_SAFE_INTEGER)) reader.fail(`puts ${name} at byte ${offset}`);
   return { name, type, shape, byteLength: (elements / values) * bytes, offset: Number(offset) };
@@ -104,7 +120,12 @@ function readTensorInfo(reader: GgufReader, path: string): TensorInfo {
 
 function alignmentOf(metadata: GgufMetadata, reader: GgufReader): number {
   const alignment = metadata.get("general.alignment") ?? DEFAULT_ALIGNMENT;
-  if (typeof alignment !== "number" || alignment < 8 || alignment > MAX_ALIGNMENT || !Number.isInteger(Math.log2(alignment))) {
+  if (
+    typeof alignment !== "number" ||
+    alignment < 8 ||
+    alignment > MAX_ALIGNMENT ||
+    !Number.isInteger(Math.log2(alignment))
+  ) {
     reader.fail(`has the impossible alignment ${String(alignment)}`);
   }
   return alignment;
@@ -114,7 +135,8 @@ function checkPlaces(reader: GgufReader, infos: Iterable<TensorInfo>, alignment:
   let end = 0;
   let before = "";
   for (const { name, offset, byteLength } of [...infos].sort((a, b) => a.offset - b.offset)) {
-    if (offset % alignment !== 0) reader.fail(`puts ${name} at byte ${offset} of the data, which is not a multiple of ${alignment}`);
+    if (offset % alignment !== 0)
+      reader.fail(`puts ${name} at byte ${offset} of the data, which is not a multiple of ${alignment}`);
     if (offset < end) reader.fail(`puts ${name} at byte ${offset} of the data, inside ${before}, which ends at ${end}`);
     end = offset + byteLength;
     before = name;

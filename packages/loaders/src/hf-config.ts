@@ -26,14 +26,58 @@ interface ModelFamily {
 }
 
 // Sources: transformers' configuration_*.py and modeling_*.py of each type, 5.x. All of them leave the head untied by default.
-const PLAIN = { keyHeads: null, headSize: null, epsilon: 1e-6, queryKeyValueBias: false, feedForwardBias: false, queryKeyNorm: false } as const;
-const QWEN = { ...PLAIN, maxPositions: 32_768, keyHeads: 32, bos: null, eos: null, pad: null, sliding: "some", slidingWindow: 4096 } as const;
+const PLAIN = {
+  keyHeads: null,
+  headSize: null,
+  epsilon: 1e-6,
+  queryKeyValueBias: false,
+  feedForwardBias: false,
+  queryKeyNorm: false,
+} as const;
+const QWEN = {
+  ...PLAIN,
+  maxPositions: 32_768,
+  keyHeads: 32,
+  bos: null,
+  eos: null,
+  pad: null,
+  sliding: "some",
+  slidingWindow: 4096,
+} as const;
 const FAMILIES: Readonly<Record<string, ModelFamily>> = {
-  llama: { ...PLAIN, maxPositions: 2048, bos: 1, eos: 2, pad: null, queryKeyValueBias: "config", feedForwardBias: true, sliding: "none", slidingWindow: null },
-  mistral: { ...PLAIN, maxPositions: 131_072, keyHeads: 8, bos: 1, eos: 2, pad: null, sliding: "all", slidingWindow: 4096 },
+  llama: {
+    ...PLAIN,
+    maxPositions: 2048,
+    bos: 1,
+    eos: 2,
+    pad: null,
+    queryKeyValueBias: "config",
+    feedForwardBias: true,
+    sliding: "none",
+    slidingWindow: null,
+  },
+  mistral: {
+    ...PLAIN,
+    maxPositions: 131_072,
+    keyHeads: 8,
+    bos: 1,
+    eos: 2,
+    pad: null,
+    sliding: "all",
+    slidingWindow: 4096,
+  },
   qwen2: { ...QWEN, queryKeyValueBias: true },
   qwen3: { ...QWEN, headSize: 128, queryKeyValueBias: "config", queryKeyNorm: true },
-  phi3: { ...PLAIN, maxPositions: 4096, epsilon: 1e-5, bos: 1, eos: 32_000, pad: 32_000, sliding: "all", slidingWindow: null },
+  phi3: {
+    ...PLAIN,
+    maxPositions: 4096,
+    epsilon: 1e-5,
+    bos: 1,
+    eos: 32_000,
+    pad: 32_000,
+    sliding: "all",
+    slidingWindow: null,
+  },
 };
 
 export const HUGGING_FACE_MODEL_TYPES: readonly string[] = Object.keys(FAMILIES);
@@ -54,20 +98,30 @@ const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
  * `generation`, the content of `generation_config.json`, may name more tokens that end a text.
  * @throws LongctxError "config" naming the field, its value and what is possible
  */
-export function configFromHuggingFace(json: Readonly<Record<string, unknown>>, place: string = "config.json", generation?: Readonly<Record<string, unknown>> | null): ModelConfig {
+export function configFromHuggingFace(
+  json: Readonly<Record<string, unknown>>,
+  place: string = "config.json",
+  generation?: Readonly<Record<string, unknown>> | null,
+): ModelConfig {
   const fields = new Fields(place, json);
   const modelType = fields.optionalText("model_type");
-  if (modelType === undefined || !Object.hasOwn(FAMILIES, modelType)) return fields.fail("model_type", `one that longctx has: ${listed(HUGGING_FACE_MODEL_TYPES)}`);
+  if (modelType === undefined || !Object.hasOwn(FAMILIES, modelType))
+    return fields.fail("model_type", `one that longctx has: ${listed(HUGGING_FACE_MODEL_TYPES)}`);
   const family = FAMILIES[modelType];
   const quantisation = fields.nested("quantization_config");
-  if (quantisation) quantisation.fail("quant_method", "left out: of Hugging Face checkpoints longctx reads F32, F16 and BF16 weights. Take the unquantised checkpoint, or a GGUF file");
+  if (quantisation)
+    quantisation.fail(
+      "quant_method",
+      "left out: of Hugging Face checkpoints longctx reads F32, F16 and BF16 weights. Take the unquantised checkpoint, or a GGUF file",
+    );
 
   const layerCount = fields.count("num_hidden_layers", undefined, { max: MAX_LAYERS });
   const hiddenSize = fields.count("hidden_size");
   const heads = headsOf(fields, family, hiddenSize);
   const vocabSize = fields.count("vocab_size");
   const maxPositions = fields.count("max_position_embeddings", family.maxPositions);
-  const attentionBias = family.queryKeyValueBias === "config" ? fields.flag("attention_bias", false) : family.queryKeyValueBias;
+  const attentionBias =
+    family.queryKeyValueBias === "config" ? fields.flag("attention_bias", false) : family.queryKeyValueBias;
   const rope = ropeFromHuggingFace(fields, { type: modelType, headSize: heads.headSize, maxPositions });
   return {
     modelType,
@@ -93,44 +147,80 @@ export function configFromHuggingFace(json: Readonly<Record<string, unknown>>, p
     slidingWindows: slidingWindowsOf(fields, family, layerCount),
     maxPositions,
     trainedWindow: trainedWindowOf(rope, maxPositions),
-    specialTokens: specialTokensOf(fields, family, vocabSize, generation ? new Fields("generation_config.json", generation) : undefined),
+    specialTokens: specialTokensOf(
+      fields,
+      family,
+      vocabSize,
+      generation ? new Fields("generation_config.json", generation) : undefined,
+    ),
   };
 }
 
-function headsOf(fields: Fields, family: ModelFamily, hiddenSize: number): Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize"> {
+function headsOf(
+  fields: Fields,
+  family: ModelFamily,
+  hiddenSize: number,
+): Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize"> {
   const queryHeads = fields.count("num_attention_heads");
-  const keyHeads = fields.count("num_key_value_heads", (fields.has("num_key_value_heads") ? null : family.keyHeads) ?? queryHeads);
-  if (queryHeads % keyHeads !== 0) fields.fail("num_key_value_heads", `a divisor of num_attention_heads (${queryHeads})${fields.has("num_key_value_heads") ? "" : `; without it a ${fields.get("model_type")} has ${keyHeads}`}`);
+  const keyHeads = fields.count(
+    "num_key_value_heads",
+    (fields.has("num_key_value_heads") ? null : family.keyHeads) ?? queryHeads,
+  );
+  if (queryHeads % keyHeads !== 0)
+    fields.fail(
+      "num_key_value_heads",
+      `a divisor of num_attention_heads (${queryHeads})${fields.has("num_key_value_heads") ? "" : `; without it a ${fields.get("model_type")} has ${keyHeads}`}`,
+    );
   const given = fields.optionalCount("head_dim") ?? family.headSize;
-  if (given === null && hiddenSize % queryHeads !== 0) fields.fail("num_attention_heads", `a divisor of hidden_size (${hiddenSize}) as long as head_dim is not given`);
+  if (given === null && hiddenSize % queryHeads !== 0)
+    fields.fail("num_attention_heads", `a divisor of hidden_size (${hiddenSize}) as long as head_dim is not given`);
   return { queryHeads, keyHeads, headSize: given ?? hiddenSize / queryHeads };
 }
 
 function activationOf(fields: Fields): Activation {
   const name = fields.optionalText("hidden_act") ?? "silu";
-  return Object.hasOwn(ACTIVATION_NAMES, name) ? ACTIVATION_NAMES[name] : fields.fail("hidden_act", listed(Object.keys(ACTIVATION_NAMES)));
+  return Object.hasOwn(ACTIVATION_NAMES, name)
+    ? ACTIVATION_NAMES[name]
+    : fields.fail("hidden_act", listed(Object.keys(ACTIVATION_NAMES)));
 }
 
 function slidingWindowsOf(fields: Fields, family: ModelFamily, layerCount: number): (number | null)[] {
   const used = family.sliding === "all" || (family.sliding === "some" && fields.flag("use_sliding_window", false));
   const missing = fields.has("sliding_window") ? undefined : (family.slidingWindow ?? undefined);
-  const window = used && (missing ?? fields.get("sliding_window")) !== undefined ? fields.count("sliding_window", missing) : null;
+  const window =
+    used && (missing ?? fields.get("sliding_window")) !== undefined ? fields.count("sliding_window", missing) : null;
   const types = family.sliding === "some" ? fields.get("layer_types") : undefined;
   if (types === undefined) {
     const first = family.sliding === "some" && window !== null ? fields.count("max_window_layers", 28, { min: 0 }) : 0;
     return Array.from({ length: layerCount }, (_, layer) => (layer >= first ? window : null));
   }
-  if (!Array.isArray(types) || types.length !== layerCount) return fields.fail("layer_types", `a list of ${layerCount} entries, one for each layer`);
+  if (!Array.isArray(types) || types.length !== layerCount)
+    return fields.fail("layer_types", `a list of ${layerCount} entries, one for each layer`);
   return types.map((type: unknown) => {
     if (type === "full_attention" || type === "attention") return null;
-    if (type !== "sliding_attention") return fields.fail("layer_types", `a list of ${listed(["full_attention", "sliding_attention"])}; it holds ${JSON.stringify(type)}`);
-    return window ?? fields.fail("sliding_window", "given, with use_sliding_window true: layer_types has layers of sliding_attention");
+    if (type !== "sliding_attention")
+      return fields.fail(
+        "layer_types",
+        `a list of ${listed(["full_attention", "sliding_attention"])}; it holds ${JSON.stringify(type)}`,
+      );
+    return (
+      window ??
+      fields.fail("sliding_window", "given, with use_sliding_window true: layer_types has layers of sliding_attention")
+    );
   });
 }
 
-function specialTokensOf(fields: Fields, family: ModelFamily, vocabSize: number, generation: Fields | undefined): ModelConfig["specialTokens"] {
+function specialTokensOf(
+  fields: Fields,
+  family: ModelFamily,
+  vocabSize: number,
+  generation: Fields | undefined,
+): ModelConfig["specialTokens"] {
   const one = (name: string, fallback: number | null) => idsOf(fields, name, fallback, vocabSize)[0] ?? null;
-  const eos = [...idsOf(fields, "eos_token_id", family.eos, vocabSize), ...(generation ? idsOf(generation, "eos_token_id", null, vocabSize) : [])];
+  const eos = [
+    ...idsOf(fields, "eos_token_id", family.eos, vocabSize),
+    ...(generation ? idsOf(generation, "eos_token_id", null, vocabSize) : []),
+  ];
   return { bos: one("bos_token_id", family.bos), eos: [...new Set(eos)], pad: one("pad_token_id", family.pad) };
 }
 

@@ -13,14 +13,18 @@ const DEFAULT_BASE = 10_000;
  * (`rope_parameters`), with the precedence of transformers (`RotaryEmbeddingConfigMixin`): `rope_scaling` over
  * `rope_parameters`, a value inside over the same one beside it, except `original_max_position_embeddings`.
  */
-export function ropeFromHuggingFace(fields: Fields, model: { type: string; headSize: number; maxPositions: number }): RopeConfig {
+export function ropeFromHuggingFace(
+  fields: Fields,
+  model: { type: string; headSize: number; maxPositions: number },
+): RopeConfig {
   const rope = scalingOf(fields);
   const base = rope?.optionalPositive("rope_theta") ?? fields.optionalPositive("rope_theta") ?? DEFAULT_BASE;
   const rotarySize = rotarySizeOf(fields, rope, model);
   const type = typeOf(rope, model.type);
   if (!rope || type === "default") return { type: "default", base, rotarySize };
 
-  const originalMaxPositions = fields.optionalCount("original_max_position_embeddings") ?? rope.optionalCount("original_max_position_embeddings");
+  const originalMaxPositions =
+    fields.optionalCount("original_max_position_embeddings") ?? rope.optionalCount("original_max_position_embeddings");
   const shared = { type, base, rotarySize, originalMaxPositions };
   switch (type) {
     case "linear":
@@ -51,7 +55,13 @@ export function ropeFromHuggingFace(fields: Fields, model: { type: string; headS
     case "llama3": {
       const [lowFreqFactor, highFreqFactor] = [rope.positive("low_freq_factor"), rope.positive("high_freq_factor")];
       if (highFreqFactor < lowFreqFactor) rope.fail("high_freq_factor", `at least low_freq_factor (${lowFreqFactor})`);
-      return { ...shared, originalMaxPositions: originalMaxPositions ?? model.maxPositions, factor: rope.positive("factor"), lowFreqFactor, highFreqFactor };
+      return {
+        ...shared,
+        originalMaxPositions: originalMaxPositions ?? model.maxPositions,
+        factor: rope.positive("factor"),
+        lowFreqFactor,
+        highFreqFactor,
+      };
     }
   }
 }
@@ -60,9 +70,11 @@ function scalingOf(fields: Fields): Fields | undefined {
   const scaling = fields.nested("rope_scaling");
   const rope = scaling && scaling.names().length > 0 ? scaling : fields.nested("rope_parameters");
   for (const layerType of ["full_attention", "sliding_attention"]) {
-    if (rope?.has(layerType)) rope.fail(layerType, "left out: longctx reads one set of rotary parameters for all layers");
+    if (rope?.has(layerType))
+      rope.fail(layerType, "left out: longctx reads one set of rotary parameters for all layers");
   }
-  if (rope?.get("mrope_section") !== undefined) rope.fail("mrope_section", "left out: longctx has no multimodal positions");
+  if (rope?.get("mrope_section") !== undefined)
+    rope.fail("mrope_section", "left out: longctx has no multimodal positions");
   return rope;
 }
 
@@ -80,10 +92,15 @@ function rotarySizeOf(fields: Fields, rope: Fields | undefined, model: { type: s
   const holder = rope?.get("partial_rotary_factor") === undefined ? fields : rope;
   const part = holder.positive("partial_rotary_factor", 1);
   if (part > 1) holder.fail("partial_rotary_factor", "a part of a head, at most 1");
-  if (part !== 1 && model.type !== "phi3") holder.fail("partial_rotary_factor", `1 or left out: models of the type ${model.type} rotate whole heads`);
+  if (part !== 1 && model.type !== "phi3")
+    holder.fail("partial_rotary_factor", `1 or left out: models of the type ${model.type} rotate whole heads`);
   const rotarySize = Math.trunc(model.headSize * part);
   if (rotarySize < 2 || rotarySize % 2 !== 0) {
-    if (part !== 1) holder.fail("partial_rotary_factor", `a part that makes an even number of the ${model.headSize} channels of a head, not ${rotarySize}`);
+    if (part !== 1)
+      holder.fail(
+        "partial_rotary_factor",
+        `a part that makes an even number of the ${model.headSize} channels of a head, not ${rotarySize}`,
+      );
     fields.fail("head_dim", `even for rotary pairs; the heads have ${model.headSize} channels`);
   }
   return rotarySize;

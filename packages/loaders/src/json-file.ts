@@ -10,7 +10,11 @@ export function readJson(path: string, code: ErrorCode): Record<string, unknown>
   const source = new ByteSource(path);
   let text: string;
   try {
-    if (source.size > MAX_JSON_BYTES) throw new LongctxError(code, `${path} has ${source.size} bytes, too many for a description of a model (${MAX_JSON_BYTES}).`);
+    if (source.size > MAX_JSON_BYTES)
+      throw new LongctxError(
+        code,
+        `${path} has ${source.size} bytes, too many for a description of a model (${MAX_JSON_BYTES}).`,
+      );
     text = new TextDecoder().decode(source.read(0, source.size));
   } finally {
     source.close();
@@ -19,9 +23,14 @@ export function readJson(path: string, code: ErrorCode): Record<string, unknown>
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new LongctxError(code, `${path} is not JSON: ${(cause as Error).message.replaceAll("\n", " ")}. Python's NaN and Infinity are not JSON either.`, { cause });
+    throw new LongctxError(
+      code,
+      `${path} is not JSON: ${(cause as Error).message.replaceAll("\n", " ")}. Python's NaN and Infinity are not JSON either.`,
+      { cause },
+    );
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new LongctxError(code, `${path} holds no JSON object.`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new LongctxError(code, `${path} holds no JSON object.`);
   return value as Record<string, unknown>;
 }
 

@@ -11,7 +11,11 @@ export type Part =
   | "embedding" | "finalNorm" | "head" | "attentionNorm" | "query" | "key" | "value" | "output" | "queryNorm" | "keyNorm"
   | "feedForwardNorm" | "gate" | "up" | "down" | "queryKeyValue" | "gateUp"; // prettier-ignore
 
-const HUGGING_FACE_OUTER: Readonly<Record<string, Part>> = { embed_tokens: "embedding", norm: "finalNorm", lm_head: "head" };
+const HUGGING_FACE_OUTER: Readonly<Record<string, Part>> = {
+  embed_tokens: "embedding",
+  norm: "finalNorm",
+  lm_head: "head",
+};
 
 const HUGGING_FACE_INNER: Readonly<Record<string, Part>> = {
   input_layernorm: "attentionNorm",
@@ -29,7 +33,11 @@ const HUGGING_FACE_INNER: Readonly<Record<string, Part>> = {
   "mlp.gate_up_proj": "gateUp",
 };
 
-const GGUF_OUTER: Readonly<Record<string, Part>> = { token_embd: "embedding", output_norm: "finalNorm", output: "head" };
+const GGUF_OUTER: Readonly<Record<string, Part>> = {
+  token_embd: "embedding",
+  output_norm: "finalNorm",
+  output: "head",
+};
 
 const GGUF_INNER: Readonly<Record<string, Part>> = {
   attn_norm: "attentionNorm",
@@ -47,11 +55,27 @@ const GGUF_INNER: Readonly<Record<string, Part>> = {
 };
 
 /** The parts that may have a bias. */
-const BIASED: ReadonlySet<Part> = new Set(["query", "key", "value", "output", "gate", "up", "down", "queryKeyValue", "gateUp"]);
+const BIASED: ReadonlySet<Part> = new Set([
+  "query",
+  "key",
+  "value",
+  "output",
+  "gate",
+  "up",
+  "down",
+  "queryKeyValue",
+  "gateUp",
+]);
 
 /** `model.layers.0.self_attn.q_proj.weight`, with or without `model.` before it; null for a name that is no part. */
 export function fromHuggingFaceName(name: string): CanonicalName | null {
-  return parse(name, /^(?:model\.)?layers\.(\d{1,6})\.(.+)\.(weight|bias)$/, /^(?:model\.)?(\w+)\.(weight|bias)$/, HUGGING_FACE_INNER, HUGGING_FACE_OUTER);
+  return parse(
+    name,
+    /^(?:model\.)?layers\.(\d{1,6})\.(.+)\.(weight|bias)$/,
+    /^(?:model\.)?(\w+)\.(weight|bias)$/,
+    HUGGING_FACE_INNER,
+    HUGGING_FACE_OUTER,
+  );
 }
 
 /** `blk.0.attn_q.weight`; null for a name that is no part. */
@@ -59,7 +83,13 @@ export function fromGgufName(name: string): CanonicalName | null {
   return parse(name, /^blk\.(\d{1,6})\.(.+)\.(weight|bias)$/, /^(\w+)\.(weight|bias)$/, GGUF_INNER, GGUF_OUTER);
 }
 
-function parse(name: string, inner: RegExp, outer: RegExp, innerParts: Readonly<Record<string, Part>>, outerParts: Readonly<Record<string, Part>>): CanonicalName | null {
+function parse(
+  name: string,
+  inner: RegExp,
+  outer: RegExp,
+  innerParts: Readonly<Record<string, Part>>,
+  outerParts: Readonly<Record<string, Part>>,
+): CanonicalName | null {
   const inside = inner.exec(name);
   const outside = inside ? null : outer.exec(name);
   const [parts, written, kind] = inside ? [innerParts, inside[2], inside[3]] : [outerParts, outside?.[1], outside?.[2]];

@@ -14,7 +14,8 @@ const MAX_SHARDS = 1000;
 export function openShardedSafetensors(indexPath: string): SafetensorsFile {
   const index = readJson(indexPath, "file");
   const map = index["weight_map"];
-  if (typeof map !== "object" || map === null || Array.isArray(map)) throw new LongctxError("file", `${indexPath} has no weight_map. It is no index of safetensors shards.`);
+  if (typeof map !== "object" || map === null || Array.isArray(map))
+    throw new LongctxError("file", `${indexPath} has no weight_map. It is no index of safetensors shards.`);
   const shardOf = Object.entries(map as Record<string, unknown>);
   const shards = new Map<string, SafetensorsFile>();
   const close = () => shards.forEach((shard) => shard.close());
@@ -23,12 +24,22 @@ export function openShardedSafetensors(indexPath: string): SafetensorsFile {
     const unreadable = new Map<string, string>();
     for (const [name, file] of shardOf) {
       // The index may come from a stranger: a shard lies beside it, nowhere else.
-      if (typeof file !== "string" || file !== basename(file) || file === ".." || !file.endsWith(".safetensors") || file.includes("\\")) {
-        throw new LongctxError("file", `${indexPath} puts ${name} into ${JSON.stringify(file)}, which is not the name of a .safetensors file beside it.`);
+      if (
+        typeof file !== "string" ||
+        file !== basename(file) ||
+        file === ".." ||
+        !file.endsWith(".safetensors") ||
+        file.includes("\\")
+      ) {
+        throw new LongctxError(
+          "file",
+          `${indexPath} puts ${name} into ${JSON.stringify(file)}, which is not the name of a .safetensors file beside it.`,
+        );
       }
       let shard = shards.get(file);
       if (!shard) {
-        if (shards.size === MAX_SHARDS) throw new LongctxError("file", `${indexPath} names more than ${MAX_SHARDS} shards.`);
+        if (shards.size === MAX_SHARDS)
+          throw new LongctxError("file", `${indexPath} names more than ${MAX_SHARDS} shards.`);
         shard = openSafetensors(join(dirname(indexPath), file));
         shards.set(file, shard);
       }
@@ -36,7 +47,11 @@ export function openShardedSafetensors(indexPath: string): SafetensorsFile {
       const type = shard.unreadable.get(name);
       if (tensor) tensors.set(name, tensor);
       else if (type) unreadable.set(name, type);
-      else throw new LongctxError("file", `${indexPath} says that ${file} holds ${name}, but it does not. Download the shards and the index again.`);
+      else
+        throw new LongctxError(
+          "file",
+          `${indexPath} says that ${file} holds ${name}, but it does not. Download the shards and the index again.`,
+        );
     }
     return { path: indexPath, tensors, unreadable, close };
   } catch (error) {

@@ -42,7 +42,11 @@ export function openSafetensors(path: string): SafetensorsFile {
     const tensors = new Map<string, StoredTensor>();
     const unreadable = new Map<string, string>();
     for (const { name, dataType, shape, from, to } of entries) {
-      if (isTensorType(dataType)) tensors.set(name, new StoredTensor(source, { name, type: dataType, shape, offset: dataStart + from, byteLength: to - from }));
+      if (isTensorType(dataType))
+        tensors.set(
+          name,
+          new StoredTensor(source, { name, type: dataType, shape, offset: dataStart + from, byteLength: to - from }),
+        );
       else unreadable.set(name, dataType);
     }
     return { path, tensors, unreadable, close: () => source.close() };
@@ -54,11 +58,18 @@ export function openSafetensors(path: string): SafetensorsFile {
 
 function readHeader(source: ByteSource): { entries: Entry[]; dataStart: number } {
   const { path, size } = source;
-  if (size < 8) throw new LongctxError("file", `${path} has ${size} bytes, too few for a safetensors file. Is the download complete?`);
+  if (size < 8)
+    throw new LongctxError(
+      "file",
+      `${path} has ${size} bytes, too few for a safetensors file. Is the download complete?`,
+    );
   const prefix = source.read(0, 8);
   const length = new DataView(prefix.buffer).getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES) || length > BigInt(size - 8)) {
-    throw new LongctxError("file", `${path} announces a header of ${length} bytes, but has ${size} bytes in all (and headers end at ${MAX_HEADER_BYTES}). It is cut off or no safetensors file; download it again.`);
+    throw new LongctxError(
+      "file",
+      `${path} announces a header of ${length} bytes, but has ${size} bytes in all (and headers end at ${MAX_HEADER_BYTES}). It is cut off or no safetensors file; download it again.`,
+    );
   }
   const dataStart = 8 + Number(length);
   const text = new TextDecoder().decode(source.read(8, Number(length)));
@@ -66,27 +77,46 @@ function readHeader(source: ByteSource): { entries: Entry[]; dataStart: number }
   try {
     header = JSON.parse(text);
   } catch (cause) {
-    throw new LongctxError("file", `The header of ${path} is not JSON (${(cause as Error).message}). It is damaged or no safetensors file; download it again.`, { cause });
+    throw new LongctxError(
+      "file",
+      `The header of ${path} is not JSON (${(cause as Error).message}). It is damaged or no safetensors file; download it again.`,
+      { cause },
+    );
   }
-  if (!isRecord(header)) throw new LongctxError("file", `The header of ${path} is not a JSON object. It is damaged or no safetensors file; download it again.`);
+  if (!isRecord(header))
+    throw new LongctxError(
+      "file",
+      `The header of ${path} is not a JSON object. It is damaged or no safetensors file; download it again.`,
+    );
   const names = Object.keys(header).filter((name) => name !== "__metadata__");
   return { entries: names.map((name) => readEntry(path, name, header[name])), dataStart };
 }
 
 function readEntry(path: string, name: string, value: unknown): Entry {
-  const fail = (what: string) => new LongctxError("file", `${path}: the tensor ${JSON.stringify(name.slice(0, 200))} ${what}. The file is damaged; download it again.`);
+  const fail = (what: string) =>
+    new LongctxError(
+      "file",
+      `${path}: the tensor ${JSON.stringify(name.slice(0, 200))} ${what}. The file is damaged; download it again.`,
+    );
   if (!isRecord(value)) throw fail("is not described by an object");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(DATA_TYPE_BITS, dtype)) throw fail(`has the unknown type ${JSON.stringify(dtype)?.slice(0, 50)}`);
+  if (typeof dtype !== "string" || !Object.hasOwn(DATA_TYPE_BITS, dtype))
+    throw fail(`has the unknown type ${JSON.stringify(dtype)?.slice(0, 50)}`);
   if (!isNumbers(shape) || shape.length > MAX_DIMENSIONS) throw fail(`has no shape of at most ${MAX_DIMENSIONS} sizes`);
   const elements = elementCount(shape);
   if (elements === null) throw fail(`has the impossible shape [${shape.join(", ")}]`);
-  if (!isNumbers(offsets) || offsets.length !== 2 || !offsets.every((offset) => Number.isSafeInteger(offset) && offset >= 0) || offsets[1] < offsets[0]) {
+  if (
+    !isNumbers(offsets) ||
+    offsets.length !== 2 ||
+    !offsets.every((offset) => Number.isSafeInteger(offset) && offset >= 0) ||
+    offsets[1] < offsets[0]
+  ) {
     throw fail(`has the impossible place ${JSON.stringify(offsets)?.slice(0, 50)}`);
   }
   const bits = elements * DATA_TYPE_BITS[dtype];
   const [from, to] = offsets;
-  if (bits % 8 !== 0 || bits / 8 !== to - from) throw fail(`has the shape [${shape.join(", ")}] of ${dtype}, ${bits / 8} bytes, but a place of ${to - from} bytes`);
+  if (bits % 8 !== 0 || bits / 8 !== to - from)
+    throw fail(`has the shape [${shape.join(", ")}] of ${dtype}, ${bits / 8} bytes, but a place of ${to - from} bytes`);
   return { name, dataType: dtype, shape, from, to };
 }
 
@@ -95,11 +125,23 @@ function checkCoverage(path: string, entries: readonly Entry[], dataSize: number
   const ordered = entries.toSorted((a, b) => a.from - b.from || a.to - b.to);
   let end = 0;
   for (const { name, from, to } of ordered) {
-    if (to > dataSize) throw new LongctxError("file", `${path}: the tensor ${JSON.stringify(name)} ends at byte ${to} of the data, but the file holds ${dataSize}. The file is cut off; download it again.`);
-    if (from !== end) throw new LongctxError("file", `${path}: the tensor ${JSON.stringify(name)} begins at byte ${from} of the data, where the one before it ends at ${end}. The file is damaged; download it again.`);
+    if (to > dataSize)
+      throw new LongctxError(
+        "file",
+        `${path}: the tensor ${JSON.stringify(name)} ends at byte ${to} of the data, but the file holds ${dataSize}. The file is cut off; download it again.`,
+      );
+    if (from !== end)
+      throw new LongctxError(
+        "file",
+        `${path}: the tensor ${JSON.stringify(name)} begins at byte ${from} of the data, where the one before it ends at ${end}. The file is damaged; download it again.`,
+      );
     end = to;
   }
-  if (end !== dataSize) throw new LongctxError("file", `${path} holds ${dataSize} bytes of data, but its tensors end at ${end}. The file is damaged; download it again.`);
+  if (end !== dataSize)
+    throw new LongctxError(
+      "file",
+      `${path} holds ${dataSize} bytes of data, but its tensors end at ${end}. The file is damaged; download it again.`,
+    );
 }
 
 function isTensorType(type: string): type is TensorType {

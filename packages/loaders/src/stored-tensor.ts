@@ -12,7 +12,10 @@ export class StoredTensor implements WeightTensor {
   readonly #source: ByteSource;
   readonly #offset: number;
 
-  constructor(source: ByteSource, place: { name: string; type: TensorType; shape: readonly number[]; offset: number; byteLength: number }) {
+  constructor(
+    source: ByteSource,
+    place: { name: string; type: TensorType; shape: readonly number[]; offset: number; byteLength: number },
+  ) {
     this.#source = source;
     this.#offset = place.offset;
     this.name = place.name;
@@ -30,7 +33,11 @@ export class StoredTensor implements WeightTensor {
   get rowBytes(): number {
     const { values } = TENSOR_LAYOUTS[this.type];
     const rowValues = this.shape.slice(1).reduce((product, size) => product * size, 1);
-    if (rowValues % values !== 0) throw new LongctxError("file", `${this.name} is a vector of the type ${this.type}, which cannot be taken apart; store it as F32.`);
+    if (rowValues % values !== 0)
+      throw new LongctxError(
+        "file",
+        `${this.name} is a vector of the type ${this.type}, which cannot be taken apart; store it as F32.`,
+      );
     return (rowValues / values) * TENSOR_LAYOUTS[this.type].bytes;
   }
 

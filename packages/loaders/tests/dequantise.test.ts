@@ -19,7 +19,9 @@ describe("dequantise", () => {
     // Where a scale is NaN its sign and payload are the processor's affair; where bits are only copied they stay.
     const copied = TENSOR_LAYOUTS[type].values === 1;
     const isNaNBits = (word: number) => (word & 0x7fffffff) > 0x7f800000;
-    const wrong = [...bits.keys()].filter((i) => bits[i] !== expected[i] && (copied || !isNaNBits(bits[i]) || !isNaNBits(expected[i])));
+    const wrong = [...bits.keys()].filter(
+      (i) => bits[i] !== expected[i] && (copied || !isNaNBits(bits[i]) || !isNaNBits(expected[i])),
+    );
     expect(wrong.map((i) => [i, values[i]])).toEqual([]);
   });
 
@@ -34,6 +36,8 @@ describe("dequantise", () => {
 
   test("refuses a part of a block", () => {
     expect(() => dequantise("Q4_K", new Uint8Array(143))).toThrow(LongctxError);
-    expect(() => dequantise("Q4_K", new Uint8Array(143))).toThrow("143 bytes are not a whole number of Q4_K blocks of 144 bytes");
+    expect(() => dequantise("Q4_K", new Uint8Array(143))).toThrow(
+      "143 bytes are not a whole number of Q4_K blocks of 144 bytes",
+    );
   });
 });

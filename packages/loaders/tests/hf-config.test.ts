@@ -13,7 +13,14 @@ interface Case {
 }
 const cases = JSON.parse(readFileSync(new URL("data/configs.json", import.meta.url), "utf8")) as Case[];
 
-const sizes = { vocab_size: 1000, hidden_size: 64, intermediate_size: 128, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2 };
+const sizes = {
+  vocab_size: 1000,
+  hidden_size: 64,
+  intermediate_size: 128,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+};
 const llama = { model_type: "llama", ...sizes };
 const longrope = { short_factor: Array<number>(8).fill(1), long_factor: Array<number>(8).fill(2) };
 
@@ -33,7 +40,16 @@ describe("config.json as transformers understands it", () => {
   test.each(cases)("$name", ({ config: json, expected }) => {
     const config = configFromHuggingFace(json);
     const { keyHeads, headSize, maxPositions, tiedEmbedding, slidingWindows, specialTokens, norm } = config;
-    expect({ keyHeads, headSize, maxPositions, tiedEmbedding, slidingWindows, epsilon: norm.epsilon, bos: specialTokens.bos, eos: specialTokens.eos }).toEqual({
+    expect({
+      keyHeads,
+      headSize,
+      maxPositions,
+      tiedEmbedding,
+      slidingWindows,
+      epsilon: norm.epsilon,
+      bos: specialTokens.bos,
+      eos: specialTokens.eos,
+    }).toEqual({
       ...expected,
       inverse: undefined,
       amplitude: undefined,
@@ -51,7 +67,12 @@ describe("config.json as transformers understands it", () => {
     const all = { query: true, key: true, value: true, output: true, feedForward: true };
     expect(bias(llama)).toEqual(none);
     expect(bias({ ...llama, attention_bias: true, mlp_bias: true })).toEqual(all);
-    expect(bias({ ...llama, model_type: "qwen2", attention_bias: false })).toEqual({ ...none, query: true, key: true, value: true });
+    expect(bias({ ...llama, model_type: "qwen2", attention_bias: false })).toEqual({
+      ...none,
+      query: true,
+      key: true,
+      value: true,
+    });
     expect(bias({ ...llama, model_type: "qwen3", attention_bias: true })).toEqual({ ...all, feedForward: false });
     expect(bias({ ...llama, model_type: "mistral", attention_bias: true, mlp_bias: true })).toEqual(none);
     expect(configFromHuggingFace({ ...llama, model_type: "qwen3" }).queryKeyNorm).toBe(true);
@@ -60,37 +81,61 @@ describe("config.json as transformers understands it", () => {
 
   test("activations go by all their names", () => {
     const names = { silu: "silu", swish: "silu", gelu: "gelu", gelu_new: "gelu-tanh", gelu_pytorch_tanh: "gelu-tanh" };
-    for (const [name, activation] of Object.entries(names)) expect(configFromHuggingFace({ ...llama, hidden_act: name }).activation).toBe(activation);
+    for (const [name, activation] of Object.entries(names))
+      expect(configFromHuggingFace({ ...llama, hidden_act: name }).activation).toBe(activation);
   });
 
   test("the older name su is longrope, its window beside or inside the scaling", () => {
     const phi = { ...llama, model_type: "phi3", max_position_embeddings: 4096 };
-    const beside = configFromHuggingFace({ ...phi, original_max_position_embeddings: 512, rope_scaling: { type: "su", ...longrope } });
-    const inside = configFromHuggingFace({ ...phi, rope_scaling: { type: "su", original_max_position_embeddings: 512, ...longrope } });
+    const beside = configFromHuggingFace({
+      ...phi,
+      original_max_position_embeddings: 512,
+      rope_scaling: { type: "su", ...longrope },
+    });
+    const inside = configFromHuggingFace({
+      ...phi,
+      rope_scaling: { type: "su", original_max_position_embeddings: 512, ...longrope },
+    });
     for (const { rope, trainedWindow } of [beside, inside]) {
-      expect(rope).toMatchObject({ type: "longrope", originalMaxPositions: 512, shortFactors: longrope.short_factor, longFactors: longrope.long_factor });
+      expect(rope).toMatchObject({
+        type: "longrope",
+        originalMaxPositions: 512,
+        shortFactors: longrope.short_factor,
+        longFactors: longrope.long_factor,
+      });
       expect(trainedWindow).toBe(512);
     }
   });
 
   test("the trained window is the one before the extension", () => {
-    const scaled = (rope: object) => configFromHuggingFace({ ...llama, max_position_embeddings: 4096, rope_parameters: rope }).trainedWindow;
+    const scaled = (rope: object) =>
+      configFromHuggingFace({ ...llama, max_position_embeddings: 4096, rope_parameters: rope }).trainedWindow;
     expect(scaled({ rope_type: "default" })).toBe(4096);
     expect(scaled({ rope_type: "yarn", factor: 4, original_max_position_embeddings: 1024 })).toBe(1024);
     expect(scaled({ rope_type: "dynamic", factor: 4, original_max_position_embeddings: 1024 })).toBe(4096);
   });
 
   test("generation_config.json adds ends of text, and ids outside the vocabulary mean none", () => {
-    const { specialTokens } = configFromHuggingFace({ ...llama, eos_token_id: 3, pad_token_id: -1 }, "config.json", { eos_token_id: [3, 5] });
+    const { specialTokens } = configFromHuggingFace({ ...llama, eos_token_id: 3, pad_token_id: -1 }, "config.json", {
+      eos_token_id: [3, 5],
+    });
     expect(specialTokens).toEqual({ bos: 1, eos: [3, 5], pad: null });
-    expect(configFromHuggingFace({ ...llama, model_type: "phi3" }).specialTokens).toEqual({ bos: 1, eos: [], pad: null });
+    expect(configFromHuggingFace({ ...llama, model_type: "phi3" }).specialTokens).toEqual({
+      bos: 1,
+      eos: [],
+      pad: null,
+    });
   });
 });
 
 describe("an impossible config.json", () => {
   test.each<[string, Record<string, unknown>, string[]]>([
     ["no type", { ...llama, model_type: undefined }, ["model_type is missing", "llama, mistral, qwen2, qwen3 or phi3"]],
-    ["an unknown type", { ...llama, model_type: "gpt2" }, ['model_type is "gpt2"', "llama, mistral, qwen2, qwen3 or phi3"]],
+    [
+      "an unknown type",
+      { ...llama, model_type: "gpt2" },
+      ['model_type is "gpt2"', "llama, mistral, qwen2, qwen3 or phi3"],
+    ],
     ["a type of the prototype", { ...llama, model_type: "constructor" }, ['model_type is "constructor"']],
     ["no heads", { ...llama, num_attention_heads: 0 }, ["num_attention_heads is 0", "whole number from 1"]],
     ["no size", { ...llama, hidden_size: undefined }, ["hidden_size is missing"]],
@@ -99,31 +144,95 @@ describe("an impossible config.json", () => {
     ["a million layers", { ...llama, num_hidden_layers: 1e6 }, ["num_hidden_layers is 1000000", "4096"]],
     ["NaN", { ...llama, vocab_size: Number.NaN }, ["vocab_size is NaN"]],
     ["an endless window", { ...llama, max_position_embeddings: Infinity }, ["max_position_embeddings is Infinity"]],
-    ["key heads that do not divide", { ...llama, num_key_value_heads: 3 }, ["num_key_value_heads is 3", "divisor of num_attention_heads (4)"]],
-    ["heads that do not divide", { ...llama, num_attention_heads: 6 }, ["num_attention_heads is 6", "divisor of hidden_size (64)", "head_dim"]],
+    [
+      "key heads that do not divide",
+      { ...llama, num_key_value_heads: 3 },
+      ["num_key_value_heads is 3", "divisor of num_attention_heads (4)"],
+    ],
+    [
+      "heads that do not divide",
+      { ...llama, num_attention_heads: 6 },
+      ["num_attention_heads is 6", "divisor of hidden_size (64)", "head_dim"],
+    ],
     ["odd heads", { ...llama, head_dim: 15 }, ["head_dim is 15", "even"]],
     ["an eps of 0", { ...llama, rms_norm_eps: 0 }, ["rms_norm_eps is 0", "above 0"]],
     ["an unknown activation", { ...llama, hidden_act: "relu" }, ['hidden_act is "relu"', "silu", "gelu_new"]],
     ["a bias that is no flag", { ...llama, attention_bias: 1 }, ["attention_bias is 1", "true or false"]],
     ["a text as token id", { ...llama, eos_token_id: "</s>" }, ['eos_token_id is "</s>"']],
     ["a negative base", { ...llama, rope_theta: -1 }, ["rope_theta is -1"]],
-    ["an unknown rotary type", { ...llama, rope_scaling: { type: "ntk" } }, ["rope_scaling: type is \"ntk\"", "default, linear, dynamic, yarn, longrope, llama3 or su"]],
+    [
+      "an unknown rotary type",
+      { ...llama, rope_scaling: { type: "ntk" } },
+      ['rope_scaling: type is "ntk"', "default, linear, dynamic, yarn, longrope, llama3 or su"],
+    ],
     ["a scaling that is no object", { ...llama, rope_scaling: "yarn" }, ['rope_scaling is "yarn"', "an object"]],
     ["linear without a factor", { ...llama, rope_scaling: { type: "linear" } }, ["rope_scaling: factor is missing"]],
-    ["llama3 without its bands", { ...llama, rope_scaling: { rope_type: "llama3", factor: 8 } }, ["low_freq_factor is missing"]],
-    ["llama3 with crossed bands", { ...llama, rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 } }, ["high_freq_factor is 1", "at least low_freq_factor (4)"]],
-    ["longrope without factors", { ...llama, rope_scaling: { rope_type: "longrope" } }, ["short_factor is missing", "list of 8"]],
-    ["longrope with too few", { ...llama, rope_scaling: { rope_type: "longrope", ...longrope, long_factor: [1, 2] } }, ["long_factor is [1,2]", "list of 8"]],
-    ["longrope with a zero", { ...llama, rope_scaling: { rope_type: "longrope", ...longrope, short_factor: [0, 1, 1, 1, 1, 1, 1, 1] } }, ["short_factor"]],
-    ["rotary parameters by layer type", { ...llama, rope_parameters: { full_attention: { rope_type: "default" } } }, ["full_attention", "one set"]],
-    ["part of a head in a llama", { ...llama, partial_rotary_factor: 0.5 }, ["partial_rotary_factor is 0.5", "llama rotate whole heads"]],
-    ["more than a head", { ...llama, model_type: "phi3", partial_rotary_factor: 1.5 }, ["partial_rotary_factor is 1.5", "at most 1"]],
-    ["an odd part of a head", { ...llama, model_type: "phi3", partial_rotary_factor: 0.2 }, ["partial_rotary_factor is 0.2", "even number of the 16 channels"]],
+    [
+      "llama3 without its bands",
+      { ...llama, rope_scaling: { rope_type: "llama3", factor: 8 } },
+      ["low_freq_factor is missing"],
+    ],
+    [
+      "llama3 with crossed bands",
+      { ...llama, rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 } },
+      ["high_freq_factor is 1", "at least low_freq_factor (4)"],
+    ],
+    [
+      "longrope without factors",
+      { ...llama, rope_scaling: { rope_type: "longrope" } },
+      ["short_factor is missing", "list of 8"],
+    ],
+    [
+      "longrope with too few",
+      { ...llama, rope_scaling: { rope_type: "longrope", ...longrope, long_factor: [1, 2] } },
+      ["long_factor is [1,2]", "list of 8"],
+    ],
+    [
+      "longrope with a zero",
+      { ...llama, rope_scaling: { rope_type: "longrope", ...longrope, short_factor: [0, 1, 1, 1, 1, 1, 1, 1] } },
+      ["short_factor"],
+    ],
+    [
+      "rotary parameters by layer type",
+      { ...llama, rope_parameters: { full_attention: { rope_type: "default" } } },
+      ["full_attention", "one set"],
+    ],
+    [
+      "part of a head in a llama",
+      { ...llama, partial_rotary_factor: 0.5 },
+      ["partial_rotary_factor is 0.5", "llama rotate whole heads"],
+    ],
+    [
+      "more than a head",
+      { ...llama, model_type: "phi3", partial_rotary_factor: 1.5 },
+      ["partial_rotary_factor is 1.5", "at most 1"],
+    ],
+    [
+      "an odd part of a head",
+      { ...llama, model_type: "phi3", partial_rotary_factor: 0.2 },
+      ["partial_rotary_factor is 0.2", "even number of the 16 channels"],
+    ],
     ["a window of 0", { ...llama, model_type: "mistral", sliding_window: 0 }, ["sliding_window is 0"]],
-    ["too few layer types", { ...llama, model_type: "qwen3", layer_types: ["full_attention"] }, ["layer_types", "3 entries"]],
-    ["an unknown layer type", { ...llama, model_type: "qwen3", layer_types: ["full_attention", "linear_attention", "full_attention"] }, ["layer_types", "linear_attention"]],
-    ["bounded layers without a window", { ...llama, model_type: "qwen3", layer_types: Array(3).fill("sliding_attention") }, ["sliding_window is missing", "use_sliding_window"]],
-    ["quantised weights", { ...llama, quantization_config: { quant_method: "gptq" } }, ["quantization_config: quant_method is \"gptq\"", "GGUF"]],
+    [
+      "too few layer types",
+      { ...llama, model_type: "qwen3", layer_types: ["full_attention"] },
+      ["layer_types", "3 entries"],
+    ],
+    [
+      "an unknown layer type",
+      { ...llama, model_type: "qwen3", layer_types: ["full_attention", "linear_attention", "full_attention"] },
+      ["layer_types", "linear_attention"],
+    ],
+    [
+      "bounded layers without a window",
+      { ...llama, model_type: "qwen3", layer_types: Array(3).fill("sliding_attention") },
+      ["sliding_window is missing", "use_sliding_window"],
+    ],
+    [
+      "quantised weights",
+      { ...llama, quantization_config: { quant_method: "gptq" } },
+      ['quantization_config: quant_method is "gptq"', "GGUF"],
+    ],
   ])("%s", (_, json, parts) => {
     const message = refusal(json);
     expect(message).toContain("config.json");

@@ -1,0 +1,338 @@
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { checkpointFrequencies, type ModelConfig } from "@longctx/core";
+import { describe, expect, test } from "vitest";
+import { openCheckpoint } from "../src/checkpoint.ts";
+import { dequantise } from "../src/dequantise.ts";
+import { buildGguf, floats } from "./gguf-builder.ts";
+import {
+  convertedMetadata,
+  convertedTensors,
+  goldenFolder,
+  interleaved,
+  type RawTensor,
+  rawTensors,
+  readConfig,
+} from "./model-files.ts";
+import { buildSafetensors } from "./safetensors-builder.ts";
+import { expectSameBits, refusalOf, scratchFolder } from "./scratch.ts";
+
+const scratch = scratchFolder();
+const folders = readdirSync(goldenFolder("")).filter((name) => existsSync(join(goldenFolder(name), "config.json")));
+
+const HUGGING_FACE: Readonly<Record<string, string>> = {
+  attentionNorm: "input_layernorm", feedForwardNorm: "post_attention_layernorm", query: "self_attn.q_proj", key: "self_attn.k_proj", value: "self_attn.v_proj",
+  output: "self_attn.o_proj", queryNorm: "self_attn.q_norm", keyNorm: "self_attn.k_norm", gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj",
+}; // prettier-ignore
+
+/** The values a canonical name stands for, straight from the file. */
+function expectedValues(
+  raw: ReadonlyMap<string, RawTensor>,
+  name: string,
+  config: ModelConfig,
+): Float32Array | undefined {
+  const outer: Record<string, string> = {
+    embedding: "model.embed_tokens.weight",
+    finalNorm: "model.norm.weight",
+    head: "lm_head.weight",
+  };
+  if (Object.hasOwn(outer, name)) return raw.get(outer[name])?.values;
+  const [, layer, part, bias] = /^layers\.(\d+)\.(\w+?)(\.bias)?$/.exec(name)!;
+  const prefix = `model.layers.${layer}.`;
+  const own = raw.get(`${prefix}${HUGGING_FACE[part]}.${bias ? "bias" : "weight"}`);
+  if (own) return own.values;
+  const { hiddenSize, headSize, queryHeads, keyHeads, feedForwardSize } = config;
+  const [query, key] = [queryHeads * headSize, keyHeads * headSize];
+  const rows: Record<string, [string, number, number]> = {
+    query: ["self_attn.qkv_proj", 0, query],
+    key: ["self_attn.qkv_proj", query, query + key],
+    value: ["self_attn.qkv_proj", query + key, query + 2 * key],
+    gate: ["mlp.gate_up_proj", 0, feedForwardSize],
+    up: ["mlp.gate_up_proj", feedForwardSize, 2 * feedForwardSize],
+  };
+  const [fused, from, to] = rows[part];
+  return raw.get(`${prefix}${fused}.weight`)?.values.subarray(from * hiddenSize, to * hiddenSize);
+}
+
+describe("a folder in Hugging Face's layout", () => {
+  test("there are golden ones", () => expect(folders.length).toBeGreaterThan(8));
+
+  test.each(folders)("%s: every weight under its canonical name", async (folder) => {
+    const path = goldenFolder(folder);
+    const checkpoint = await openCheckpoint(path);
+    const { config, weights } = checkpoint;
+    expect(checkpoint).toMatchObject({ path, format: "safetensors", tokenizer: null, chatTemplate: null });
+    expect(config.modelType).toBe(readConfig(path).model_type);
+    expect(weights.find("head") === undefined).toBe(config.tiedEmbedding);
+    const raw = rawTensors(path);
+    let values = 0;
+    for (const name of weights.names()) {
+      const tensor = weights.find(name)!;
+      expectSameBits(tensor.toFloat32(), expectedValues(raw, name, config), name);
+      values += tensor.shape.reduce((product, size) => product * size, 1);
+    }
+    const stored = [...raw].filter(([name]) => !(config.tiedEmbedding && name === "lm_head.weight"));
+    expect(values).toBe(stored.reduce((sum, [, tensor]) => sum + tensor.values.length, 0));
+    checkpoint.close();
+    expect(() => weights.find("embedding")!.bytes()).toThrow("was closed");
+  });
+
+  test("with a tokenizer beside it", async () => {
+    const { tokenizer, config, close } = await openCheckpoint(join(import.meta.dirname, "../../tiny/model"));
+    expect(tokenizer!.vocabSize).toBe(config.vocabSize);
+    expect(tokenizer!.decode(tokenizer!.encode("the harbour is quiet."))).toContain("the harbour is quiet.");
+    close();
+  });
+
+  test("a file beside its config, and another trained window", async () => {
+    const whole = await openCheckpoint(join(goldenFolder("llama"), "model.safetensors"), { trainedWindow: 48 });
+    expect(whole.config.trainedWindow).toBe(48);
+    expect(whole.config.maxPositions).toBe(64);
+    whole.close();
+    expect(await refusalOf(() => openCheckpoint(goldenFolder("llama"), { trainedWindow: 0.5 }))).toMatchObject({
+      code: "argument",
+    });
+  });
+
+  test("in shards, opened by the folder or by one of them", async () => {
+    const source = goldenFolder("qwen3");
+    const folder = join(scratch.path, "shards");
+    mkdirSync(folder);
+    copyFileSync(join(source, "config.json"), join(folder, "config.json"));
+    const map: Record<string, string> = {};
+    const parts = [new Map(), new Map()] as Map<
+      string,
+      { dtype: string; shape: readonly number[]; bytes: Uint8Array }
+    >[];
+    [...rawTensors(source)].forEach(([name, { shape, values }], i) => {
+      map[name] = `model-0000${(i % 2) + 1}-of-00002.safetensors`;
+      parts[i % 2].set(name, { dtype: "F32", shape, bytes: floats(values) });
+    });
+    parts.forEach((part, i) =>
+      writeFileSync(
+        join(folder, `model-0000${i + 1}-of-00002.safetensors`),
+        buildSafetensors(Object.fromEntries(part)),
+      ),
+    );
+    writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
+    for (const path of [folder, join(folder, "model-00002-of-00002.safetensors")]) {
+      const checkpoint = await openCheckpoint(path);
+      expectSameBits(
+        checkpoint.weights.find("layers.2.keyNorm")!.toFloat32(),
+        rawTensors(source).get("model.layers.2.self_attn.k_norm.weight")?.values,
+      );
+      checkpoint.close();
+    }
+  });
+});
+
+describe("a GGUF file", () => {
+  test.each([
+    ["llama", "llama"],
+    ["llama-bias", "llama"],
+    ["llama-mha-tied", "llama"],
+    ["qwen2", "qwen2"],
+    ["qwen3", "qwen3"],
+    ["phi3-rope-longrope", "phi3"],
+  ])("%s converted has the weights of its folder", async (name, architecture) => {
+    const folder = goldenFolder(name);
+    const original = await openCheckpoint(folder);
+    const rope = original.config.rope;
+    const factors = rope.shortFactors
+      ? [
+          { name: "rope_factors_short.weight", shape: [8], type: 0, bytes: floats(rope.shortFactors) },
+          { name: "rope_factors_long.weight", shape: [8], type: 0, bytes: floats(rope.longFactors!) },
+        ]
+      : [];
+    const metadata = {
+      ...convertedMetadata(folder, architecture),
+      ...(rope.originalMaxPositions
+        ? { [`${architecture}.rope.scaling.original_context_length`]: { u32: rope.originalMaxPositions } }
+        : {}),
+    };
+    const converted = await openCheckpoint(
+      scratch.write(
+        `${name}.gguf`,
+        buildGguf({ metadata, tensors: [...convertedTensors(folder, architecture), ...factors] }),
+      ),
+    );
+
+    expect(converted).toMatchObject({ format: "gguf", tokenizer: null, chatTemplate: null });
+    const { norm, rope: convertedRope, ...described } = converted.config;
+    expect(described).toEqual({ ...original.config, norm: undefined, rope: undefined });
+    expect(norm.epsilon).toBeCloseTo(original.config.norm.epsilon, 10);
+    for (const length of [40, 160]) {
+      const [table, expected] = [convertedRope, rope].map((one) =>
+        checkpointFrequencies(one, original.config.maxPositions, length),
+      );
+      table.inverse.forEach((frequency, i) => expect(frequency / expected.inverse[i]).toBeCloseTo(1, 6));
+      expect(table.amplitude).toBeCloseTo(expected.amplitude, 6);
+    }
+    expect([...converted.weights.names()].sort()).toEqual([...original.weights.names()].sort());
+    for (const weight of original.weights.names())
+      expectSameBits(converted.weights.find(weight)!.toFloat32(), original.weights.find(weight)!.toFloat32(), weight);
+    converted.close();
+    original.close();
+  });
+
+  test("quantised rows move as they are stored", async () => {
+    const folder = goldenFolder("llama");
+    const packed = Uint8Array.from({ length: 64 * 68 }, (_, i) => (i % 34 === 1 ? 0x2c : (i * 37) % 251));
+    const tensors = convertedTensors(folder, "llama").map((tensor) =>
+      tensor.name === "blk.1.attn_q.weight" ? { ...tensor, type: 8, bytes: packed } : tensor,
+    );
+    const { weights, close } = await openCheckpoint(
+      scratch.write("q8.gguf", buildGguf({ metadata: convertedMetadata(folder, "llama"), tensors })),
+    );
+    const query = weights.find("layers.1.query")!;
+    expect(query).toMatchObject({ type: "Q8_0", shape: [64, 64], name: "blk.1.attn_q.weight" });
+    expectSameBits(interleaved(query.toFloat32(), 64, 4), dequantise("Q8_0", packed));
+    expectSameBits(dequantise("Q8_0", query.bytes()), query.toFloat32());
+    close();
+  });
+
+  test("quantised rows of fused tensors are taken apart as they are stored", async () => {
+    const folder = goldenFolder("phi3-rope-longrope");
+    const packed = Uint8Array.from({ length: 256 * 36 }, (_, i) => (i % 18 === 1 ? 0x2c : (i * 41) % 251));
+    const tensors = convertedTensors(folder, "phi3").map((tensor) =>
+      tensor.name === "blk.0.ffn_up.weight" ? { ...tensor, type: 2, bytes: packed } : tensor,
+    );
+    const { weights, close } = await openCheckpoint(
+      scratch.write("q4.gguf", buildGguf({ metadata: convertedMetadata(folder, "phi3"), tensors })),
+    );
+    const [gate, up] = [weights.find("layers.0.gate")!, weights.find("layers.0.up")!];
+    expect(gate).toMatchObject({ type: "Q4_0", shape: [128, 64], name: "blk.0.ffn_up.weight[0:128]" });
+    expect(Buffer.concat([gate.bytes(), up.bytes()])).toEqual(Buffer.from(packed));
+    expectSameBits(Float32Array.of(...gate.toFloat32(), ...up.toFloat32()), dequantise("Q4_0", packed));
+    close();
+  });
+
+  const smolLm2 = process.env["LONGCTX_SMOLLM2"];
+  test.skipIf(!smolLm2)("SmolLM2-135M", async () => {
+    const { config, weights, tokenizer, chatTemplate, close } = await openCheckpoint(smolLm2!);
+    expect(config).toMatchObject({
+      vocabSize: 49_152,
+      hiddenSize: 576,
+      layerCount: 30,
+      queryHeads: 9,
+      keyHeads: 3,
+      headSize: 64,
+      tiedEmbedding: true,
+      trainedWindow: 8192,
+      rope: { type: "default", base: 100_000 },
+    });
+    expect(weights.find("layers.29.down")).toMatchObject({ type: "Q4_1", shape: [576, 1536] });
+    expect(weights.find("embedding")).toMatchObject({ type: "Q8_0", shape: [49_152, 576] });
+    expect(tokenizer).not.toBeNull();
+    expect(chatTemplate).not.toBeNull();
+    close();
+  });
+});
+
+describe("what cannot be opened", () => {
+  const folder = (name: string, files: Record<string, string | Uint8Array>) => {
+    mkdirSync(join(scratch.path, name));
+    for (const [file, content] of Object.entries(files)) scratch.write(join(name, file), content);
+    return join(scratch.path, name);
+  };
+  const llama = goldenFolder("llama");
+  const tensors = () =>
+    Object.fromEntries(
+      [...rawTensors(llama)].map(([name, { shape, values }]) => [name, { dtype: "F32", shape, bytes: floats(values) }]),
+    );
+  const config = (change: object) => JSON.stringify({ ...readConfig(llama), ...change });
+
+  test.each<[string, () => string, string, string]>([
+    ["nothing there", () => join(scratch.path, "nowhere"), "file", "does not exist"],
+    ["an empty folder", () => folder("empty", {}), "file", "no .safetensors file"],
+    [
+      "a folder of pickles",
+      () => folder("pickles", { "config.json": "{}", "pytorch_model.bin": "" }),
+      "file",
+      "pytorch_model.bin is not read; convert it",
+    ],
+    ["a folder of GGUF files", () => folder("ggufs", { "a.gguf": "", "b.gguf": "" }), "file", "a.gguf, b.gguf"],
+    [
+      "shards without an index",
+      () => folder("loose", { "a.safetensors": "", "b.safetensors": "" }),
+      "file",
+      "2 .safetensors files and no index",
+    ],
+    ["no config", () => folder("bare", { "model.safetensors": buildSafetensors({}) }), "file", "no config.json"],
+    [
+      "a config that is no JSON",
+      () => folder("text", { "model.safetensors": buildSafetensors({}), "config.json": '{"rms_norm_eps": NaN}' }),
+      "config",
+      "not JSON",
+    ],
+    [
+      "a config that is a list",
+      () => folder("list", { "model.safetensors": buildSafetensors({}), "config.json": "[]" }),
+      "config",
+      "no JSON object",
+    ],
+    [
+      "another kind of file",
+      () => scratch.write("photo.png", "PNG"),
+      "file",
+      "neither a .gguf nor a .safetensors file",
+    ],
+    [
+      "a config of another model",
+      () =>
+        folder("other", {
+          "model.safetensors": buildSafetensors(tensors()),
+          "config.json": config({ intermediate_size: 96 }),
+        }),
+      "file",
+      "belong together",
+    ],
+    [
+      "a layer too few",
+      () =>
+        folder("short", {
+          "model.safetensors": buildSafetensors(tensors()),
+          "config.json": config({ num_hidden_layers: 4 }),
+        }),
+      "file",
+      "no tensor for layers.3.",
+    ],
+    [
+      "a bias that is not there",
+      () =>
+        folder("biased", {
+          "model.safetensors": buildSafetensors(tensors()),
+          "config.json": config({ attention_bias: true }),
+        }),
+      "file",
+      "layers.0.query.bias",
+    ],
+    [
+      "eight-bit weights",
+      () =>
+        folder("fp8", {
+          "model.safetensors": buildSafetensors({
+            ...tensors(),
+            "model.norm.weight": { dtype: "F8_E4M3", shape: [64], bytes: new Uint8Array(64) },
+          }),
+          "config.json": config({}),
+        }),
+      "file",
+      "model.norm.weight is stored as F8_E4M3",
+    ],
+  ])("%s", async (_, make, code, message) => {
+    const error = await refusalOf(() => openCheckpoint(make()));
+    expect(error.code).toBe(code);
+    expect(error.message).toContain(message);
+  });
+
+  test("a GGUF file without an ending of its name is known by its magic", async () => {
+    const path = scratch.write(
+      "sha256-abc",
+      buildGguf({ metadata: convertedMetadata(llama, "llama"), tensors: convertedTensors(llama, "llama") }),
+    );
+    const { format, close } = await openCheckpoint(path);
+    expect(format).toBe("gguf");
+    close();
+  });
+});
