@@ -1,0 +1,84 @@
+import { LongctxError, type LanguageModel } from "longctx";
+import type { BoundTask, Prompt, SampleRecord } from "@longctx/tasks";
+import { sampleId, type Job } from "./schedule.ts";
+
+export interface MadePrompt {
+  readonly prompt: Prompt;
+  /** ms it took. */
+  readonly time: number;
+}
+
+/** One prompt under one method, answered and scored. What goes wrong is a record with status "error"; an abort is thrown. */
+export async function measure(model: LanguageModel, task: BoundTask, { cell, method }: Job, { prompt, time }: MadePrompt, signal: AbortSignal): Promise<SampleRecord> {
+  const started = new Date().toISOString();
+  const cost = { started, prompt_ms: milliseconds(time), prefill_ms: 0, decode_ms: 0, cache_bytes: null as number | null };
+  const identity = {
+    v: 1 as const,
+    id: sampleId(prompt.id, method.label),
+    prompt_id: prompt.id,
+    task: task.task.name,
+    task_version: task.task.version,
+    params: { ...task.task.params } as SampleRecord["params"],
+    trial: cell.trial,
+    seed: cell.seed,
+    method: method.label,
+    method_spec: method.method.spec,
+    target_len: cell.length,
+    prompt_tokens: prompt.ids.length,
+    gen_budget: task.maxNew,
+    depth_requested: cell.depth,
+    depth_actual: rounded(prompt.needles[0]!.depth),
+    needles: prompt.needles.map(({ key, value, start, end, depth }) => ({ key, value, tok_start: start, tok_end: end, depth: rounded(depth) })),
+    haystack: prompt.haystack,
+    prompt_sha256: prompt.sha256,
+    refs: [...prompt.refs],
+    scorer: task.task.scorer,
+  };
+  try {
+    // All samples of a length get a cache of the same size, whatever their prompt came to.
+    const session = model.session({ method: method.method, capacity: cell.length + task.maxNew });
+    try {
+      cost.cache_bytes = session.bytes;
+      const begin = performance.now();
+      const logits = await session.prefill(prompt.ids, { signal });
+      const read = performance.now();
+      cost.prefill_ms = milliseconds(read - begin);
+      const answer = session.generate({ maxNew: task.maxNew, signal });
+      const pred = await answer.complete();
+      cost.decode_ms = milliseconds(performance.now() - read);
+      if (answer.reason === "aborted") throw new LongctxError("aborted", "Stopped, as asked.");
+      const score = task.task.score(pred, prompt.refs);
+      const gold = placeOf(logits, prompt.firstAnswerToken);
+      return { ...identity, pred, pred_tokens: [...answer.ids], finish_reason: answer.reason, score, correct: score === 1, ...gold, status: "ok", error: null, cost };
+    } finally {
+      session.dispose();
+    }
+  } catch (error) {
+    if (error instanceof LongctxError && error.code === "aborted") throw error;
+    const { code, message } = error instanceof LongctxError ? error : { code: "internal", message: String(error) };
+    const nothing = { pred: null, pred_tokens: null, finish_reason: null, score: null, correct: false, logprob_ref: null, rank_ref: null };
+    return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0]! }, cost };
+  }
+}
+
+/** ln p of a token and its rank; 3 decimals, which float32 sums in another order do not change. */
+function placeOf(logits: Float32Array, token: number): { logprob_ref: number; rank_ref: number } {
+  const own = logits[token]!;
+  let top = -Infinity;
+  for (const logit of logits) top = Math.max(top, logit);
+  let sum = 0;
+  let rank = 1;
+  for (const logit of logits) {
+    sum += Math.exp(logit - top);
+    if (logit > own) rank++;
+  }
+  return { logprob_ref: rounded(own - top - Math.log(sum)), rank_ref: rank };
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000 + 0;
+}
+
+function milliseconds(time: number): number {
+  return Math.round(time * 10) / 10;
+}

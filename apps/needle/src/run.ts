@@ -1,0 +1,134 @@
+import { readFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
+import { join } from "node:path";
+import { load, LongctxError, open, type LanguageModel } from "longctx";
+import type { BoundTask, Cell } from "@longctx/tasks";
+import { Estimate } from "./estimate.ts";
+import { openRunFolder, RUN_FILES, type RunIdentity } from "./manifest.ts";
+import { measure, type MadePrompt } from "./measure.ts";
+import { modelHash } from "./model-files.ts";
+import { counted, lengthName } from "./names.ts";
+import { modelName, taskOf, type RunOptions } from "./options.ts";
+import { withProgress, type ProgressState } from "./progress.ts";
+import { writeReport } from "./report.ts";
+import { SamplesFile } from "./samples-file.ts";
+import { resolveMethods, sampleId, schedule, type Job } from "./schedule.ts";
+import type { Summary } from "./summary.ts";
+
+/**
+ * Measures what is not measured yet and writes the report. Everything that can be refused is refused before the first
+ * sample. @throws LongctxError; "aborted" when the signal ended it: what is measured is on disk
+ */
+export async function run(options: RunOptions, signal: AbortSignal): Promise<Summary> {
+  const task = taskOf(options);
+  const { sha256, place } = await identify(options);
+  const model = await load(options.model, { ...options, signal });
+  try {
+    if (!model.tokenizer) throw new LongctxError("argument", `${options.model} comes without a tokenizer, and the tasks are made of text; use a checkpoint that has one.`);
+    const bound = task.bind(model.tokenizer);
+    const methods = resolveMethods(options, model.context);
+    const jobs = schedule(options, methods);
+    for (const length of options.lengths) bound.prompt({ length, depth: options.depths[0]!, trial: 0, seed: options.seed });
+    const identity: RunIdentity = {
+      model: { name: modelName(options.model), sha256 },
+      tokenizer_sha256: bound.tokenizer,
+      trained_window: model.context.trainedWindow,
+      device: model.backend.device,
+      precision: model.backend.precision,
+      task: task.name,
+      task_version: task.version,
+      params: { ...task.params } as RunIdentity["params"],
+      lengths: [...options.lengths],
+      depths: [...options.depths],
+      trials: options.trials,
+      methods: [...options.methods],
+      baseline: options.baseline,
+      seed: options.seed,
+      longctx: version(),
+    };
+    openRunFolder(options.out, identity, place, options.overwrite);
+    const samples = new SamplesFile(join(options.out, RUN_FILES.samples));
+    try {
+      await withProgress(`${task.name} on ${identity.model.name}`, (report) => measureAll({ model, bound, jobs, samples, signal, report }));
+      return await writeReport(options.out, identity, samples.records.values());
+    } finally {
+      samples.close();
+    }
+  } finally {
+    await model.dispose();
+  }
+}
+
+async function identify({ model }: RunOptions): Promise<{ sha256: string; place: string }> {
+  const checkpoint = await open(model);
+  checkpoint.close();
+  return { sha256: await modelHash(checkpoint.path), place: checkpoint.path };
+}
+
+interface Work {
+  readonly model: LanguageModel;
+  readonly bound: BoundTask;
+  readonly jobs: readonly Job[];
+  readonly samples: SamplesFile;
+  readonly signal: AbortSignal;
+  readonly report: (state: ProgressState) => void;
+}
+
+async function measureAll({ model, bound, jobs, samples, signal, report }: Work): Promise<void> {
+  const prompts = new Prompts(bound);
+  const estimate = new Estimate();
+  const known = new Set([...samples.records.values()].map((record) => `${record.method} ${record.target_len} ${record.depth_requested} ${record.trial}`));
+  const todo = jobs.filter(({ cell, method }) => !known.has(`${method.label} ${cell.length} ${cell.depth} ${cell.trial}`));
+  let [tokens, time] = [0, 0];
+  const state = (next: number, now: string): ProgressState => {
+    const records = [...samples.records.values()];
+    return {
+      done: records.length,
+      total: jobs.length,
+      right: records.filter((record) => record.correct).length,
+      errors: records.filter((record) => record.status === "error").length,
+      tokens,
+      time,
+      left: estimate.rest(todo.slice(next)),
+      now,
+    };
+  };
+  for (const [index, job] of todo.entries()) {
+    report(state(index, `${job.method.label} at ${lengthName(job.cell.length)} tokens, depth ${job.cell.depth} %, trial ${job.cell.trial + 1}`));
+    // Signals and the display get their turn here, whatever the backend does.
+    await setImmediate();
+    if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
+    const begin = performance.now();
+    const record = await measure(model, bound, job, prompts.at(job.cell), signal);
+    if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id)) throw new Error(`Sample ${record.id} was measured twice.`);
+    samples.append(record);
+    estimate.add(job, performance.now() - begin);
+    tokens += (record.prompt_tokens ?? 0) + Math.max(0, (record.pred_tokens?.length ?? 0) - 1);
+    time += record.cost.prefill_ms + record.cost.decode_ms;
+  }
+  report(state(todo.length, todo.length === 0 ? `all ${counted(jobs.length, "sample")} were there already` : "done"));
+}
+
+/** Prompts, of which the last is kept: methods follow each other on one prompt. */
+class Prompts {
+  readonly #task: BoundTask;
+  #last: { readonly cell: Cell; readonly made: MadePrompt } | null = null;
+
+  constructor(task: BoundTask) {
+    this.#task = task;
+  }
+
+  at(cell: Cell): MadePrompt {
+    if (this.#last?.cell !== cell) {
+      const begin = performance.now();
+      const prompt = this.#task.prompt(cell);
+      this.#last = { cell, made: { prompt, time: performance.now() - begin } };
+    }
+    return this.#last!.made;
+  }
+}
+
+function version(): string {
+  const { version: own } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return own;
+}

@@ -1,0 +1,59 @@
+import { compose, parseMethod, type Composition, type ModelContext, LongctxError } from "longctx";
+import { contentHash, type Cell } from "@longctx/tasks";
+import type { RunOptions } from "./options.ts";
+
+/** A method at one length: `factor=auto` has become a number. */
+export interface ResolvedMethod {
+  /** As the user wrote it; results are grouped by it. */
+  readonly label: string;
+  readonly length: number;
+  readonly method: Composition;
+}
+
+/** One sample to measure. */
+export interface Job {
+  readonly cell: Cell;
+  readonly method: ResolvedMethod;
+}
+
+/** Does the method fit the model at every length? Refused before anything is measured. @throws LongctxError "method" */
+export function resolveMethods(options: Pick<RunOptions, "methods" | "lengths">, context: ModelContext): ResolvedMethod[] {
+  return options.methods.flatMap((label) =>
+    options.lengths.map((length) => {
+      const method = resolveMethod(label, length, context.trainedWindow);
+      method.check(context);
+      return { label, length, method };
+    }),
+  );
+}
+
+/** `yarn:factor=auto` at 1024 tokens with a trained window of 256 is `yarn:factor=4`. */
+export function resolveMethod(label: string, length: number, trainedWindow: number): Composition {
+  if (label.trim() === "") throw new LongctxError("method", `An empty text is not a method; write "none" for the model as it is.`);
+  const factor = Math.max(1, length / trainedWindow);
+  return compose(parseMethod(label.replaceAll("factor=auto", `factor=${factor}`)));
+}
+
+/**
+ * Every sample of the run, in rounds: each round goes once over all lengths and methods at one depth, longest first. So
+ * the costs of all kinds of samples are known after one round and the time left is honest; a run that is stopped has
+ * covered the grid evenly; and methods follow each other on one prompt, which is made once.
+ */
+export function schedule(options: Pick<RunOptions, "depths" | "trials" | "seed">, methods: readonly ResolvedMethod[]): Job[] {
+  const lengths = [...new Set(methods.map((method) => method.length))].sort((a, b) => b - a);
+  const jobs: Job[] = [];
+  for (let trial = 0; trial < options.trials; trial++) {
+    for (const depth of options.depths) {
+      for (const length of lengths) {
+        const cell = { length, depth, trial, seed: options.seed };
+        for (const method of methods) if (method.length === length) jobs.push({ cell, method });
+      }
+    }
+  }
+  return jobs;
+}
+
+/** The identity of a sample: its prompt and its method. */
+export function sampleId(promptId: string, label: string): string {
+  return contentHash({ prompt: promptId, method: label });
+}

@@ -1,0 +1,94 @@
+import { parse, resetSVGDefIds, View } from "vega";
+import { compile, type TopLevelSpec } from "vega-lite";
+import { lengthName } from "./names.ts";
+import type { Summary } from "./summary.ts";
+
+const CELL = { width: 46, height: 30 };
+const INK = "#1b1b1f";
+const MUTED = "#5f6068";
+
+/**
+ * The run as small multiples, an SVG: a panel a method, length on x, depth on y with the beginning at the top, accuracy
+ * as colour and as number. The dashed line is the trained window. The same summary gives the same bytes.
+ */
+export async function svgHeatmap(summary: Summary): Promise<string> {
+  resetSVGDefIds();
+  const view = new View(parse(compile(specification(summary)).spec), { renderer: "none" });
+  try {
+    return `${await view.toSVG()}\n`;
+  } finally {
+    view.finalize();
+  }
+}
+
+function specification({ run, cells }: Summary): TopLevelSpec {
+  const panels = Math.min(run.methods.length, run.methods.length % 3 === 0 || run.methods.length > 8 ? 3 : run.methods.length > 4 ? 4 : run.methods.length);
+  const beyond = run.lengths.find((length) => length > run.trained_window);
+  const values = cells.map((cell) => ({
+    method: cell.method,
+    length: lengthName(cell.length),
+    depth: String(cell.depth),
+    accuracy: cell.accuracy,
+    text: cell.accuracy === null ? "–" : cell.accuracy.toFixed(2),
+    dark: cell.accuracy === null || cell.accuracy < 0.6,
+    edge: cell.length === beyond,
+  }));
+  const x = { field: "length", type: "nominal", sort: run.lengths.map(lengthName), title: "tokens", axis: { labelAngle: 0 } } as const;
+  const y = { field: "depth", type: "nominal", sort: run.depths.map(String), title: "needle depth, %" } as const;
+  const params = Object.entries(run.params).map(([name, value]) => `${name} ${String(value)}`);
+  return {
+    $schema: "https://vega.github.io/schema/vega-lite/v5.json",
+    background: "white",
+    padding: 16,
+    title: {
+      text: `${run.model.name}: ${[run.task, ...params].join(", ")}`,
+      subtitle: [`share of right answers, ${run.trials} ${run.trials === 1 ? "trial" : "trials"} a cell; trained window ${run.trained_window} tokens${beyond && run.lengths[0] !== beyond ? " (dashed line)" : ""}; seed ${run.seed}, ${run.device}, ${run.precision}`],
+      anchor: "start",
+      offset: 14,
+    },
+    data: { values },
+    facet: { field: "method", type: "nominal", sort: [...run.methods], title: null, header: { labelAnchor: "start", labelFontSize: 12, labelFontWeight: "bold", labelColor: INK, labelPadding: 6 } },
+    columns: panels,
+    spacing: { row: 26, column: 26 },
+    spec: {
+      width: { step: CELL.width },
+      height: { step: CELL.height },
+      layer: [
+        {
+          mark: { type: "rect", stroke: "white", strokeWidth: 1.5 },
+          encoding: {
+            x,
+            y,
+            color: {
+              field: "accuracy",
+              type: "quantitative",
+              scale: { scheme: "viridis", domain: [0, 1] },
+              legend: { title: "accuracy", format: ".1f", values: [0, 0.5, 1], gradientLength: 120 },
+            },
+          },
+        },
+        {
+          mark: { type: "text", fontSize: 11.5 },
+          encoding: { x, y, text: { field: "text" }, color: { condition: { test: "datum.dark", value: "white" }, value: INK } },
+        },
+        ...(beyond !== undefined && run.lengths[0] !== beyond
+          ? [
+              {
+                transform: [{ filter: "datum.edge" }],
+                mark: { type: "rule" as const, strokeDash: [3, 3], strokeWidth: 1.5, color: INK },
+                encoding: { x: { ...x, bandPosition: 0 } },
+              },
+            ]
+          : []),
+      ],
+    },
+    config: {
+      font: "Inter, Helvetica, Arial, sans-serif",
+      view: { stroke: null },
+      axis: { domain: false, ticks: false, grid: false, labelColor: MUTED, titleColor: MUTED, titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11, labelPadding: 6 },
+      scale: { bandPaddingInner: 0, bandPaddingOuter: 0 },
+      title: { fontSize: 16, subtitleFontSize: 12, color: INK, subtitleColor: MUTED, subtitlePadding: 6 },
+      legend: { labelColor: MUTED, titleColor: MUTED, titleFontWeight: "normal" },
+    },
+  };
+}
