@@ -8,13 +8,19 @@ import { oneLine } from "./tokenizer.ts";
  * whose template is beyond us can still be loaded.
  * Rendering throws LongctxError "file" when the source cannot be parsed, "argument" when the template refuses the messages.
  */
-export function chatTemplate(source: string, specialTokens: Readonly<Record<string, string>>, place: string): ChatTemplate {
+export function chatTemplate(
+  source: string,
+  specialTokens: Readonly<Record<string, string>>,
+  place: string,
+): ChatTemplate {
   let template: Template | undefined;
   return (messages, options = {}) => {
     try {
       template ??= new Template(source);
     } catch (error) {
-      throw new LongctxError("file", `${place}: the chat template cannot be parsed: ${oneLine(error)}.`, { cause: error });
+      throw new LongctxError("file", `${place}: the chat template cannot be parsed: ${oneLine(error)}.`, {
+        cause: error,
+      });
     }
     try {
       return template.render({
@@ -25,7 +31,11 @@ export function chatTemplate(source: string, specialTokens: Readonly<Record<stri
         documents: null,
       });
     } catch (error) {
-      throw new LongctxError("argument", `${place}: the chat template refused ${messages.length} messages (${messages.map(({ role }) => role).join(", ")}): ${oneLine(error)}.`, { cause: error });
+      throw new LongctxError(
+        "argument",
+        `${place}: the chat template refused ${messages.length} messages (${messages.map(({ role }) => role).join(", ")}): ${oneLine(error)}.`,
+        { cause: error },
+      );
     }
   };
 }

@@ -47,9 +47,19 @@ export async function download(remote: RemoteFile, path: string, options: Downlo
       await receive(remote, part, basename(path), options);
       break;
     } catch (error) {
-      if (options.signal?.aborted) throw new LongctxError("aborted", `The download of ${basename(path)} was stopped; the next one goes on from there.`, { cause: error });
+      if (options.signal?.aborted)
+        throw new LongctxError(
+          "aborted",
+          `The download of ${basename(path)} was stopped; the next one goes on from there.`,
+          { cause: error },
+        );
       if (!(error instanceof BrokenConnection)) throw error;
-      if (attempt >= (options.retries ?? 3)) throw new LongctxError("network", `Cannot fetch ${remote.url}: ${error.message}. Run it again to go on from what is there.`, { cause: error });
+      if (attempt >= (options.retries ?? 3))
+        throw new LongctxError(
+          "network",
+          `Cannot fetch ${remote.url}: ${error.message}. Run it again to go on from what is there.`,
+          { cause: error },
+        );
       await delay(500 * 2 ** attempt, undefined, { signal: options.signal }).catch(() => undefined);
     }
   }
@@ -57,11 +67,18 @@ export async function download(remote: RemoteFile, path: string, options: Downlo
 }
 
 /** Checks `part` and gives it its name; a part that is wrong is removed. */
-export async function finishPart(part: string, path: string, expected: { readonly url: string; readonly size?: number; readonly sha256?: string }): Promise<void> {
+export async function finishPart(
+  part: string,
+  path: string,
+  expected: { readonly url: string; readonly size?: number; readonly sha256?: string },
+): Promise<void> {
   const { size } = await stat(part);
   const wrong = async (problem: string) => {
     await rm(part, { force: true });
-    throw new LongctxError("network", `${expected.url} is not what was expected: ${problem}. What was fetched is removed; is another file behind that address?`);
+    throw new LongctxError(
+      "network",
+      `${expected.url} is not what was expected: ${problem}. What was fetched is removed; is another file behind that address?`,
+    );
   };
   if (expected.size !== undefined && size !== expected.size) await wrong(`it has ${size} bytes, not ${expected.size}`);
   if (expected.sha256 !== undefined) {
@@ -91,15 +108,22 @@ async function receive(remote: RemoteFile, part: string, file: string, options: 
     options.signal?.throwIfAborted();
     if (held === remote.size) return;
     const range: Record<string, string> = held > 0 ? { range: `bytes=${held}-` } : {};
-    const response = await connected((options.fetch ?? fetch)(remote.url, { headers: { ...remote.headers, ...range }, signal }));
-    if (response.status >= 500 || response.status === 429) throw new BrokenConnection(`the server answers ${response.status}`);
+    const response = await connected(
+      (options.fetch ?? fetch)(remote.url, { headers: { ...remote.headers, ...range }, signal }),
+    );
+    if (response.status >= 500 || response.status === 429)
+      throw new BrokenConnection(`the server answers ${response.status}`);
     // 416: the part has all bytes or belongs to another file; the check that follows, or the next call, tells.
     if (response.status === 416 && held > 0) return;
     if (!response.ok) throw refused(remote.url, response.status);
-    const continued = response.status === 206 && Number(/^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1]) === held;
+    const continued =
+      response.status === 206 &&
+      Number(/^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1]) === held;
     if (!continued) held = 0;
     const announced = Number(response.headers.get("content-length") ?? NaN);
-    const total = remote.size ?? (Number.isFinite(announced) && !response.headers.has("content-encoding") ? held + announced : null);
+    const total =
+      remote.size ??
+      (Number.isFinite(announced) && !response.headers.has("content-encoding") ? held + announced : null);
     const handle = await writing(part, () => open(part, continued ? "a" : "w"));
     try {
       if (!response.body) throw new BrokenConnection("the answer is empty");
@@ -125,11 +149,19 @@ async function receive(remote: RemoteFile, part: string, file: string, options: 
 
 async function tooLong(remote: RemoteFile, part: string): Promise<LongctxError> {
   await rm(part, { force: true });
-  return new LongctxError("network", `${remote.url} is not what was expected: it has more than ${remote.size} bytes. What was fetched is removed.`);
+  return new LongctxError(
+    "network",
+    `${remote.url} is not what was expected: it has more than ${remote.size} bytes. What was fetched is removed.`,
+  );
 }
 
 function refused(url: string, status: number): LongctxError {
-  const reason = status === 404 ? "there is no such file (404)" : status === 401 || status === 403 ? `access is refused (${status}); a gated model needs HF_TOKEN` : `the server answers ${status}`;
+  const reason =
+    status === 404
+      ? "there is no such file (404)"
+      : status === 401 || status === 403
+        ? `access is refused (${status}); a gated model needs HF_TOKEN`
+        : `the server answers ${status}`;
   return new LongctxError("network", `Cannot fetch ${url}: ${reason}.`);
 }
 

@@ -22,7 +22,8 @@ const USER_DEFINED = 4;
 export function tokenizerFromGguf(metadata: GgufMetadata, place = "GGUF metadata"): LoadedTokenizer {
   const vocabulary = new GgufVocabulary(metadata, place);
   const model = vocabulary.text("model");
-  if (model !== "gpt2" && model !== "llama") throw new LongctxError("file", `${place}: tokenizer.ggml.model is ${shown(model)}; longctx reads gpt2 and llama.`);
+  if (model !== "gpt2" && model !== "llama")
+    throw new LongctxError("file", `${place}: tokenizer.ggml.model is ${shown(model)}; longctx reads gpt2 and llama.`);
   const tokenizer = model === "gpt2" ? byteLevel(vocabulary) : sentencePiece(vocabulary);
   return { tokenizer, chatTemplate: templateOf(vocabulary) };
 }
@@ -49,7 +50,14 @@ function sentencePiece(vocabulary: GgufVocabulary): Tokenizer {
   const unknown = vocabulary.specialToken("unknown");
   const tokenizer = tokenizerFromJson(
     {
-      model: { type: "BPE", vocab: vocabulary.ids, merges: merges.map(({ left, right }) => [left, right]), byte_fallback: true, fuse_unk: true, unk_token: unknown },
+      model: {
+        type: "BPE",
+        vocab: vocabulary.ids,
+        merges: merges.map(({ left, right }) => [left, right]),
+        byte_fallback: true,
+        fuse_unk: true,
+        unk_token: unknown,
+      },
       added_tokens: vocabulary.added,
       normalizer: spacesSpelled(prefix),
       pre_tokenizer: cutAtSpaces(pieces.keys()),
@@ -84,7 +92,8 @@ class GgufVocabulary {
     this.metadata = metadata;
     this.place = place;
     this.tokens = this.#texts("tokens");
-    if (this.tokens.length === 0 || this.tokens.length > MAX_VOCABULARY) throw this.#impossible("tokens", `${this.tokens.length} entries`, `1 to ${MAX_VOCABULARY}`);
+    if (this.tokens.length === 0 || this.tokens.length > MAX_VOCABULARY)
+      throw this.#impossible("tokens", `${this.tokens.length} entries`, `1 to ${MAX_VOCABULARY}`);
     this.#types = this.#numbers("token_type");
   }
 
@@ -118,7 +127,8 @@ class GgufVocabulary {
     return this.#texts("merges").map((merge) => {
       // Byte-level tokens have no spaces; a first character that is one belongs to the left part.
       const space = merge.indexOf(" ", 1);
-      if (space < 0 || space === merge.length - 1) throw this.#impossible("merges", shown(merge), "two tokens with a space between");
+      if (space < 0 || space === merge.length - 1)
+        throw this.#impossible("merges", shown(merge), "two tokens with a space between");
       return [merge.slice(0, space), merge.slice(space + 1)];
     });
   }
@@ -129,30 +139,40 @@ class GgufVocabulary {
     if (!scores) throw this.#impossible("scores", "missing", "a number per token");
     const pieces = new Map<string, number>();
     for (const [id, token] of this.tokens.entries()) {
-      if ((this.#types?.[id] ?? NORMAL) === NORMAL && token !== "") pieces.set(token, scores[id]!);
+      if ((this.#types?.[id] ?? NORMAL) === NORMAL && token !== "") pieces.set(token, scores[id]);
     }
     return pieces;
   }
 
+  /** undefined when the file names none; some write an impossible id for that. */
   specialToken(role: "bos" | "eos" | "unknown" | "padding"): string | undefined {
-    const key = `${role}_token_id`;
-    const id = this.metadata.get(`tokenizer.ggml.${key}`);
-    if (id === undefined) return undefined;
-    const token = typeof id === "number" ? this.tokens[id] : undefined;
-    if (token === undefined) throw this.#impossible(key, shown(id), `an id below ${this.tokens.length}`);
-    return token;
+    const id = this.metadata.get(`tokenizer.ggml.${role}_token_id`);
+    return typeof id === "number" ? this.tokens[id] : undefined;
   }
 
   /** The post-processor for `add_bos_token` and `add_eos_token`. */
   around(bosOtherwise: boolean) {
-    const bos = this.flag("add_bos_token", bosOtherwise) ? this.specialToken("bos") : undefined;
-    const eos = this.flag("add_eos_token", false) ? this.specialToken("eos") : undefined;
+    const bos = this.#tokenToAdd("bos", bosOtherwise);
+    const eos = this.#tokenToAdd("eos", false);
     return bos === undefined && eos === undefined ? null : surroundedBy(bos, eos);
+  }
+
+  #tokenToAdd(role: "bos" | "eos", otherwise: boolean): string | undefined {
+    if (!this.flag(`add_${role}_token`, otherwise)) return undefined;
+    const token = this.specialToken(role);
+    if (token !== undefined || !this.metadata.has(`tokenizer.ggml.add_${role}_token`)) return token;
+    const id = this.metadata.get(`tokenizer.ggml.${role}_token_id`);
+    throw this.#impossible(
+      `${role}_token_id`,
+      shown(id),
+      `an id below ${this.tokens.length}, as add_${role}_token is true`,
+    );
   }
 
   #texts(key: string): readonly string[] {
     const value = this.metadata.get(`tokenizer.ggml.${key}`);
-    if (!Array.isArray(value) || !value.every((entry) => typeof entry === "string")) throw this.#impossible(key, Array.isArray(value) ? "a list of other things" : shown(value), "a list of strings");
+    if (!Array.isArray(value) || !value.every((entry) => typeof entry === "string"))
+      throw this.#impossible(key, Array.isArray(value) ? "a list of other things" : shown(value), "a list of strings");
     return value;
   }
 
@@ -160,12 +180,17 @@ class GgufVocabulary {
   #numbers(key: string): ArrayLike<number> | null {
     const value = this.metadata.get(`tokenizer.ggml.${key}`);
     if (value === undefined) return null;
-    const numbers = ArrayBuffer.isView(value) || (Array.isArray(value) && value.every((entry) => typeof entry === "number"));
-    if (!numbers || (value as ArrayLike<number>).length !== this.tokens.length) throw this.#impossible(key, "another kind or length", `${this.tokens.length} numbers, one per token`);
-    return value as ArrayLike<number>;
+    const numbers =
+      ArrayBuffer.isView(value) || (Array.isArray(value) && value.every((entry) => typeof entry === "number"));
+    if (!numbers || (value as ArrayLike<number>).length !== this.tokens.length)
+      throw this.#impossible(key, "another kind or length", `${this.tokens.length} numbers, one per token`);
+    return value;
   }
 
   #impossible(key: string, value: string, expected: string): LongctxError {
-    return new LongctxError("file", `${this.place}: tokenizer.ggml.${key} is ${value}, expected ${expected}. Was the GGUF written by llama.cpp's converter?`);
+    return new LongctxError(
+      "file",
+      `${this.place}: tokenizer.ggml.${key} is ${value}, expected ${expected}. Was the GGUF written by llama.cpp's converter?`,
+    );
   }
 }

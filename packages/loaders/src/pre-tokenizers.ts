@@ -17,7 +17,8 @@ const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const SPACES = String.raw`\s*[\r\n]+|\s+(?!\S)|\s+`;
 
 /** Tiktoken's cl100k words, with numbers cut into pieces of `digits`. */
-const cl100k = (digits: string) => String.raw`${CONTRACTIONS}|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|${SPACES}`;
+const cl100k = (digits: string) =>
+  String.raw`${CONTRACTIONS}|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|${SPACES}`;
 
 /** Tiktoken's o200k words: capitals part words; `ending` may stick to a word. */
 const o200k = (digits: string, ending: string) =>
@@ -53,7 +54,13 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   dbrx: { ...LLAMA3, ignoreMerges: false, addBos: false },
   qwen2: splitting(QWEN2, { normalizer: NFC }),
   "deepseek-r1-qwen": splitting(QWEN2),
-  "deepseek-coder": splitting([String.raw`[\r\n]`, String.raw`\s?\p{L}+`, String.raw`\s?\p{P}+`, "[一-龥ࠀ-一가-\u{d7ff}]+", String.raw`\p{N}`]),
+  "deepseek-coder": splitting([
+    String.raw`[\r\n]`,
+    String.raw`\s?\p{L}+`,
+    String.raw`\s?\p{P}+`,
+    "[一-龥ࠀ-一가-\u{d7ff}]+",
+    String.raw`\p{N}`,
+  ]),
   "deepseek-v3": splitting([String.raw`\p{N}{1,3}`, "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_V3_WORDS]),
   tekken: splitting([o200k(String.raw`\p{N}`, "")], { ignoreMerges: true, addBos: true }),
   "gpt-4o": GPT4O,
@@ -63,6 +70,10 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
 /** @throws LongctxError "file" for a name that is not known */
 export function preTokenizer(name: string, place: string): PreTokenizer {
   const known = Object.hasOwn(PRE_TOKENIZERS, name) ? PRE_TOKENIZERS[name] : undefined;
-  if (!known) throw new LongctxError("file", `${place}: tokenizer.ggml.pre is ${JSON.stringify(name)}, which longctx cannot split text for; it knows ${listed(Object.keys(PRE_TOKENIZERS))}.`);
+  if (!known)
+    throw new LongctxError(
+      "file",
+      `${place}: tokenizer.ggml.pre is ${JSON.stringify(name)}, which longctx cannot split text for; it knows ${listed(Object.keys(PRE_TOKENIZERS))}.`,
+    );
   return known;
 }

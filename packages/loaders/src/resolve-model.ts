@@ -15,9 +15,16 @@ export async function resolveModel(reference: string, options: HubOptions = {}):
   if (reference === "smollm2") {
     const found = findSmolLM2();
     if (found) return found;
-    throw new LongctxError("file", "smollm2 is not on this machine; fetch it (98 MB) with `longctx fetch smollm2`, or set LONGCTX_SMOLLM2 to its .gguf file.");
+    throw new LongctxError(
+      "file",
+      "smollm2 is not on this machine; fetch it (98 MB) with `longctx fetch smollm2`, or set LONGCTX_SMOLLM2 to its .gguf file.",
+    );
   }
   const path = resolve(reference);
-  if (reference === "" || !existsSync(path)) throw new LongctxError("file", `There is no model at ${JSON.stringify(reference)}; give a folder, a .gguf file, hf:org/name or ${listed(FETCHABLE_MODELS)}.`);
+  if (reference === "" || !existsSync(path))
+    throw new LongctxError(
+      "file",
+      `There is no model at ${JSON.stringify(reference)}; give a folder, a .gguf file, hf:org/name or ${listed(FETCHABLE_MODELS)}.`,
+    );
   return path;
 }

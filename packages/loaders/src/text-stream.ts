@@ -17,7 +17,10 @@ const MAX_UNCERTAIN = 64;
  * All that is given out, joined, is `tokenizer.decode` of all ids.
  * `after` are the tokens before the first (the end of a prompt); with them a SentencePiece text keeps its first space.
  */
-export function textStream(tokenizer: Tokenizer, options: { after?: readonly number[]; skipSpecial?: boolean } = {}): TextStream {
+export function textStream(
+  tokenizer: Tokenizer,
+  options: { after?: readonly number[]; skipSpecial?: boolean } = {},
+): TextStream {
   const decode = (ids: readonly number[]) => tokenizer.decode(ids, { skipSpecial: options.skipSpecial ?? true });
   const graphemes = new Intl.Segmenter("und", { granularity: "grapheme" });
   // How a token reads depends on the tokens before it, but not on those before the last whole character.

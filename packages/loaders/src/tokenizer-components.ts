@@ -19,7 +19,10 @@ export const BYTES: Component = { type: "ByteLevel", add_prefix_space: false, tr
 export function faithful(json: TokenizerJson): TokenizerJson {
   return {
     ...json,
-    model: json.model.type === "WordPiece" ? { continuing_subword_prefix: "##", max_input_chars_per_word: 100, unk_token: "[UNK]", ...json.model } : json.model,
+    model:
+      json.model.type === "WordPiece"
+        ? { continuing_subword_prefix: "##", max_input_chars_per_word: 100, unk_token: "[UNK]", ...json.model }
+        : json.model,
     pre_tokenizer: json.pre_tokenizer && faithfulPreTokenizer(json.pre_tokenizer),
     decoder: json.decoder && faithfulDecoder(json.decoder),
   };
@@ -31,14 +34,21 @@ function faithfulPreTokenizer(part: Component): Component {
       return { ...part, pretokenizers: components(part["pretokenizers"]).map(faithfulPreTokenizer) };
     case "ByteLevel": {
       // An empty match would also be found within surrogate pairs, so the first character is matched and put back.
-      const prefix = part["add_prefix_space"] === true ? [{ type: "Replace", pattern: { Regex: String.raw`\A[^ ]` }, content: " $&" }] : [];
+      const prefix =
+        part["add_prefix_space"] === true
+          ? [{ type: "Replace", pattern: { Regex: String.raw`\A[^ ]` }, content: " $&" }]
+          : [];
       const words = part["use_regex"] === false ? [] : [isolated(GPT2_WORDS)];
       return prefix.length + words.length ? { type: "Sequence", pretokenizers: [...prefix, ...words, BYTES] } : part;
     }
     case "Digits":
       return isolated(part["individual_digits"] === true ? String.raw`\p{N}` : String.raw`\p{N}+`);
     case "Punctuation":
-      return faithfulSplit({ type: "Split", pattern: { Regex: String.raw`[\p{P}$+<=>^\x60|~]` }, behavior: part["behavior"] ?? "Isolated" });
+      return faithfulSplit({
+        type: "Split",
+        pattern: { Regex: String.raw`[\p{P}$+<=>^\x60|~]` },
+        behavior: part["behavior"] ?? "Isolated",
+      });
     case "Whitespace":
       return { type: "Split", pattern: { Regex: String.raw`\w+|[^\w\s]+` }, behavior: "Removed", invert: true };
     case "WhitespaceSplit":
@@ -51,7 +61,13 @@ function faithfulPreTokenizer(part: Component): Component {
       const replacement = typeof part["replacement"] === "string" ? part["replacement"] : "▁";
       const spaces: Component = { ...part, replacement, prepend_scheme: prependScheme(part) };
       if (part["split"] === false) return spaces;
-      return { type: "Sequence", pretokenizers: [spaces, faithfulSplit({ type: "Split", pattern: { String: replacement }, behavior: "MergedWithNext" })] };
+      return {
+        type: "Sequence",
+        pretokenizers: [
+          spaces,
+          faithfulSplit({ type: "Split", pattern: { String: replacement }, behavior: "MergedWithNext" }),
+        ],
+      };
     }
     default:
       return part;
@@ -73,7 +89,8 @@ function faithfulSplit(part: Component): Component {
 
 function faithfulDecoder(part: Component): Component {
   if (part.type === "Sequence") return { ...part, decoders: components(part["decoders"]).map(faithfulDecoder) };
-  if (part.type === "Metaspace" && prependScheme(part) === "never") return { type: "Replace", pattern: { String: part["replacement"] ?? "▁" }, content: " " };
+  if (part.type === "Metaspace" && prependScheme(part) === "never")
+    return { type: "Replace", pattern: { String: part["replacement"] ?? "▁" }, content: " " };
   return part;
 }
 

@@ -42,19 +42,30 @@ export function loadTokenizerFolder(directory: string): LoadedTokenizer | null {
 
 /** The post-processor that puts these tokens before and behind a text. */
 export function surroundedBy(bos: string | undefined, eos: string | undefined): Component {
-  const special = (token: string | undefined) => (token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }]);
-  return { type: "TemplateProcessing", single: [...special(bos), { Sequence: { id: "A", type_id: 0 } }, ...special(eos)], pair: [], special_tokens: {} };
+  const special = (token: string | undefined) =>
+    token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }];
+  return {
+    type: "TemplateProcessing",
+    single: [...special(bos), { Sequence: { id: "A", type_id: 0 } }, ...special(eos)],
+    pair: [],
+    special_tokens: {},
+  };
 }
 
 function templateSource(directory: string, config: JsonObject): { text: string; place: string } | null {
   const own = join(directory, "chat_template.jinja");
   if (existsSync(own)) return { text: readText(own), place: own };
   const older = join(directory, "chat_template.json");
-  for (const [holder, place] of [[optional(older), older], [config, join(directory, "tokenizer_config.json")]] as const) {
+  for (const [holder, place] of [
+    [optional(older), older],
+    [config, join(directory, "tokenizer_config.json")],
+  ] as const) {
     const found = holder["chat_template"] ?? null;
     if (typeof found === "string") return { text: found, place };
     // Several templates under names: the one without tools is called default.
-    const named = Array.isArray(found) ? found.find((entry) => isObject(entry) && entry["name"] === "default") : undefined;
+    const named = Array.isArray(found)
+      ? found.find((entry) => isObject(entry) && entry["name"] === "default")
+      : undefined;
     if (isObject(named) && typeof named["template"] === "string") return { text: named["template"], place };
   }
   return null;

@@ -42,22 +42,32 @@ export function checkTokenizerJson(value: unknown, place: string): TokenizerJson
       : fail(`the id of ${of} is ${shown(candidate)}, expected an integer from 0 to ${MAX_VOCABULARY - 1}`);
   const component = (name: string): Component | null => {
     const part = root[name] ?? null;
-    return part === null || isComponent(part) ? part : fail(`"${name}" is ${shown(part)}, expected an object with a "type"`);
+    return part === null || isComponent(part)
+      ? part
+      : fail(`"${name}" is ${shown(part)}, expected an object with a "type"`);
   };
 
   const root = isObject(value) ? value : fail(`it holds ${shown(value)}, expected an object`);
-  const model = isObject(root["model"]) ? root["model"] : fail(`"model" is ${shown(root["model"])}, expected an object`);
+  const model = isObject(root["model"])
+    ? root["model"]
+    : fail(`"model" is ${shown(root["model"])}, expected an object`);
   const type = typeof model["type"] === "string" ? model["type"] : guessedType(model);
   if (type === "Unigram") {
-    const entries = Array.isArray(model["vocab"]) ? model["vocab"] : fail(`"model.vocab" is ${shown(model["vocab"])}, expected a list of [token, score]`);
+    const entries = Array.isArray(model["vocab"])
+      ? model["vocab"]
+      : fail(`"model.vocab" is ${shown(model["vocab"])}, expected a list of [token, score]`);
     if (entries.length === 0 || entries.length > MAX_VOCABULARY) fail(`"model.vocab" has ${entries.length} entries`);
     for (const entry of entries) {
-      if (!Array.isArray(entry) || typeof entry[0] !== "string" || !Number.isFinite(entry[1])) fail(`"model.vocab" holds ${shown(entry)}, expected [token, score]`);
+      if (!Array.isArray(entry) || typeof entry[0] !== "string" || !Number.isFinite(entry[1]))
+        fail(`"model.vocab" holds ${shown(entry)}, expected [token, score]`);
     }
     const unknown = model["unk_id"] ?? null;
-    if (unknown !== null && id(unknown, `"model.unk_id"`) >= entries.length) fail(`"model.unk_id" is ${shown(unknown)}, but there are ${entries.length} tokens`);
+    if (unknown !== null && id(unknown, `"model.unk_id"`) >= entries.length)
+      fail(`"model.unk_id" is ${shown(unknown)}, but there are ${entries.length} tokens`);
   } else if (type === "BPE" || type === "WordPiece") {
-    const vocabulary = isObject(model["vocab"]) ? model["vocab"] : fail(`"model.vocab" is ${shown(model["vocab"])}, expected an object of ids`);
+    const vocabulary = isObject(model["vocab"])
+      ? model["vocab"]
+      : fail(`"model.vocab" is ${shown(model["vocab"])}, expected an object of ids`);
     for (const token of Object.keys(vocabulary)) id(vocabulary[token], shown(token));
     if (type === "BPE") checkMerges(model["merges"], fail);
   } else {
@@ -67,7 +77,8 @@ export function checkTokenizerJson(value: unknown, place: string): TokenizerJson
   const added = root["added_tokens"] ?? [];
   const addedTokens = Array.isArray(added) ? added : fail(`"added_tokens" is ${shown(added)}, expected a list`);
   for (const entry of addedTokens) {
-    if (!isObject(entry) || typeof entry["content"] !== "string" || entry["content"] === "") fail(`"added_tokens" holds ${shown(entry)}, expected an object with "id" and "content"`);
+    if (!isObject(entry) || typeof entry["content"] !== "string" || entry["content"] === "")
+      fail(`"added_tokens" holds ${shown(entry)}, expected an object with "id" and "content"`);
     id(entry["id"], shown(entry["content"]));
   }
   return {
@@ -91,7 +102,8 @@ function checkMerges(merges: unknown, fail: (problem: string) => never): void {
   const paired = Array.isArray(merges[0]);
   for (const merge of merges) {
     const parts: unknown = paired ? merge : typeof merge === "string" && merge.split(" ");
-    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === "string" && part !== "")) fail(`"model.merges" holds ${shown(merge)}, expected a pair of tokens`);
+    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === "string" && part !== ""))
+      fail(`"model.merges" holds ${shown(merge)}, expected a pair of tokens`);
   }
 }
 
@@ -101,6 +113,7 @@ function isComponent(value: unknown): value is Component {
 
 /** A value short enough for a message. */
 export function shown(value: unknown): string {
-  const text = value === undefined ? "missing" : (JSON.stringify(value) ?? typeof value);
+  const text =
+    value === undefined ? "missing" : typeof value === "bigint" ? `${value}` : (JSON.stringify(value) ?? typeof value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

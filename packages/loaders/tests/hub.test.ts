@@ -30,9 +30,13 @@ const offer = (path: string, size: number, changes: Partial<StandInFile> = {}): 
   hub.files.set(path, { content, sha256: sha256(content), ...changes });
   return content;
 };
-const fetched = (reference: string, options = {}) => resolveModel(reference, { hubUrl: hub.url, retries: 0, ...options });
+const fetched = (reference: string, options = {}) =>
+  resolveModel(reference, { hubUrl: hub.url, retries: 0, ...options });
 const failure = async (answer: Promise<unknown>): Promise<string> => {
-  const error: unknown = await answer.then(() => new Error("no error"), (reason: unknown) => reason);
+  const error: unknown = await answer.then(
+    () => new Error("no error"),
+    (reason: unknown) => reason,
+  );
   expect(error).toBeInstanceOf(LongctxError);
   expect((error as Error).message).not.toContain("\n");
   return `${(error as LongctxError).code}: ${(error as Error).message}`;
@@ -50,7 +54,9 @@ describe("one file of a repository", () => {
     expect(path).toBe(inCache("model.Q4_1.gguf"));
     expect(readFileSync(path).equals(content)).toBe(true);
     expect(progress.at(-1)).toEqual({ file: "model.Q4_1.gguf", received: 300_000, total: 300_000 });
-    expect(progress.map(({ received }) => received)).toEqual(progress.map(({ received }) => received).toSorted((a, b) => a - b));
+    expect(progress.map(({ received }) => received)).toEqual(
+      progress.map(({ received }) => received).toSorted((a, b) => a - b),
+    );
     const before = hub.requests.length;
     expect(await fetched(GGUF)).toBe(path);
     expect(await fetched(GGUF, { offline: true })).toBe(path);
@@ -89,7 +95,9 @@ describe("one file of a repository", () => {
     offer("model.Q4_1.gguf", 1000, { listedSize: 900 });
     expect(await failure(fetched(GGUF))).toMatch(/^network: .*more than 900 bytes/);
     offer("model.Q4_1.gguf", 1000, { listedSize: 1100 });
-    expect(await failure(fetched(GGUF))).toMatch(/^network: .*it has 1000 bytes, not 1100|broke off after 1000 of 1100/);
+    expect(await failure(fetched(GGUF))).toMatch(
+      /^network: .*it has 1000 bytes, not 1100|broke off after 1000 of 1100/,
+    );
     expect(existsSync(inCache("model.Q4_1.gguf"))).toBe(false);
   });
 
@@ -118,17 +126,25 @@ describe("one file of a repository", () => {
 });
 
 describe("a checkpoint", () => {
-  const describe = () => {
-    for (const file of ["config.json", "tokenizer.json", "README.md", "pytorch_model.bin", "onnx/model.onnx"]) offer(file, 50, { sha256: undefined });
+  const offerDescriptions = () => {
+    for (const file of ["config.json", "tokenizer.json", "README.md", "pytorch_model.bin", "onnx/model.onnx"])
+      offer(file, 50, { sha256: undefined });
   };
 
   it("is its descriptions and all shards", async () => {
-    describe();
+    offerDescriptions();
     for (const file of ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]) offer(file, 2000);
     offer("model.safetensors.index.json", 60, { sha256: undefined });
     const directory = await fetched("hf:org/name");
-    const kept = ["config.json", "tokenizer.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
-    for (const file of kept) expect(readFileSync(join(directory, file)).equals(hub.files.get(file)!.content)).toBe(true);
+    const kept = [
+      "config.json",
+      "tokenizer.json",
+      "model.safetensors.index.json",
+      "model-00001-of-00002.safetensors",
+      "model-00002-of-00002.safetensors",
+    ];
+    for (const file of kept)
+      expect(readFileSync(join(directory, file)).equals(hub.files.get(file)!.content)).toBe(true);
     expect(hub.requests.filter((path) => path.includes("/resolve/")).length).toBe(kept.length);
     const before = hub.requests.length;
     expect(await fetched("hf:org/name@main")).toBe(directory);
@@ -136,10 +152,12 @@ describe("a checkpoint", () => {
   });
 
   it("is asked for again until it is whole", async () => {
-    describe();
+    offerDescriptions();
     offer("model.safetensors", 90_000, { cuts: [10_000] });
     await failure(fetched("hf:org/name"));
-    expect(await failure(fetched("hf:org/name", { offline: true }))).toMatch(/^network: hf:org\/name@main is not in the cache/);
+    expect(await failure(fetched("hf:org/name", { offline: true }))).toMatch(
+      /^network: hf:org\/name@main is not in the cache/,
+    );
     const asked = hub.requests.filter((path) => path.includes("config.json")).length;
     await fetched("hf:org/name");
     expect(hub.requests.filter((path) => path.includes("config.json")).length).toBe(asked);
@@ -154,7 +172,9 @@ describe("a checkpoint", () => {
     expect(await failure(fetched("hf:org/missing"))).toMatch(/^network: .*no such model or revision \(404\)/);
     const gone = hub.url;
     await hub.stop();
-    expect(await failure(resolveModel("hf:org/name", { hubUrl: gone, retries: 0 }))).toMatch(/^network: Cannot fetch hf:org\/name@main from http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/);
+    expect(await failure(resolveModel("hf:org/name", { hubUrl: gone, retries: 0 }))).toMatch(
+      /^network: Cannot fetch hf:org\/name@main from http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/,
+    );
     hub = await new StandInHub().start();
   });
 });
@@ -162,10 +182,22 @@ describe("a checkpoint", () => {
 describe("references", () => {
   it("are read", () => {
     expect(parseHubReference("hf:org/name")).toEqual({ repository: "org/name", file: null, revision: "main" });
-    expect(parseHubReference("hf:org/na.me/sub/file.gguf@refs/pr/1")).toEqual({ repository: "org/na.me", file: "sub/file.gguf", revision: "refs/pr/1" });
+    expect(parseHubReference("hf:org/na.me/sub/file.gguf@refs/pr/1")).toEqual({
+      repository: "org/na.me",
+      file: "sub/file.gguf",
+      revision: "refs/pr/1",
+    });
   });
 
-  it.each(["hf:", "hf:name", "hf:org/name/../../etc.gguf", "hf:org/..", "hf:org/name@..", "hf:org/name/file.bin", "hf:org/name?x=1"])("%s is refused", (reference) => {
+  it.each([
+    "hf:",
+    "hf:name",
+    "hf:org/name/../../etc.gguf",
+    "hf:org/..",
+    "hf:org/name@..",
+    "hf:org/name/file.bin",
+    "hf:org/name?x=1",
+  ])("%s is refused", (reference) => {
     expect(() => parseHubReference(reference)).toThrow(LongctxError);
   });
 

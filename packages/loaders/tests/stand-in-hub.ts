@@ -48,7 +48,13 @@ export class StandInHub {
     const inFolder = [...this.files].filter(([path]) => path.split("/").slice(0, -1).join("/") === (folder ?? ""));
     const entries = inFolder.map(([path, { content, sha256, listedSize }]) => {
       const size = listedSize ?? content.length;
-      return { type: "file", path, size, oid: "0", ...(sha256 ? { lfs: { oid: sha256, size, pointerSize: 130 } } : {}) };
+      return {
+        type: "file",
+        path,
+        size,
+        oid: "0",
+        ...(sha256 ? { lfs: { oid: sha256, size, pointerSize: 130 } } : {}),
+      };
     });
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(entries));
   }
@@ -56,7 +62,8 @@ export class StandInHub {
   #send(file: StandInFile, asked: number, response: ServerResponse): void {
     const start = file.noRanges ? 0 : asked;
     const rest = file.content.subarray(start);
-    const range = start > 0 ? { "content-range": `bytes ${start}-${file.content.length - 1}/${file.content.length}` } : {};
+    const range =
+      start > 0 ? { "content-range": `bytes ${start}-${file.content.length - 1}/${file.content.length}` } : {};
     response.writeHead(start > 0 ? 206 : 200, { "content-length": rest.length, ...range });
     const cut = file.cuts?.shift();
     if (cut === undefined) response.end(rest);
