@@ -30,13 +30,18 @@ function checkNode() {
 /** pnpm keeps a copy of the lock file it installed from, so equal files mean there is nothing to do. */
 function isInstalled() {
   const installed = join(ROOT, "node_modules/.pnpm/lock.yaml");
-  if (!existsSync(installed) || !readFileSync(installed).equals(readFileSync(join(ROOT, "pnpm-lock.yaml")))) return false;
-  const folders = ["packages", "apps"].flatMap((parent) => readdirSync(join(ROOT, parent)).map((name) => join(ROOT, parent, name)));
+  if (!existsSync(installed) || !readFileSync(installed).equals(readFileSync(join(ROOT, "pnpm-lock.yaml"))))
+    return false;
+  const folders = ["packages", "apps"].flatMap((parent) =>
+    readdirSync(join(ROOT, parent)).map((name) => join(ROOT, parent, name)),
+  );
   return folders.every((folder) => {
     const manifest = join(folder, "package.json");
     if (!existsSync(manifest)) return true;
     const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(manifest, "utf8"));
-    return [dependencies, devDependencies].every((names) => Object.keys(names).every((name) => existsSync(join(folder, "node_modules", name))));
+    return [dependencies, devDependencies].every((names) =>
+      Object.keys(names).every((name) => existsSync(join(folder, "node_modules", name))),
+    );
   });
 }
 
@@ -47,8 +52,11 @@ function hasPnpm() {
 
 /** Runs this file again where pnpm is on the PATH; npx keeps what it has fetched, so the network is needed once. */
 function againWithPnpm(args) {
-  if (process.env.LONGCTX_PNPM) fail(`pnpm ${PNPM} did not start through npx; install it with "npm install --global pnpm@${PNPM}".`);
-  const quoted = [process.execPath, fileURLToPath(import.meta.url), ...args].map((text) => JSON.stringify(text)).join(" ");
+  if (process.env.LONGCTX_PNPM)
+    fail(`pnpm ${PNPM} did not start through npx; install it with "npm install --global pnpm@${PNPM}".`);
+  const quoted = [process.execPath, fileURLToPath(import.meta.url), ...args]
+    .map((text) => JSON.stringify(text))
+    .join(" ");
   const command = `npx --yes --prefer-offline --package pnpm@${PNPM} -- ${quoted}`;
   const env = { ...process.env, LONGCTX_PNPM: "1", npm_config_loglevel: "error", npm_config_update_notifier: "false" };
   const { status, signal } = spawnSync(command, { cwd: ROOT, shell: true, stdio: "inherit", env });

@@ -22,7 +22,13 @@ export function check(root, args) {
   const failed = [];
   for (const { name, command } of CHECKS) {
     const begin = performance.now();
-    const { status, stdout } = spawnSync(`${command} 2>&1`, { cwd: root, shell: true, encoding: "utf8", env, maxBuffer: 2 ** 28 });
+    const { status, stdout } = spawnSync(`${command} 2>&1`, {
+      cwd: root,
+      shell: true,
+      encoding: "utf8",
+      env,
+      maxBuffer: 2 ** 28,
+    });
     const seconds = ((performance.now() - begin) / 1000).toFixed(1);
     if (status !== 0) {
       failed.push(name);
@@ -32,7 +38,11 @@ export function check(root, args) {
   }
   const report = process.env.LONGCTX_TEST_REPORT;
   const reporters = report ? ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`] : [];
-  const vitest = spawnSync(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...reporters, ...args], { cwd: root, stdio: "inherit", env });
+  const vitest = spawnSync(
+    process.execPath,
+    [join(root, "node_modules/vitest/vitest.mjs"), "run", ...reporters, ...args],
+    { cwd: root, stdio: "inherit", env },
+  );
   if (vitest.status !== 0) failed.push("tests");
   process.stdout.write(failed.length === 0 ? "Everything passed.\n" : `Failed: ${failed.join(", ")}.\n`);
   return failed.length === 0 ? 0 : 1;

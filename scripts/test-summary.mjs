@@ -10,5 +10,7 @@ try {
   process.exit(1);
 }
 // A file that could not even be loaded has no tests to count, so it counts itself.
-const unloaded = result.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0).length;
+const unloaded = result.testResults.filter(
+  (file) => file.status === "failed" && file.assertionResults.length === 0,
+).length;
 process.stdout.write(`${result.numPassedTests} passed, ${result.numFailedTests + unloaded} failed\n`);

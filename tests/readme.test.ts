@@ -1,5 +1,14 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -66,6 +75,7 @@ describe.skipIf(!existsSync(README))("README.md", () => {
     writeFileSync(path, `${code}\n`);
     const loader = join(ROOT, "node_modules/tsx/dist/loader.mjs");
     // Rejects, with what the block wrote to stderr, unless it ends with 0.
-    await promisify(execFile)(process.execPath, ["--import", loader, path], { cwd: folder, timeout: 60_000 });
+    const ran = promisify(execFile)(process.execPath, ["--import", loader, path], { cwd: folder, timeout: 60_000 });
+    await expect(ran).resolves.toBeDefined();
   });
 });

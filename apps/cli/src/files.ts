@@ -1,4 +1,5 @@
-import { open as openFile, readFile, rename, rm, stat } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { open as openFile, readFile, rename, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { LongctxError } from "longctx";
 
@@ -21,12 +22,21 @@ export async function readIds(path: string): Promise<number[]> {
   try {
     ids = JSON.parse(text);
   } catch (error) {
-    throw new LongctxError("file", `${path} is not JSON (${(error as Error).message}); it has to be an array of token ids, such as [1, 17, 42].`, { cause: error });
+    throw new LongctxError(
+      "file",
+      `${path} is not JSON (${(error as Error).message}); it has to be an array of token ids, such as [1, 17, 42].`,
+      { cause: error },
+    );
   }
-  if (!Array.isArray(ids)) throw new LongctxError("file", `${path} has to be an array of token ids, such as [1, 17, 42].`);
+  if (!Array.isArray(ids))
+    throw new LongctxError("file", `${path} has to be an array of token ids, such as [1, 17, 42].`);
   if (ids.length === 0) throw new LongctxError("file", `${path} holds no token ids; give at least one.`);
   const wrong = ids.findIndex((id) => !Number.isSafeInteger(id) || (id as number) < 0);
-  if (wrong >= 0) throw new LongctxError("file", `${path}: entry ${wrong} is ${shorten(JSON.stringify(ids[wrong]))}, but token ids are whole numbers of at least 0.`);
+  if (wrong >= 0)
+    throw new LongctxError(
+      "file",
+      `${path}: entry ${wrong} is ${shorten(JSON.stringify(ids[wrong]))}, but token ids are whole numbers of at least 0.`,
+    );
   return ids as number[];
 }
 
@@ -34,25 +44,32 @@ export async function readIds(path: string): Promise<number[]> {
 export async function checkOutput(path: string): Promise<void> {
   const folder = dirname(path);
   const found = await stat(folder).catch(() => null);
-  if (!found?.isDirectory()) throw new LongctxError("file", `The folder ${folder} of --out ${path} does not exist; make it first.`);
-  if ((await stat(path).catch(() => null))?.isDirectory()) throw new LongctxError("file", `--out ${path} is a folder; give the name of a file.`);
+  if (!found?.isDirectory())
+    throw new LongctxError("file", `The folder ${folder} of --out ${path} does not exist; make it first.`);
+  if ((await stat(path).catch(() => null))?.isDirectory())
+    throw new LongctxError("file", `--out ${path} is a folder; give the name of a file.`);
 }
 
 /** Writes a file piece by piece under another name and gives it its own at the end: it is there whole or not at all. */
-export async function writeAtomically(path: string, write: (append: (text: string) => Promise<void>) => Promise<void>): Promise<void> {
+export async function writeAtomically(
+  path: string,
+  write: (append: (text: string) => Promise<void>) => Promise<void>,
+): Promise<void> {
   const partial = join(dirname(path), `.${basename(path)}.${process.pid}.partial`);
+  const remove = () => rmSync(partial, { force: true });
+  process.once("exit", remove); // a second Ctrl-C does not wait
   try {
     const file = await openFile(partial, "w");
     try {
-      await write(async (text) => void (await file.appendFile(text)));
+      await write((text) => file.appendFile(text));
       await file.sync();
     } finally {
       await file.close();
     }
     await rename(partial, path);
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
+  } finally {
+    remove();
+    process.off("exit", remove);
   }
 }
 

@@ -1,8 +1,8 @@
 /** 1536 → "1.5 KiB". */
-export function bytes(count: number): string {
+export function bytes(size: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = Math.min(Math.floor(Math.log2(Math.max(count, 1)) / 10), units.length - 1);
-  return power === 0 ? `${count} B` : `${(count / 1024 ** power).toFixed(1)} ${units[power]}`;
+  const power = Math.min(Math.floor(Math.log2(Math.max(size, 1)) / 10), units.length - 1);
+  return power === 0 ? `${size} B` : `${(size / 1024 ** power).toFixed(1)} ${units[power]}`;
 }
 
 /** 1234567 → "1,234,567". */
@@ -27,6 +27,8 @@ export function columns(rows: readonly (readonly (string | number)[])[]): string
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, String(cell).length)));
   const line = (row: readonly (string | number)[]) =>
-    row.map((cell, i) => (typeof cell === "number" ? String(cell).padStart(widths[i]) : cell.padEnd(widths[i]))).join("  ");
+    row
+      .map((cell, i) => (typeof cell === "number" ? String(cell).padStart(widths[i]) : cell.padEnd(widths[i])))
+      .join("  ");
   return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
 }

@@ -12,7 +12,10 @@ export interface Inspection {
   };
   /** Tensors and bytes by storage type. */
   readonly storage: Readonly<Record<string, { readonly tensors: number; readonly values: number }>>;
-  readonly cache: { readonly bytesPerToken: number; readonly lengths: readonly { readonly tokens: number; readonly bytes: number }[] };
+  readonly cache: {
+    readonly bytesPerToken: number;
+    readonly lengths: readonly { readonly tokens: number; readonly bytes: number }[];
+  };
   readonly pairs: readonly RotaryPair[];
   /** Factor on cos and sin. */
   readonly amplitude: number;
@@ -46,7 +49,10 @@ export function inspectCheckpoint(checkpoint: Checkpoint, lengths?: readonly num
     ...countWeights(checkpoint.weights, config),
     cache: {
       bytesPerToken,
-      lengths: (lengths ?? [1, 2, 4, 8].map((times) => times * trainedWindow)).map((tokens) => ({ tokens, bytes: tokens * bytesPerToken })),
+      lengths: (lengths ?? [1, 2, 4, 8].map((times) => times * trainedWindow)).map((tokens) => ({
+        tokens,
+        bytes: tokens * bytesPerToken,
+      })),
     },
     pairs: Array.from(table.inverse, (frequency, pair) => {
       const wavelength = (2 * Math.PI) / frequency;
@@ -58,7 +64,10 @@ export function inspectCheckpoint(checkpoint: Checkpoint, lengths?: readonly num
   };
 }
 
-function countWeights(weights: Weights, config: Pick<ModelConfig, "tiedEmbedding">): Pick<Inspection, "parameters" | "storage"> {
+function countWeights(
+  weights: Weights,
+  config: Pick<ModelConfig, "tiedEmbedding">,
+): Pick<Inspection, "parameters" | "storage"> {
   const counts: Record<Part, number> = { embedding: 0, attention: 0, feedForward: 0, norms: 0, head: 0 };
   const storage: Record<string, { tensors: number; values: number }> = {};
   for (const name of weights.names()) {

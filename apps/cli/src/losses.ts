@@ -32,7 +32,11 @@ export class BlockLosses {
       if (next === undefined) return; // the last token predicts what is not there
       const block = Math.floor((first + row) / this.#size);
       const loss = negativeLogLikelihood(logits.subarray(row * this.#vocabSize, (row + 1) * this.#vocabSize), next);
-      if (!Number.isFinite(loss)) throw new LongctxError("device", `The loss of token ${first + row + 1} is ${loss}; the weights or a method's parameters make the model overflow.`);
+      if (!Number.isFinite(loss))
+        throw new LongctxError(
+          "device",
+          `The loss of token ${first + row + 1} is ${loss}; the weights or a method's parameters make the model overflow.`,
+        );
       this.#sums[block] = (this.#sums[block] ?? 0) + loss;
       this.#counts[block] = (this.#counts[block] ?? 0) + 1;
     }

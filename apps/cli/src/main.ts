@@ -7,6 +7,7 @@ process.on("SIGINT", () => {
   // The first Ctrl-C lets a command clean up; the second does not wait for it.
   if (controller.signal.aborted) process.exit(130);
   controller.abort();
+  if (process.stderr.isTTY) process.stderr.write("\nStopping after this step; Ctrl-C again to stop at once.\n");
 });
 // `longctx methods | head` closes the pipe early, which is not an error.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

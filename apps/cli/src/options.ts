@@ -24,25 +24,40 @@ export function tokensOption(flags: string, description: string): Option {
 export function parseNumber(name: string, text: string, limits: NumberLimits): number {
   const { min = -Infinity, max = Infinity, above = false, integer = false } = limits;
   const value = text.trim() === "" ? NaN : Number(text);
-  const fits = Number.isFinite(value) && (above ? value > min : value >= min) && value <= max && (!integer || Number.isSafeInteger(value));
+  const fits =
+    Number.isFinite(value) &&
+    (above ? value > min : value >= min) &&
+    value <= max &&
+    (!integer || Number.isSafeInteger(value));
   if (fits) return value;
-  const bounds = [min > -Infinity ? `${above ? "above" : "of at least"} ${min}` : "", max < Infinity ? `of at most ${max}` : ""].filter(Boolean);
-  throw new LongctxError("argument", `${name} is "${text}", but has to be a ${integer ? "whole " : ""}number ${bounds.join(" and ")}`.trimEnd() + ".");
+  const bounds = [
+    min > -Infinity ? `${above ? "above" : "of at least"} ${min}` : "",
+    max < Infinity ? `of at most ${max}` : "",
+  ].filter(Boolean);
+  throw new LongctxError(
+    "argument",
+    `${name} is "${text}", but has to be a ${integer ? "whole " : ""}number ${bounds.join(" and ")}`.trimEnd() + ".",
+  );
 }
 
 /** 4096, 4k (4096) or 1m (1048576). */
 export function parseTokens(name: string, text: string): number {
   const [, digits = "", unit = ""] = /^\s*(\d+(?:\.\d+)?)([km]?)\s*$/i.exec(text) ?? [];
-  const value = digits === "" ? NaN : Number(digits) * { "": 1, k: 1024, m: 1024 ** 2 }[unit.toLowerCase() as "" | "k" | "m"];
+  const value =
+    digits === "" ? NaN : Number(digits) * { "": 1, k: 1024, m: 1024 ** 2 }[unit.toLowerCase() as "" | "k" | "m"];
   if (Number.isSafeInteger(value) && value >= 1) return value;
-  throw new LongctxError("argument", `${name} is "${text}", but has to be a whole number of tokens, at least 1, such as 4096 or 4k.`);
+  throw new LongctxError(
+    "argument",
+    `${name} is "${text}", but has to be a whole number of tokens, at least 1, such as 4096 or 4k.`,
+  );
 }
 
 /** A device by its name. @throws LongctxError "device" */
 export function parseDevice(name: string): Device {
   const device = DEVICES.find((known) => known === name);
   if (device) return device;
-  if (name === "webgpu") throw new LongctxError("device", `The device webgpu is planned but not there yet; use ${listed(DEVICES)}.`);
+  if (name === "webgpu")
+    throw new LongctxError("device", `The device webgpu is planned but not there yet; use ${listed(DEVICES)}.`);
   throw new LongctxError("device", `There is no device "${name}"; use ${listed(DEVICES)}.`);
 }
 
@@ -64,8 +79,12 @@ export interface ReadingOptions {
 export function addReadingOptions(command: Command): Command {
   return command
     .option("--method <spec>", "methods to read under, e.g. yarn:factor=4; see `longctx methods`")
-    .addOption(new Option("--device <name>", `${listed([...DEVICES, "webgpu"])}`).default("auto").argParser(parseDevice))
-    .addOption(new Option("--precision <name>", "exact: float32 results; fast: int8 products").default("exact").argParser(parsePrecision))
+    .addOption(new Option("--device <name>", listed([...DEVICES, "webgpu"])).default("auto").argParser(parseDevice))
+    .addOption(
+      new Option("--precision <name>", "exact: float32 results; fast: int8 products")
+        .default("exact")
+        .argParser(parsePrecision),
+    )
     .addOption(tokensOption("--chunk <tokens>", "tokens of the text computed at once; results do not depend on it"))
     .addOption(tokensOption("--trained-window <tokens>", "T of the methods, in place of what the checkpoint says"));
 }

@@ -20,7 +20,10 @@ export class Progress {
     const now = performance.now();
     if (now - this.#shown < (this.#io.errIsTerminal ? 100 : 10_000)) return;
     this.#shown = now;
-    const rest = done > 0 && total > done ? `, about ${duration((((now - this.#begin) / 1000) * (total - done)) / done)} left` : "";
+    const rest =
+      done > 0 && total > done
+        ? `, about ${duration((((now - this.#begin) / 1000) * (total - done)) / done)} left`
+        : "";
     const line = `${this.#label} ${text}${rest}`;
     this.#io.err(this.#io.errIsTerminal ? `\r${line.padEnd(this.#width)}` : `${line}\n`);
     this.#width = line.length;

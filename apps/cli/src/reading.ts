@@ -1,4 +1,13 @@
-import { loadCheckpoint, LongctxError, open, parseMethod, type Checkpoint, type Composition, type LanguageModel, type ModelContext } from "longctx";
+import {
+  loadCheckpoint,
+  LongctxError,
+  parseMethod,
+  type Checkpoint,
+  type Composition,
+  type LanguageModel,
+  type ModelContext,
+} from "longctx";
+import { openReference } from "./downloads.ts";
 import type { Io } from "./io.ts";
 import type { ReadingOptions } from "./options.ts";
 
@@ -14,21 +23,25 @@ export function methodOf(options: Pick<ReadingOptions, "method">): Composition |
 
 /**
  * Opens a checkpoint, lets `prepare` look at it before any weight is read, and loads the model: what is wrong with the
- * input is said at once. The caller disposes of the model.
+ * input is said at once. `bounded`: the method evicts, so a text of any length fits. The caller disposes of the model.
  */
 export async function openModel<Prepared>(
   reference: string,
   options: ReadingOptions,
   io: Io,
-  prepare: (checkpoint: Checkpoint) => Prepared,
+  prepare: (checkpoint: Checkpoint, bounded: boolean) => Prepared,
 ): Promise<Reading & { readonly prepared: Prepared }> {
   const method = methodOf(options);
   const { device, precision, trainedWindow } = options;
-  const checkpoint = await open(reference, { trainedWindow, signal: io.signal });
+  const checkpoint = await openReference(reference, io, trainedWindow);
   try {
-    const context: ModelContext = { config: checkpoint.config, trainedWindow: trainedWindow ?? checkpoint.config.trainedWindow };
+    const context: ModelContext = {
+      config: checkpoint.config,
+      trainedWindow: trainedWindow ?? checkpoint.config.trainedWindow,
+    };
     method?.check(context);
-    const prepared = prepare(checkpoint);
+    const bounded = method?.layout({ ...context, chunk: options.chunk ?? 1 }) !== undefined;
+    const prepared = prepare(checkpoint, bounded);
     const model = await loadCheckpoint(checkpoint, { device, precision, trainedWindow });
     return { model, method, prepared };
   } finally {
@@ -38,11 +51,18 @@ export async function openModel<Prepared>(
 
 export function checkIds(ids: readonly number[], { config }: Checkpoint): void {
   const wrong = ids.findIndex((id) => id >= config.vocabSize);
-  if (wrong >= 0) throw new LongctxError("argument", `Token ${wrong} has the id ${ids[wrong]}, but the model's ids go from 0 to ${config.vocabSize - 1}.`);
+  if (wrong >= 0)
+    throw new LongctxError(
+      "argument",
+      `Token ${wrong} has the id ${ids[wrong]}, but the model's ids go from 0 to ${config.vocabSize - 1}.`,
+    );
 }
 
 /** The checkpoint's tokenizer. @throws LongctxError when it has none */
 export function tokenizerOf(checkpoint: Checkpoint): NonNullable<Checkpoint["tokenizer"]> {
   if (checkpoint.tokenizer) return checkpoint.tokenizer;
-  throw new LongctxError("file", "The checkpoint has no tokenizer (tokenizer.json); use `longctx logits --ids` with token ids, or add the tokenizer.");
+  throw new LongctxError(
+    "file",
+    "The checkpoint has no tokenizer (tokenizer.json); use `longctx logits --ids` with token ids, or add the tokenizer.",
+  );
 }

@@ -23,7 +23,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       `\nMODEL is "tiny" (embedded), "smollm2" (once fetched), a GGUF file, a folder in Hugging Face layout, or hf:org/name[@revision].
 SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+streaming:sinks=4,window=1020.`,
     );
-  for (const add of [addFetch, addTokenize, addInspect, addGenerate, addMethods, addPerplexity, addLogits]) add(program, io);
+  for (const add of [addFetch, addTokenize, addInspect, addGenerate, addMethods, addPerplexity, addLogits])
+    add(program, io);
   if (argv.length === 0) {
     program.outputHelp();
     return 0;
@@ -33,7 +34,8 @@ SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+st
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help
     if (!io.signal.aborted) io.err(`longctx: ${argv.includes("--debug") ? stackOf(error) : lineOf(error)}\n`);
-    else if (!(error instanceof LongctxError && error.code === "aborted")) io.err(`longctx: Stopped by Ctrl-C (${lineOf(error)})\n`);
+    else if (!(error instanceof LongctxError && error.code === "aborted"))
+      io.err(`longctx: Stopped by Ctrl-C (${lineOf(error)})\n`);
     else io.err(`longctx: ${lineOf(error)}\n`);
     return io.signal.aborted ? INTERRUPTED : 1;
   }
@@ -46,7 +48,8 @@ function lineOf(error: unknown): string {
     .replace(/^error: /, "")
     .replace(/\s*[\r\n]+\s*/g, " ")
     .trim();
-  const expected = error instanceof LongctxError || error instanceof CommanderError || (error instanceof Error && "syscall" in error);
+  const expected =
+    error instanceof LongctxError || error instanceof CommanderError || (error instanceof Error && "syscall" in error);
   return expected ? line : `${line} (a defect of longctx; --debug shows where)`;
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { open } from "longctx";
+import { openReference } from "../downloads.ts";
 import { inspectCheckpoint } from "../inspection.ts";
 import { inspectionText } from "../inspection-text.ts";
 import type { Io } from "../io.ts";
@@ -15,10 +15,14 @@ export function addInspect(program: Command, io: Io): void {
     .command("inspect")
     .description("architecture, parameters, cache size and RoPE of a model")
     .argument("<model>")
-    .option("--lengths <list>", "texts to give the cache size for, e.g. 2k,8k,32k; by default 1, 2, 4 and 8 trained windows", parseLengths)
+    .option(
+      "--lengths <list>",
+      "texts to give the cache size for, e.g. 2k,8k,32k; by default 1, 2, 4 and 8 trained windows",
+      parseLengths,
+    )
     .option("--json")
     .action(async (reference: string, options: InspectOptions) => {
-      const checkpoint = await open(reference, { signal: io.signal });
+      const checkpoint = await openReference(reference, io);
       try {
         const inspection = inspectCheckpoint(checkpoint, options.lengths);
         io.out(options.json ? `${JSON.stringify(inspection, null, 2)}\n` : inspectionText(inspection));

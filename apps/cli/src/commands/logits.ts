@@ -56,6 +56,10 @@ async function writeLogits(reference: string, options: LogitsOptions, io: Io): P
 /** Nine digits are enough to get every float32 back. */
 function rowText(row: Float32Array): string {
   const wrong = row.findIndex((value) => !Number.isFinite(value));
-  if (wrong >= 0) throw new LongctxError("device", `The logit of token ${wrong} is ${row[wrong]}, which JSON cannot hold; the weights or a method's parameters make the model overflow.`);
+  if (wrong >= 0)
+    throw new LongctxError(
+      "device",
+      `The logit of token ${wrong} is ${row[wrong]}, which JSON cannot hold; the weights or a method's parameters make the model overflow.`,
+    );
   return `[${Array.from(row, (value) => Number(value.toPrecision(9))).join(",")}]`;
 }

@@ -23,7 +23,9 @@ function describe(row: MethodDefinition): object {
 /** Conflicts beyond the axes are known to an instance; they do not depend on its parameters. */
 export function conflictsOf(row: MethodDefinition): Readonly<Record<string, string>> {
   const needed = Object.entries(row.parameters).filter(([, parameter]) => parameter.default === null);
-  return instantiate(row, Object.fromEntries(needed.map(([key, parameter]) => [key, sample(parameter)]))).conflicts ?? {};
+  return (
+    instantiate(row, Object.fromEntries(needed.map(([key, parameter]) => [key, sample(parameter)]))).conflicts ?? {}
+  );
 }
 
 function sample({ min = 1, max = Infinity }: ParameterDefinition): number {
@@ -39,5 +41,5 @@ function listing(row: MethodDefinition, io: Io): string {
     about,
   ]);
   const conflicts = Object.entries(conflictsOf(row)).map(([other, reason]) => `  not with ${other}: ${reason}\n`);
-  return `${colors.bold(row.name)} (${row.axes.join(", ")}): ${row.summary}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
+  return `${colors.bold(row.name)} (${row.axes.join(", ") || "no axis"}): ${row.summary}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
 }

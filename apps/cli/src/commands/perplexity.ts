@@ -23,20 +23,32 @@ export function addPerplexity(program: Command, io: Io): void {
     .addOption(tokensOption("--length <tokens>", "read only the first tokens of the text"))
     .addOption(tokensOption("--block <tokens>", "predictions in a block").default(2048))
     .option("--json");
-  addReadingOptions(command).action((reference: string, file: string, options: PerplexityOptions) => perplexity(reference, file, options, io));
+  addReadingOptions(command).action((reference: string, file: string, options: PerplexityOptions) =>
+    readPerplexity(reference, file, options, io),
+  );
 }
 
-async function perplexity(reference: string, file: string, options: PerplexityOptions, io: Io): Promise<void> {
+async function readPerplexity(reference: string, file: string, options: PerplexityOptions, io: Io): Promise<void> {
   methodOf(options);
   const text = await readText(file);
-  const { model, method, prepared: ids } = await openModel(reference, options, io, (checkpoint) => firstTokens(tokenizerOf(checkpoint).encode(text), file, options.length));
+  const {
+    model,
+    method,
+    prepared: ids,
+  } = await openModel(reference, options, io, (checkpoint) =>
+    firstTokens(tokenizerOf(checkpoint).encode(text), file, options.length),
+  );
   try {
     const session = model.session({ method, chunk: options.chunk, capacity: ids.length });
     const losses = new BlockLosses(ids, model.config.vocabSize, options.block);
     const progress = new Progress(io, "Reading");
     const begin = performance.now();
     try {
-      const reading = session.forward(ids, { logitRows: ids.length, signal: io.signal, onProgress: (done, total) => progress.update(done, total) });
+      const reading = session.forward(ids, {
+        logitRows: ids.length,
+        signal: io.signal,
+        onProgress: (done, total) => progress.update(done, total),
+      });
       for await (const { first, rows, logits } of reading) losses.add(first, rows, logits);
     } finally {
       progress.clear();
@@ -45,24 +57,41 @@ async function perplexity(reference: string, file: string, options: PerplexityOp
     const spec = method?.spec ?? "none";
     if (options.json) {
       const { device, precision } = model.backend;
-      io.out(`${JSON.stringify({ model: reference, text: file, method: spec, device, precision, tokens: ids.length, block: options.block, blocks: losses.blocks(), ...losses.whole() }, null, 2)}\n`);
+      io.out(
+        `${JSON.stringify({ model: reference, text: file, method: spec, device, precision, tokens: ids.length, block: options.block, blocks: losses.blocks(), ...losses.whole() }, null, 2)}\n`,
+      );
     } else {
       io.out(table([...losses.blocks(), losses.whole()]));
     }
-    io.err(`${count(ids.length)} tokens under ${spec} in ${duration(seconds)} (${rate(ids.length / seconds)} tok/s), cache ${count(session.bytes)} bytes\n`);
+    io.err(
+      `${count(ids.length)} tokens under ${spec} in ${duration(seconds)} (${rate(ids.length / seconds)} tok/s), cache ${count(session.bytes)} bytes\n`,
+    );
   } finally {
     await model.dispose();
   }
 }
 
 function firstTokens(ids: number[], file: string, length: number | undefined): number[] {
-  if (length !== undefined && length > ids.length) throw new LongctxError("argument", `--length is ${length}, but ${file} has ${ids.length} tokens; give a longer text or a smaller length.`);
+  if (length !== undefined && length > ids.length)
+    throw new LongctxError(
+      "argument",
+      `--length is ${length}, but ${file} has ${ids.length} tokens; give a longer text or a smaller length.`,
+    );
   const first = ids.slice(0, length);
-  if (first.length < 2) throw new LongctxError("argument", `A loss needs at least 2 tokens, and there ${first.length === 1 ? "is 1" : "are none"}; give a longer text or a larger --length.`);
+  if (first.length < 2)
+    throw new LongctxError(
+      "argument",
+      `A loss needs at least 2 tokens, and there ${first.length === 1 ? "is 1" : "are none"}; give a longer text or a larger --length.`,
+    );
   return first;
 }
 
 function table(rows: readonly BlockLoss[]): string {
-  const cells = rows.map(({ from, to, predictions, nats, perplexity }) => [`${from}..${to}`, predictions, nats.toFixed(4), perplexity.toPrecision(5)]);
+  const cells = rows.map(({ from, to, predictions, nats, perplexity }) => [
+    `${from}..${to}`,
+    predictions,
+    nats.toFixed(4),
+    perplexity.toPrecision(5),
+  ]);
   return columns([["tokens", "predictions", "nats", "perplexity"], ...cells]);
 }

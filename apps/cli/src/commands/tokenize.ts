@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { open } from "longctx";
+import { openReference } from "../downloads.ts";
 import { columns } from "../format.ts";
 import type { Io } from "../io.ts";
 import { tokenizerOf } from "../reading.ts";
@@ -13,7 +13,7 @@ export function addTokenize(program: Command, io: Io): void {
     .option("--json", "{ids, tokens}")
     .action(async (reference: string, given: string, options: { readonly json?: true }) => {
       const text = given === "-" ? await io.input() : given;
-      const checkpoint = await open(reference, { signal: io.signal });
+      const checkpoint = await openReference(reference, io);
       try {
         const tokenizer = tokenizerOf(checkpoint);
         const ids = tokenizer.encode(text);
