@@ -1,5 +1,5 @@
 import { LanguageModel, LongctxError, listed, PRECISIONS, type Backend, type Precision } from "@longctx/core";
-import { openCheckpoint, resolveModel, type Checkpoint } from "@longctx/loaders";
+import { openCheckpoint, resolveModel, type Checkpoint, type DownloadProgress } from "@longctx/loaders";
 import { TINY_MODEL } from "@longctx/tiny";
 
 export const DEVICES = ["auto", "cpu", "reference"] as const;
@@ -12,7 +12,7 @@ export interface LoadOptions {
   readonly precision?: Precision;
   /** T of the methods, in place of what the checkpoint says. */
   readonly trainedWindow?: number;
-  readonly onProgress?: (progress: { readonly file: string; readonly received: number; readonly total: number }) => void;
+  readonly onProgress?: (progress: DownloadProgress) => void;
   readonly signal?: AbortSignal;
 }
 

@@ -48,6 +48,7 @@ class ReferenceDecoder implements Backend {
     let hidden = this.#embed(ids);
     for (let layer = 0; layer < this.config.layerCount; layer++) {
       hidden = await this.#layer(layer, hidden, first, cache, request);
+      await turn(); // a chunk takes seconds, and signals and timers want to be heard
     }
     const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
     return Float32Array.from(multiply(this.#weights.head, rmsNorm(last, this.#weights.finalNorm, norm.epsilon)));
@@ -167,4 +168,11 @@ class ReferenceDecoder implements Backend {
 
 function range(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
+}
+
+/** Lets the event loop go round once; browsers have no setImmediate. */
+function turn(): Promise<void> {
+  return new Promise(
+    (resolve) => void (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)),
+  );
 }
