@@ -93,7 +93,7 @@ export class Fields {
 
 function shown(value: unknown): string {
   if (value === undefined) return "missing";
-  const text =
-    typeof value === "bigint" || typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+  // JSON has neither NaN nor bigints.
+  const text = typeof value === "bigint" || typeof value === "number" ? String(value) : JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -80,19 +80,7 @@ export class GgufReader {
     if (type === "string") return this.string(key);
     if (type === "array") return this.#array(key, depth);
     const at = this.#take(VALUE_BYTES[type], key);
-    switch (type) {
-      case "uint8": return this.#view.getUint8(at);
-      case "int8": return this.#view.getInt8(at);
-      case "uint16": return this.#view.getUint16(at, true);
-      case "int16": return this.#view.getInt16(at, true);
-      case "uint32": return this.#view.getUint32(at, true);
-      case "int32": return this.#view.getInt32(at, true);
-      case "float32": return this.#view.getFloat32(at, true);
-      case "float64": return this.#view.getFloat64(at, true);
-      case "bool": return this.#view.getUint8(at) !== 0;
-      case "uint64": return narrowed(this.#view.getBigUint64(at, true));
-      case "int64": return narrowed(this.#view.getBigInt64(at, true));
-    } // prettier-ignore
+    return SCALARS[type](this.#view, at);
   }
 
   #array(key: string, depth: number): GgufArray {
@@ -129,6 +117,22 @@ export class GgufReader {
     return at;
   }
 }
+
+type Scalar = Exclude<GgufValueType, "string" | "array">;
+
+const SCALARS: Readonly<Record<Scalar, (view: DataView, at: number) => GgufValue>> = {
+  uint8: (view, at) => view.getUint8(at),
+  int8: (view, at) => view.getInt8(at),
+  uint16: (view, at) => view.getUint16(at, true),
+  int16: (view, at) => view.getInt16(at, true),
+  uint32: (view, at) => view.getUint32(at, true),
+  int32: (view, at) => view.getInt32(at, true),
+  float32: (view, at) => view.getFloat32(at, true),
+  float64: (view, at) => view.getFloat64(at, true),
+  bool: (view, at) => view.getUint8(at) !== 0,
+  uint64: (view, at) => narrowed(view.getBigUint64(at, true)),
+  int64: (view, at) => narrowed(view.getBigInt64(at, true)),
+};
 
 const TYPED_ARRAYS: Partial<Record<GgufValueType, new (bytes: ArrayBuffer) => GgufArray>> = {
   uint8: Uint8Array,

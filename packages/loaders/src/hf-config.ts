@@ -169,7 +169,7 @@ function headsOf(
   if (queryHeads % keyHeads !== 0)
     fields.fail(
       "num_key_value_heads",
-      `a divisor of num_attention_heads (${queryHeads})${fields.has("num_key_value_heads") ? "" : `; without it a ${fields.get("model_type")} has ${keyHeads}`}`,
+      `a divisor of num_attention_heads (${queryHeads})${fields.has("num_key_value_heads") ? "" : `; where it is missing it means ${keyHeads}`}`,
     );
   const given = fields.optionalCount("head_dim") ?? family.headSize;
   if (given === null && hiddenSize % queryHeads !== 0)

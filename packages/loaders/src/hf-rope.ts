@@ -25,45 +25,34 @@ export function ropeFromHuggingFace(
 
   const originalMaxPositions =
     fields.optionalCount("original_max_position_embeddings") ?? rope.optionalCount("original_max_position_embeddings");
-  const shared = { type, base, rotarySize, originalMaxPositions };
-  switch (type) {
-    case "linear":
-    case "dynamic":
-      return { ...shared, factor: rope.positive("factor") };
-    case "yarn":
-      return {
-        ...shared,
-        originalMaxPositions: originalMaxPositions ?? model.maxPositions,
-        factor: rope.optionalPositive("factor"),
-        attentionFactor: rope.optionalPositive("attention_factor"),
-        // transformers takes 0 for "not given" here.
-        betaFast: positiveUnlessZero(rope, "beta_fast"),
-        betaSlow: positiveUnlessZero(rope, "beta_slow"),
-        mscale: positiveUnlessZero(rope, "mscale"),
-        mscaleAllDim: positiveUnlessZero(rope, "mscale_all_dim"),
-        truncate: rope.flag("truncate", true),
-      };
-    case "longrope":
-      return {
-        ...shared,
-        originalMaxPositions: originalMaxPositions ?? model.maxPositions,
-        factor: rope.optionalPositive("factor"),
-        attentionFactor: rope.optionalPositive("attention_factor"),
-        shortFactors: rope.divisors("short_factor", rotarySize / 2),
-        longFactors: rope.divisors("long_factor", rotarySize / 2),
-      };
-    case "llama3": {
-      const [lowFreqFactor, highFreqFactor] = [rope.positive("low_freq_factor"), rope.positive("high_freq_factor")];
-      if (highFreqFactor < lowFreqFactor) rope.fail("high_freq_factor", `at least low_freq_factor (${lowFreqFactor})`);
-      return {
-        ...shared,
-        originalMaxPositions: originalMaxPositions ?? model.maxPositions,
-        factor: rope.positive("factor"),
-        lowFreqFactor,
-        highFreqFactor,
-      };
-    }
+  if (type === "linear" || type === "dynamic")
+    return { type, base, rotarySize, originalMaxPositions, factor: rope.positive("factor") };
+  const shared = { type, base, rotarySize, originalMaxPositions: originalMaxPositions ?? model.maxPositions };
+  if (type === "llama3") {
+    const [lowFreqFactor, highFreqFactor] = [rope.positive("low_freq_factor"), rope.positive("high_freq_factor")];
+    if (highFreqFactor < lowFreqFactor) rope.fail("high_freq_factor", `at least low_freq_factor (${lowFreqFactor})`);
+    return { ...shared, factor: rope.positive("factor"), lowFreqFactor, highFreqFactor };
   }
+  const scaled = {
+    ...shared,
+    factor: rope.optionalPositive("factor"),
+    attentionFactor: rope.optionalPositive("attention_factor"),
+  };
+  if (type === "longrope") {
+    const [shortFactors, longFactors] = ["short_factor", "long_factor"].map((name) =>
+      rope.divisors(name, rotarySize / 2),
+    );
+    return { ...scaled, shortFactors, longFactors };
+  }
+  return {
+    ...scaled,
+    // transformers takes 0 for "not given" here.
+    betaFast: positiveUnlessZero(rope, "beta_fast"),
+    betaSlow: positiveUnlessZero(rope, "beta_slow"),
+    mscale: positiveUnlessZero(rope, "mscale"),
+    mscaleAllDim: positiveUnlessZero(rope, "mscale_all_dim"),
+    truncate: rope.flag("truncate", true),
+  };
 }
 
 function scalingOf(fields: Fields): Fields | undefined {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCheckpoint } from "../src/checkpoint.ts";
 import { openGguf } from "../src/gguf.ts";

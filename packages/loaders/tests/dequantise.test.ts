@@ -30,7 +30,7 @@ describe("dequantise", () => {
       const bytes = unpack(vectors[type].bytes);
       const shifted = new Uint8Array(bytes.length + 1);
       shifted.set(bytes, 1);
-      expect(dequantise(type, shifted.subarray(1)), type).toEqual(dequantise(type, bytes));
+      expect(dequantise(type, shifted.subarray(1))).toEqual(dequantise(type, bytes));
     }
   });
 

@@ -106,8 +106,8 @@ describe("a safetensors file that lies", () => {
     ],
     [
       "two tensors in one place",
-      buildSafetensors({ vector, ids }, edited({ data_offsets: [0, 16] })).subarray(0, -8),
-      "damaged",
+      buildSafetensors({ vector, ids }, (own) => ({ ...own, ids: { dtype: "I64", shape: [1], data_offsets: [0, 8] } })),
+      "begins at byte 0",
     ],
     [
       "overlapping tensors",
@@ -122,7 +122,7 @@ describe("a safetensors file that lies", () => {
     expect(performance.now() - start).toBeLessThan(500);
     expect(error.code).toBe("file");
     expect(error.message).toContain(path);
-    if (message !== "damaged") expect(error.message).toContain(message);
+    expect(error.message).toContain(message);
   });
 });
 
