@@ -28,7 +28,7 @@ export class ByteSource {
   /** `length` bytes from `offset`, owned by the caller. @throws LongctxError "file" beyond the end or after `close` */
   read(offset: number, length: number): Uint8Array<ArrayBuffer> {
     this.#check(offset, length);
-    const bytes = new Uint8Array(length);
+    const bytes = allocated(this.path, () => new Uint8Array(length));
     this.readInto(bytes, offset);
     return bytes;
   }
@@ -64,6 +64,16 @@ export class ByteSource {
       );
     }
     return this.#descriptor;
+  }
+}
+
+/** The honest tensors of a large model may still be too large for one array. @throws LongctxError "capacity" */
+export function allocated<T>(what: string, make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new LongctxError("capacity", `${what} does not fit into memory in one piece (${cause.message}).`, { cause });
   }
 }
 

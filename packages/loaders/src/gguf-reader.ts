@@ -6,6 +6,9 @@ import { GGUF_VALUE_TYPES, type GgufArray, type GgufValue, type GgufValueType } 
 const MAX_HEADER_BYTES = 2 ** 28;
 const MAX_ARRAY_ITEMS = 2 ** 23;
 const MAX_ARRAY_DEPTH = 4;
+/** An array costs more memory than the 12 bytes it may take in the file, and a text more than its bytes. */
+const MAX_NESTED_ARRAYS = 2 ** 16;
+const MAX_STRING_BYTES = 2 ** 26;
 const FIRST_CHUNK = 2 ** 16;
 const LARGEST_CHUNK = 2 ** 23;
 
@@ -59,6 +62,7 @@ export class GgufReader {
 
   string(what: string): string {
     const length = this.count(`bytes of ${what}`, 1);
+    if (length > MAX_STRING_BYTES) this.fail(`has a text of ${length} bytes as ${what}, more than ${MAX_STRING_BYTES}`);
     const at = this.#take(length, what);
     return this.#chunk.toString("utf8", at, at + length);
   }
@@ -87,7 +91,10 @@ export class GgufReader {
     if (depth === MAX_ARRAY_DEPTH) this.fail(`nests the arrays of ${key} more than ${MAX_ARRAY_DEPTH} deep`);
     const type = this.#valueType(key);
     const length = this.count(`items of ${key}`, VALUE_BYTES[type]);
-    if (length > this.#itemsLeft) this.fail(`has more than ${MAX_ARRAY_ITEMS} array items in its metadata`);
+    if (length > this.#itemsLeft)
+      this.fail(`has more than ${MAX_ARRAY_ITEMS} array items in its metadata, with ${key}`);
+    if (type === "array" && length > MAX_NESTED_ARRAYS)
+      this.fail(`has ${length} arrays in ${key}, more than ${MAX_NESTED_ARRAYS}`);
     this.#itemsLeft -= length;
     const typed = TYPED_ARRAYS[type];
     if (typed) {

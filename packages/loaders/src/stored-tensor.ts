@@ -1,5 +1,5 @@
 import { LongctxError, type TensorType, type WeightTensor } from "@longctx/core";
-import type { ByteSource } from "./byte-source.ts";
+import { allocated, type ByteSource } from "./byte-source.ts";
 import { dequantise } from "./dequantise.ts";
 import { TENSOR_LAYOUTS } from "./tensor-layout.ts";
 
@@ -52,8 +52,8 @@ export class StoredTensor implements WeightTensor {
   }
 
   toFloat32(): Float32Array {
-    if (this.type !== "F32") return dequantise(this.type, this.bytes());
-    const values = new Float32Array(this.byteLength / 4);
+    if (this.type !== "F32") return allocated(this.name, () => dequantise(this.type, this.bytes()));
+    const values = allocated(this.name, () => new Float32Array(this.byteLength / 4));
     this.#source.readInto(new Uint8Array(values.buffer), this.#offset);
     return values;
   }
@@ -93,6 +93,6 @@ export class RowView implements WeightTensor {
   }
 
   toFloat32(): Float32Array {
-    return dequantise(this.type, this.bytes());
+    return allocated(this.name, () => dequantise(this.type, this.bytes()));
   }
 }

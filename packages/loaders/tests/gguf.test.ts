@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, truncateSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { openGguf } from "../src/gguf.ts";
@@ -70,6 +70,45 @@ test("a header is read in chunks, whatever their borders cut", () => {
   expect(file.tensors.get("a")!.toFloat32()).toEqual(Float32Array.of(1, 2, 3, 4));
   file.close();
 });
+
+test("a tensor of 100 GB is opened at once, but is no single array", async () => {
+  const shape = [25_000_000, 1000];
+  const path = scratch.write("vast.gguf", buildGguf({ tensors: [{ ...vector, shape }] }));
+  truncateSync(path, 100_000_000_128); // a hole: it takes no room on the disk
+  const before = process.memoryUsage().rss;
+  const start = performance.now();
+  const file = openGguf(path);
+  expect(performance.now() - start).toBeLessThan(200);
+  expect(process.memoryUsage().rss - before).toBeLessThan(50e6);
+  const tensor = file.tensors.get("a")!;
+  expect(tensor.shape).toEqual(shape);
+  expect(tensor.rows(24_999_999, 25_000_000)).toEqual(new Uint8Array(4000));
+  expect(await refusalOf(() => tensor.toFloat32())).toMatchObject({ code: "capacity" });
+  expect(await refusalOf(() => tensor.bytes())).toMatchObject({ code: "capacity" });
+  file.close();
+});
+
+test.each<[string, (path: string) => string]>([
+  ["many arrays", (path) => writeArray(path, 9, 8_000_000n)],
+  [
+    "a text of 250 MB",
+    (path) => scratch.write(path, buildGguf({ metadata: { key: { raw: Buffer.concat([u32(8), u64(250_000_000)]) } } })),
+  ],
+  ["many bytes", (path) => writeArray(path, 0, 200_000_000n)],
+])("a large file cannot ask for more memory than a header needs: %s", async (_, write) => {
+  const path = write("greedy.gguf");
+  truncateSync(path, 2 ** 35);
+  const start = performance.now();
+  expect((await refusalOf(() => openGguf(path))).message).toContain("more than");
+  expect(performance.now() - start).toBeLessThan(200);
+});
+
+function writeArray(path: string, type: number, length: bigint): string {
+  return scratch.write(
+    path,
+    buildGguf({ metadata: { key: { raw: Buffer.concat([u32(9), u32(type), u64(length)]) } } }),
+  );
+}
 
 test("a closed file says so", async () => {
   const file = openGguf(scratch.write("closed.gguf", buildGguf({ tensors: [vector] })));
