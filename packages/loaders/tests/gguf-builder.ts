@@ -28,7 +28,7 @@ export interface BuiltGguf {
   readonly metadataCount?: bigint;
 }
 
-export const ALIGNMENT = 32;
+const ALIGNMENT = 32;
 
 export function buildGguf({ version = 3, metadata = {}, tensors = [], tensorCount, metadataCount }: BuiltGguf): Buffer {
   const head: Uint8Array[] = [
