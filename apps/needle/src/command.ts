@@ -39,7 +39,7 @@ export function needleCommand(): Command {
     .option("--device <device>", DEVICES.join(", "))
     .option("--out <folder>", "where the results go")
     .option("--overwrite", "discard what an earlier run left there")
-    .action(({ model, ...given }: Flags) => measured(runOptions({ ...preset(model ?? "tiny"), ...valuesOf(given) })));
+    .action(async ({ model = "tiny", ...given }: Flags) => measured(runOptions({ ...(await preset(model)), ...valuesOf(given) })));
   program
     .command("report <folder>")
     .description("Summarise a run's samples anew: tables, heatmap.svg, summary.json, cells.csv.")

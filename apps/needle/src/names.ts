@@ -15,3 +15,9 @@ export function duration(milliseconds: number): string {
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
+
+/** "needle, 3 needles", "passkey, haystack novel". */
+export function taskName({ task, params }: { readonly task: string; readonly params: Readonly<Record<string, unknown>> }): string {
+  const details = Object.entries(params).map(([name, value]) => (name === "needles" ? counted(Number(value), "needle") : `${name} ${String(value)}`));
+  return [task, ...details].join(", ");
+}

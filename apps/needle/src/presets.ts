@@ -1,4 +1,4 @@
-import { LongctxError } from "longctx";
+import { LongctxError, resolveModel } from "longctx";
 import type { RunOptionValues } from "./options.ts";
 
 /** What `needle start` measures: a run that shows the field's question within a coffee. */
@@ -31,9 +31,21 @@ export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
   },
 };
 
-/** @throws LongctxError "argument" */
-export function preset(name: string): RunOptionValues {
+/** @throws LongctxError "argument" for another name, "file" when its model is not on this machine */
+export async function preset(name: string): Promise<RunOptionValues> {
   const found = Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined;
   if (!found) throw new LongctxError("argument", `There is no preset "${name}"; there is ${Object.keys(PRESETS).join(" and ")}. For another model use \`needle run --model …\`.`);
+  if (found.model === "smollm2") await expectSmolLM2();
   return found;
+}
+
+async function expectSmolLM2(): Promise<void> {
+  try {
+    await resolveModel("smollm2");
+  } catch (error) {
+    // A variable that names a wrong file has a message of its own.
+    if (!(error instanceof LongctxError) || process.env["LONGCTX_SMOLLM2"]) throw error;
+    const remedy = "Fetch it once (98 MB) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2 to the path of SmolLM2-135M-Instruct.Q4_1.gguf.";
+    throw new LongctxError("file", `SmolLM2 is not on this machine. ${remedy}`, { cause: error });
+  }
 }

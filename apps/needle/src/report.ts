@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { Chalk, type ColorSupportLevel } from "chalk";
 import { cellsCsv } from "./cells-csv.ts";
 import { readManifest, RUN_FILES, writeWhole, type RunIdentity } from "./manifest.ts";
-import { counted } from "./names.ts";
+import { counted, taskName } from "./names.ts";
 import { readSamples } from "./samples-file.ts";
 import { summarise, type Summary } from "./summary.ts";
 import { accuracyTable, comparisonLines } from "./table.ts";
@@ -31,7 +31,7 @@ export async function printed(summary: Summary, out: string, terminal: { readonl
   const { run } = summary;
   const lines = [
     "",
-    chalk.bold(`Right answers, ${run.model.name}, ${[run.task, ...Object.entries(run.params).map(([name, value]) => `${name} ${String(value)}`)].join(", ")}, T = ${run.trained_window} tokens`),
+    chalk.bold(`Right answers, ${run.model.name}, ${taskName(run)}, T = ${run.trained_window} tokens`),
     accuracyTable(summary, chalk),
     chalk.dim(`${run.trials} × ${counted(run.depths.length, "depth")} a length; below each share its 95 % Wilson interval. ≤T: within the trained window.`),
     "",

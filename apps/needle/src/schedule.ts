@@ -1,4 +1,4 @@
-import { compose, parseMethod, type Composition, type ModelContext, LongctxError } from "longctx";
+import { LongctxError, parseMethod, type Composition, type ModelContext } from "longctx";
 import { contentHash, type Cell } from "@longctx/tasks";
 import type { RunOptions } from "./options.ts";
 
@@ -31,7 +31,7 @@ export function resolveMethods(options: Pick<RunOptions, "methods" | "lengths">,
 export function resolveMethod(label: string, length: number, trainedWindow: number): Composition {
   if (label.trim() === "") throw new LongctxError("method", `An empty text is not a method; write "none" for the model as it is.`);
   const factor = Math.max(1, length / trainedWindow);
-  return compose(parseMethod(label.replaceAll("factor=auto", `factor=${factor}`)));
+  return parseMethod(label.replaceAll("factor=auto", `factor=${factor}`));
 }
 
 /**

@@ -1,6 +1,6 @@
 import { parse, resetSVGDefIds, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
-import { lengthName } from "./names.ts";
+import { lengthName, taskName } from "./names.ts";
 import type { Summary } from "./summary.ts";
 
 const CELL = { width: 46, height: 30 };
@@ -31,17 +31,17 @@ function specification({ run, cells }: Summary): TopLevelSpec {
     accuracy: cell.accuracy,
     text: cell.accuracy === null ? "–" : cell.accuracy.toFixed(2),
     dark: cell.accuracy === null || cell.accuracy < 0.6,
-    edge: cell.length === beyond,
+    // One rule a panel, not one a row.
+    edge: cell.length === beyond && cell.depth === run.depths[0],
   }));
   const x = { field: "length", type: "nominal", sort: run.lengths.map(lengthName), title: "tokens", axis: { labelAngle: 0 } } as const;
   const y = { field: "depth", type: "nominal", sort: run.depths.map(String), title: "needle depth, %" } as const;
-  const params = Object.entries(run.params).map(([name, value]) => `${name} ${String(value)}`);
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
     background: "white",
     padding: 16,
     title: {
-      text: `${run.model.name}: ${[run.task, ...params].join(", ")}`,
+      text: `${run.model.name}: ${taskName(run)}`,
       subtitle: [`share of right answers, ${run.trials} ${run.trials === 1 ? "trial" : "trials"} a cell; trained window ${run.trained_window} tokens${beyond && run.lengths[0] !== beyond ? " (dashed line)" : ""}; seed ${run.seed}, ${run.device}, ${run.precision}`],
       anchor: "start",
       offset: 14,

@@ -5,6 +5,8 @@ import type { CellScore, Summary } from "./summary.ts";
 
 const CELL = 6;
 const GAP = "   ";
+/** Longer method names are cut. */
+const LONGEST_NAME = 34;
 
 /**
  * The run's small multiples for a terminal of `columns` characters: a block a method, depth down, length across, as
@@ -30,12 +32,14 @@ interface Block {
 
 function block({ run, cells }: Summary, method: string, chalk: InstanceType<typeof Chalk>): Block {
   const label = Math.max(...run.depths.map((depth) => `${depth} %`.length));
-  const width = label + 1 + CELL * run.lengths.length;
+  const grid = label + 1 + CELL * run.lengths.length;
+  const width = Math.max(grid, Math.min(LONGEST_NAME, Math.max(...run.methods.map((spec) => spec.length))));
+  const rest = " ".repeat(width - grid);
   const name = method.length > width ? `${method.slice(0, width - 1)}…` : method.padEnd(width);
-  const lines = [chalk.bold(name), chalk.dim(" ".repeat(label + 1) + run.lengths.map((length) => lengthName(length).padStart(CELL - 1).padEnd(CELL)).join(""))];
+  const lines = [chalk.bold(name), chalk.dim(" ".repeat(label + 1) + run.lengths.map((length) => lengthName(length).padStart(CELL - 1).padEnd(CELL)).join("")) + rest];
   for (const depth of run.depths) {
     const row = run.lengths.map((length) => cells.find((cell) => cell.method === method && cell.length === length && cell.depth === depth)!);
-    lines.push(`${chalk.dim(`${depth} %`.padStart(label))} ${row.map((cell) => painted(cell, chalk)).join("")}`);
+    lines.push(`${chalk.dim(`${depth} %`.padStart(label))} ${row.map((cell) => painted(cell, chalk)).join("")}${rest}`);
   }
   return { width, lines };
 }
