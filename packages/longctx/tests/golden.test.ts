@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { LanguageModel, type Backend, type ModelConfig, type Weights } from "@longctx/core";
+import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
 import { goldenNames, readGolden } from "./read-golden.ts";
 
@@ -10,7 +11,10 @@ interface Device {
   readonly tolerance: number;
 }
 
-const DEVICES: readonly Device[] = [{ name: "reference", create: createReference, tolerance: 5e-5 }];
+const DEVICES: readonly Device[] = [
+  { name: "reference", create: createReference, tolerance: 5e-5 },
+  { name: "cpu", create: (config, weights) => createCpu(config, weights), tolerance: 1e-3 },
+];
 const CAPACITY = 256;
 
 describe.each(DEVICES)("$name", ({ create, tolerance }) => {

@@ -1,0 +1,156 @@
+import type { Cache } from "../backend.ts";
+import type { ModelConfig } from "../config.ts";
+import { LongctxError } from "../errors.ts";
+import { SlotMap, type CacheLayout } from "../slots.ts";
+import type { Rotation } from "./rotation.ts";
+
+interface KeyCopy {
+  /** null after `restore`: only the id is known. */
+  readonly rotation: Rotation | null;
+  /** [K, capacity, D] */
+  readonly data: Float32Array;
+}
+
+interface LayerCache {
+  /** Keys, once for each rotation the plans at hand need. */
+  readonly copies: Map<string, KeyCopy>;
+  readonly values: Float32Array;
+}
+
+interface Header {
+  readonly length: number;
+  readonly slots: readonly (readonly [number, number])[];
+  readonly copies: readonly (readonly string[])[];
+}
+
+/** Keys and values of one sequence in ordinary memory. Pages of a buffer that were never written cost nothing. */
+export class CpuCache implements Cache {
+  readonly slots: SlotMap;
+  readonly layers: LayerCache[];
+  readonly #config: ModelConfig;
+
+  constructor(config: ModelConfig, slots: SlotMap, layers?: LayerCache[]) {
+    this.#config = config;
+    this.slots = slots;
+    this.layers = layers ?? Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
+  }
+
+  #buffer(): Float32Array {
+    const size = this.#config.keyHeads * this.slots.layout.capacity * this.#config.headSize;
+    try {
+      return new Float32Array(size);
+    } catch (cause) {
+      throw new LongctxError("capacity", `There is no memory for a cache of ${this.slots.layout.capacity} tokens (${this.#config.layerCount} layers of ${2 * size * 4} bytes). Give a smaller capacity.`, { cause });
+    }
+  }
+
+  get bytes(): number {
+    return this.layers.reduce((sum, { copies, values }) => sum + (copies.size + 1) * values.byteLength, 0);
+  }
+
+  /** A head's slots [from, to) of a buffer [K, capacity, D]. */
+  view(data: Float32Array, head: number, from: number, to: number): Float32Array {
+    const { headSize } = this.#config;
+    const start = head * this.slots.layout.capacity;
+    return data.subarray((start + from) * headSize, (start + to) * headSize);
+  }
+
+  /** A new copy, taking over the buffer of one that is neither wanted nor its source. */
+  addCopy(layer: number, rotation: Rotation, wanted: ReadonlySet<string>, source: Float32Array | undefined): KeyCopy {
+    const { copies } = this.layers[layer]!;
+    const spare = [...copies].find(([id, { data }]) => !wanted.has(id) && data !== source)?.[0];
+    const copy = { rotation, data: (spare !== undefined && copies.get(spare)?.data) || this.#buffer() };
+    if (spare !== undefined) copies.delete(spare);
+    copies.set(rotation.id, copy);
+    return copy;
+  }
+
+  truncate(length: number): void {
+    this.slots.truncate(length);
+  }
+
+  fork(): CpuCache {
+    const copy = new CpuCache(this.#config, this.slots.fork());
+    const duplicate = (data: Float32Array, to = copy.#buffer()): Float32Array => {
+      for (const [from, end] of this.#held()) {
+        for (let head = 0; head < this.#config.keyHeads; head++) copy.view(to, head, from, end).set(this.view(data, head, from, end));
+      }
+      return to;
+    };
+    this.layers.forEach((layer, i) => {
+      duplicate(layer.values, copy.layers[i]!.values);
+      for (const [id, { rotation, data }] of layer.copies) copy.layers[i]!.copies.set(id, { rotation, data: duplicate(data) });
+    });
+    return copy;
+  }
+
+  /** Slots in use. */
+  #held(): (readonly [number, number])[] {
+    return this.slots.runs(0, this.slots.length).map((run) => [run.from, run.to] as const);
+  }
+
+  save(): Uint8Array {
+    const slots = this.#held();
+    const header: Header = { length: this.slots.length, slots, copies: this.layers.map(({ copies }) => [...copies.keys()]) };
+    const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
+    const parts: Uint8Array[] = [head];
+    for (const { copies, values } of this.layers) {
+      for (const data of [values, ...[...copies.values()].map((copy) => copy.data)]) {
+        for (let h = 0; h < this.#config.keyHeads; h++) {
+          for (const [from, to] of slots) {
+            const view = this.view(data, h, from, to);
+            parts.push(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+          }
+        }
+      }
+    }
+    const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.byteLength;
+    }
+    return bytes;
+  }
+
+  static restore(config: ModelConfig, layout: CacheLayout, bytes: Uint8Array): CpuCache {
+    const end = bytes.indexOf(10);
+    const damaged = (cause?: unknown) => new LongctxError("file", "The saved cache is damaged, or belongs to another model or capacity; prefill again.", { cause });
+    if (end < 0) throw damaged();
+    try {
+      const header = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))) as Header;
+      const cache = new CpuCache(config, new SlotMap(layout));
+      cache.slots.length = header.length;
+      if (JSON.stringify(cache.#held()) !== JSON.stringify(header.slots) || header.copies.length !== config.layerCount) throw damaged();
+      let at = end + 1;
+      const read = (data: Float32Array): void => {
+        for (let h = 0; h < config.keyHeads; h++) {
+          for (const [from, to] of header.slots) {
+            const view = cache.view(data, h, from, to);
+            const part = bytes.slice(at, at + view.byteLength);
+            if (part.byteLength !== view.byteLength) throw damaged();
+            view.set(new Float32Array(part.buffer));
+            at += part.byteLength;
+          }
+        }
+      };
+      cache.layers.forEach((layer, i) => {
+        read(layer.values);
+        for (const id of header.copies[i]!) {
+          const data = cache.#buffer();
+          read(data);
+          layer.copies.set(id, { rotation: null, data });
+        }
+      });
+      if (at !== bytes.byteLength) throw damaged();
+      return cache;
+    } catch (error) {
+      throw error instanceof LongctxError ? error : damaged(error);
+    }
+  }
+
+  dispose(): void {
+    for (const layer of this.layers) layer.copies.clear();
+    this.layers.length = 0;
+  }
+}

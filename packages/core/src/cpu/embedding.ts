@@ -1,0 +1,26 @@
+import type { WeightTensor } from "../weights.ts";
+import { dequantiseRow, isQuantised } from "./quantised.ts";
+
+/** Looks up rows of the embedding, which stays as it is stored. */
+export class Embedding {
+  readonly #tensor: Pick<WeightTensor, "type" | "shape">;
+  readonly #bytes: Uint8Array | null;
+  readonly #floats: Float32Array | null;
+
+  constructor(tensor: WeightTensor) {
+    const quantised = isQuantised(tensor.type);
+    this.#tensor = { type: tensor.type, shape: tensor.shape };
+    this.#bytes = quantised ? tensor.bytes() : null;
+    this.#floats = quantised ? null : tensor.toFloat32();
+  }
+
+  /** Writes the rows of `ids` one after another. */
+  rows(ids: readonly number[], out: Float32Array): void {
+    const width = this.#tensor.shape[1]!;
+    ids.forEach((id, i) => {
+      const row = out.subarray(i * width, (i + 1) * width);
+      if (this.#floats) row.set(this.#floats.subarray(id * width, (id + 1) * width));
+      else dequantiseRow(this.#tensor.type, this.#bytes!, id, width, row);
+    });
+  }
+}

@@ -1,0 +1,1 @@
+export { createCpu, type CpuOptions } from "./cpu-backend.ts";

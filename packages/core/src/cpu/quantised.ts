@@ -1,0 +1,200 @@
+import { LongctxError } from "../errors.ts";
+import type { TensorType, WeightTensor } from "../weights.ts";
+
+/**
+ * A quantised matrix [N, K] taken apart: w = scale · code + min for each block of columns, codes unsigned. Every GGUF
+ * type is of this form, so one product serves them all.
+ */
+export interface QuantisedMatrix {
+  /** N outputs and K inputs. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  /** [N, K], one code a byte. */
+  readonly codes: Uint8Array;
+  /** [N, K / blockSize]. */
+  readonly scales: Float32Array;
+  readonly mins: Float32Array;
+}
+
+interface Layout {
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  /** Values and bytes of a storage block. */
+  readonly values: number;
+  readonly bytes: number;
+  /** Writes a storage block's codes at `value`, its scales and mins at `block`. */
+  unpack(view: DataView, at: number, out: QuantisedMatrix, value: number, block: number): void;
+}
+
+/** Can the matrix stay quantised in memory? The others are kept as float32. */
+export function isQuantised(type: TensorType): boolean {
+  return LAYOUTS[type] !== undefined;
+}
+
+export function unpack(tensor: WeightTensor): QuantisedMatrix {
+  const layout = LAYOUTS[tensor.type];
+  const [rows, columns] = tensor.shape as [number, number];
+  if (!layout || columns % layout.values !== 0) {
+    throw new LongctxError("file", `${tensor.name} has rows of ${columns} values, which are not whole blocks of ${tensor.type}.`);
+  }
+  const { bits, blockSize } = layout;
+  const bytes = tensor.bytes();
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const blocks = (rows * columns) / blockSize;
+  const out: QuantisedMatrix = { rows, columns, bits, blockSize, codes: new Uint8Array(rows * columns), scales: new Float32Array(blocks), mins: new Float32Array(blocks) };
+  const perStorageBlock = layout.values / blockSize;
+  for (let i = 0; i < (rows * columns) / layout.values; i++) layout.unpack(view, i * layout.bytes, out, i * layout.values, i * perStorageBlock);
+  return out;
+}
+
+/** One row of a quantised matrix, dequantised into `out`; `bytes` are the whole matrix as stored. */
+export function dequantiseRow(type: TensorType, bytes: Uint8Array, row: number, columns: number, out: Float32Array): void {
+  const layout = LAYOUTS[type]!;
+  const rowBytes = (columns / layout.values) * layout.bytes;
+  const stored = bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
+  const tensor: WeightTensor = { name: `row ${row}`, type, shape: [1, columns], bytes: () => stored, toFloat32: () => out };
+  const { codes, scales, mins, blockSize } = unpack(tensor);
+  for (let i = 0; i < columns; i++) {
+    const block = Math.floor(i / blockSize);
+    out[i] = scales[block]! * codes[i]! + mins[block]!;
+  }
+}
+
+/** IEEE half precision. */
+function half(view: DataView, at: number): number {
+  const bits = view.getUint16(at, true);
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  const size = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
+}
+
+/** Codes of 32 values whose low nibbles are values 0–15 and high nibbles 16–31. */
+function nibbles(view: DataView, at: number, codes: Uint8Array, value: number): void {
+  for (let i = 0; i < 16; i++) {
+    const byte = view.getUint8(at + i);
+    codes[value + i] = byte & 15;
+    codes[value + 16 + i] = byte >> 4;
+  }
+}
+
+/** The fifth bits of 32 values, stored apart. */
+function fifthBits(high: number, codes: Uint8Array, value: number): void {
+  for (let i = 0; i < 32; i++) codes[value + i]! |= ((high >>> i) & 1) << 4;
+}
+
+/** The 6-bit scale and minimum of sub-block j of Q4_K and Q5_K, packed into 12 bytes. */
+function scaleAndMin(view: DataView, at: number, j: number): [number, number] {
+  const byte = (i: number) => view.getUint8(at + i);
+  if (j < 4) return [byte(j) & 63, byte(j + 4) & 63];
+  return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)];
+}
+
+function superBlock(view: DataView, at: number, out: QuantisedMatrix, block: number): void {
+  const scale = half(view, at);
+  const min = half(view, at + 2);
+  for (let j = 0; j < 8; j++) {
+    const [s, m] = scaleAndMin(view, at + 4, j);
+    out.scales[block + j] = scale * s;
+    out.mins[block + j] = -min * m;
+  }
+}
+
+const LAYOUTS: Partial<Record<TensorType, Layout>> = {
+  Q4_0: {
+    bits: 4, blockSize: 32, values: 32, bytes: 18,
+    unpack(view, at, out, value, block) {
+      const scale = half(view, at);
+      out.scales[block] = scale;
+      out.mins[block] = -8 * scale;
+      nibbles(view, at + 2, out.codes, value);
+    },
+  },
+  Q4_1: {
+    bits: 4, blockSize: 32, values: 32, bytes: 20,
+    unpack(view, at, out, value, block) {
+      out.scales[block] = half(view, at);
+      out.mins[block] = half(view, at + 2);
+      nibbles(view, at + 4, out.codes, value);
+    },
+  },
+  Q5_0: {
+    bits: 8, blockSize: 32, values: 32, bytes: 22,
+    unpack(view, at, out, value, block) {
+      const scale = half(view, at);
+      out.scales[block] = scale;
+      out.mins[block] = -16 * scale;
+      nibbles(view, at + 6, out.codes, value);
+      fifthBits(view.getUint32(at + 2, true), out.codes, value);
+    },
+  },
+  Q5_1: {
+    bits: 8, blockSize: 32, values: 32, bytes: 24,
+    unpack(view, at, out, value, block) {
+      out.scales[block] = half(view, at);
+      out.mins[block] = half(view, at + 2);
+      nibbles(view, at + 8, out.codes, value);
+      fifthBits(view.getUint32(at + 4, true), out.codes, value);
+    },
+  },
+  Q8_0: {
+    bits: 8, blockSize: 32, values: 32, bytes: 34,
+    unpack(view, at, out, value, block) {
+      const scale = half(view, at);
+      out.scales[block] = scale;
+      out.mins[block] = -128 * scale;
+      for (let i = 0; i < 32; i++) out.codes[value + i] = view.getInt8(at + 2 + i) + 128;
+    },
+  },
+  Q4_K: {
+    bits: 4, blockSize: 32, values: 256, bytes: 144,
+    unpack(view, at, out, value, block) {
+      superBlock(view, at, out, block);
+      for (let j = 0; j < 4; j++) {
+        for (let i = 0; i < 32; i++) {
+          const byte = view.getUint8(at + 16 + 32 * j + i);
+          out.codes[value + 64 * j + i] = byte & 15;
+          out.codes[value + 64 * j + 32 + i] = byte >> 4;
+        }
+      }
+    },
+  },
+  Q5_K: {
+    bits: 8, blockSize: 32, values: 256, bytes: 176,
+    unpack(view, at, out, value, block) {
+      superBlock(view, at, out, block);
+      for (let j = 0; j < 4; j++) {
+        for (let i = 0; i < 32; i++) {
+          const byte = view.getUint8(at + 48 + 32 * j + i);
+          const high = view.getUint8(at + 16 + i) >> (2 * j);
+          out.codes[value + 64 * j + i] = (byte & 15) | ((high & 1) << 4);
+          out.codes[value + 64 * j + 32 + i] = (byte >> 4) | ((high & 2) << 3);
+        }
+      }
+    },
+  },
+  Q6_K: {
+    bits: 8, blockSize: 16, values: 256, bytes: 210,
+    unpack(view, at, out, value, block) {
+      const scale = half(view, at + 208);
+      for (let j = 0; j < 16; j++) {
+        out.scales[block + j] = scale * view.getInt8(at + 192 + j);
+        out.mins[block + j] = -32 * out.scales[block + j]!;
+      }
+      for (let group = 0; group < 2; group++) {
+        for (let i = 0; i < 32; i++) {
+          const low = view.getUint8(at + 64 * group + i);
+          const next = view.getUint8(at + 64 * group + 32 + i);
+          const high = view.getUint8(at + 128 + 32 * group + i);
+          const first = value + 128 * group + i;
+          out.codes[first] = (low & 15) | ((high & 3) << 4);
+          out.codes[first + 32] = (next & 15) | (((high >> 2) & 3) << 4);
+          out.codes[first + 64] = (low >> 4) | (((high >> 4) & 3) << 4);
+          out.codes[first + 96] = (next >> 4) | ((high >> 6) << 4);
+        }
+      }
+    },
+  },
+}; // prettier-ignore

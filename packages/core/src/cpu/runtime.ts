@@ -1,0 +1,59 @@
+import * as ort from "onnxruntime-node";
+import { LongctxError } from "../errors.ts";
+
+export type Feeds = Record<string, ort.Tensor>;
+
+/** Two sessions take turns all the time: a thread that spins after its run would keep the other's from the core. */
+const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
+  executionMode: "sequential",
+  interOpNumThreads: 1,
+  graphOptimizationLevel: "all",
+  // Every chunk has other lengths, so remembered memory patterns would only pile up.
+  enableMemPattern: false,
+  logSeverityLevel: 3,
+  extra: { session: { force_spinning_stop: "1", use_device_allocator_for_initializers: "1" } },
+};
+
+/** A compiled graph. */
+export class Program {
+  readonly #session: ort.InferenceSession;
+
+  private constructor(session: ort.InferenceSession) {
+    this.#session = session;
+  }
+
+  static async compile(model: Uint8Array, threads: number): Promise<Program> {
+    try {
+      return new Program(await ort.InferenceSession.create(model, { ...SESSION_OPTIONS, intraOpNumThreads: threads }));
+    } catch (cause) {
+      throw new LongctxError("device", `onnxruntime refused a graph of the cpu backend: ${String(cause instanceof Error ? cause.message : cause).split("\n", 1)[0]}`, { cause });
+    }
+  }
+
+  /** Runs the graph; outputs are written where the tensors in `outputs` lie. */
+  async run(feeds: Feeds, outputs: Feeds): Promise<void> {
+    await this.#session.run(feeds, outputs);
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+export function floats(data: Float32Array, ...dims: readonly number[]): ort.Tensor {
+  return new ort.Tensor("float32", data, dims);
+}
+
+export function integers(values: readonly number[], ...dims: readonly number[]): ort.Tensor {
+  return new ort.Tensor("int64", BigInt64Array.from(values, BigInt), dims);
+}
+
+/** A buffer that is made larger when it has to be and otherwise used again. */
+export class Scratch {
+  #data = new Float32Array();
+
+  take(size: number): Float32Array {
+    if (this.#data.length < size) this.#data = new Float32Array(size);
+    return this.#data.subarray(0, size);
+  }
+}

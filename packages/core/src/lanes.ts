@@ -1,0 +1,114 @@
+import { intersect, type AttentionPlan, type Segment, type TokenRange } from "./plan.ts";
+import type { SlotMap } from "./slots.ts";
+
+/**
+ * A plan made concrete for some consecutive queries: which slots each segment reads, and where a mask is needed.
+ * Kernels work on lanes; nothing below them knows about methods.
+ */
+export interface Lane {
+  readonly segment: Segment;
+  /** Slots [from, to) hold consecutive tokens beginning with `token`; or the slots of a list, with `tokens` beside it. */
+  readonly slots: { readonly from: number; readonly to: number } | Int32Array;
+  readonly token: number;
+  readonly tokens?: Int32Array;
+  readonly width: number;
+  /** Some query does not see some token: the kernel has to look at `bias`. */
+  readonly masked: boolean;
+}
+
+/** Queries [first, first + count) and all they see, under one softmax. */
+export interface Tile {
+  readonly first: number;
+  readonly count: number;
+  readonly lanes: readonly Lane[];
+  /** Lanes whose slots follow one another read one stretch of values: [first lane, last lane). */
+  readonly stretches: readonly { readonly lanes: TokenRange; readonly slots: { readonly from: number; readonly to: number } | Int32Array }[];
+  /** Queries that see nothing at all give zeros. */
+  readonly blind: boolean;
+}
+
+export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile {
+  const lanes = chained(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count)));
+  return { first, count, lanes, stretches: stretchesOf(lanes), blind: hasBlindQuery(lanes, first, count) };
+}
+
+function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
+  const queries = intersect(segment.queries ?? { from: -Infinity, to: Infinity }, { from: first, to: first + count });
+  if (queries.from >= queries.to) return [];
+  const last = queries.to - 1;
+  // Query m sees tokens (m − band.to, m − band.from]: any of the queries sees `some`, every one of them sees `all`.
+  const some = { from: queries.from - segment.band.to + 1, to: last - segment.band.from + 1 };
+  const everyone = queries.from === first && queries.to === first + count;
+  const all = everyone ? { from: last - segment.band.to + 1, to: queries.from - segment.band.from + 1 } : { from: 0, to: 0 };
+  if (segment.tokens instanceof Int32Array) {
+    const tokens = segment.tokens.filter((token) => token >= some.from && token < some.to && slots.holds(token));
+    if (tokens.length === 0) return [];
+    const masked = tokens.some((token) => token < all.from || token >= all.to);
+    return [{ segment, slots: tokens.map((token) => slots.slotOf(token)), token: tokens[0]!, tokens, width: tokens.length, masked }];
+  }
+  const { from, to } = intersect(segment.tokens, some);
+  const middle = intersect({ from, to }, all);
+  const cuts = middle.from < middle.to ? [from, middle.from, middle.to, to] : [from, to];
+  return cuts.slice(1).flatMap((end, i) => {
+    const begin = cuts[i]!;
+    const masked = cuts.length === 2 ? true : i !== 1;
+    return begin < end
+      ? slots.runs(Math.max(begin, 0), end).map((run) => ({ segment, slots: { from: run.from, to: run.to }, token: run.token, width: run.to - run.from, masked }))
+      : [];
+  });
+}
+
+/** Orders lanes so that as many as possible continue the slots of the one before. */
+function chained(lanes: readonly Lane[]): Lane[] {
+  const chains: Lane[][] = [];
+  const begin = (lane: Lane) => (lane.slots instanceof Int32Array ? Infinity : lane.slots.from);
+  for (const lane of [...lanes].sort((a, b) => begin(a) - begin(b))) {
+    const chain = chains.find((candidate) => continues(candidate.at(-1)!, lane));
+    if (chain) chain.push(lane);
+    else chains.push([lane]);
+  }
+  return chains.flat();
+}
+
+function continues(before: Lane, lane: Lane): boolean {
+  return !(before.slots instanceof Int32Array) && !(lane.slots instanceof Int32Array) && before.slots.to === lane.slots.from;
+}
+
+function stretchesOf(lanes: readonly Lane[]): Tile["stretches"] {
+  const stretches: Tile["stretches"][number][] = [];
+  for (let from = 0; from < lanes.length; ) {
+    let to = from + 1;
+    while (to < lanes.length && continues(lanes[to - 1]!, lanes[to]!)) to++;
+    const [begin, end] = [lanes[from]!.slots, lanes[to - 1]!.slots];
+    stretches.push({ lanes: { from, to }, slots: begin instanceof Int32Array || end instanceof Int32Array ? begin : { from: begin.from, to: end.to } });
+    from = to;
+  }
+  return stretches;
+}
+
+/** Finite, so that a row that sees nothing is wiped out afterwards rather than becoming NaN; exp of it is 0 all the same. */
+const HIDDEN = -1e30;
+
+/** 0 where query first + t sees the lane's token j, a huge negative number where it does not; [count, width]. */
+export function bias(lane: Lane, first: number, count: number): Float32Array {
+  const { band, queries } = lane.segment;
+  const mask = new Float32Array(count * lane.width);
+  for (let t = 0; t < count; t++) {
+    const query = first + t;
+    const asks = !queries || (query >= queries.from && query < queries.to);
+    for (let j = 0; j < lane.width; j++) {
+      const distance = query - (lane.tokens ? lane.tokens[j]! : lane.token + j);
+      if (!asks || distance < band.from || distance >= band.to) mask[t * lane.width + j] = HIDDEN;
+    }
+  }
+  return mask;
+}
+
+function hasBlindQuery(lanes: readonly Lane[], first: number, count: number): boolean {
+  if (lanes.some((lane) => !lane.masked)) return false;
+  const masks = lanes.map((lane) => ({ mask: bias(lane, first, count), width: lane.width }));
+  for (let t = 0; t < count; t++) {
+    if (!masks.some(({ mask, width }) => mask.subarray(t * width, (t + 1) * width).includes(0))) return true;
+  }
+  return false;
+}
