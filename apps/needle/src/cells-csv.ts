@@ -1,6 +1,17 @@
 import type { Summary } from "./summary.ts";
 
-const COLUMNS = ["method", "length", "depth", "samples", "right", "errors", "accuracy", "low", "high", "logprob_ref"] as const;
+const COLUMNS = [
+  "method",
+  "length",
+  "depth",
+  "samples",
+  "right",
+  "errors",
+  "accuracy",
+  "low",
+  "high",
+  "logprob_ref",
+] as const;
 
 /** The cells of the grid as CSV (RFC 4180), one line a method, length and depth. */
 export function cellsCsv({ cells }: Summary): string {

@@ -2,7 +2,17 @@ import { supportsColor, type ColorSupportLevel } from "chalk";
 import { Command } from "commander";
 import { DEVICES, LongctxError, PRECISIONS, type Device, type Precision } from "longctx";
 import { HAYSTACKS, type HaystackName } from "@longctx/tasks";
-import { DEFAULTS, parseDepths, parseLengths, parseWhole, runOptions, TASKS, type RunOptions, type RunOptionValues, type TaskName } from "./options.ts";
+import {
+  DEFAULTS,
+  parseDepths,
+  parseLengths,
+  parseWhole,
+  runOptions,
+  TASKS,
+  type RunOptions,
+  type RunOptionValues,
+  type TaskName,
+} from "./options.ts";
 import { preset } from "./presets.ts";
 import { printed, report } from "./report.ts";
 import { run } from "./run.ts";
@@ -10,21 +20,33 @@ import { run } from "./run.ts";
 /** The `needle` command line. Errors are thrown; `main.ts` turns them into a line and an exit code. */
 export function needleCommand(): Command {
   const program = new Command("needle")
-    .description("Needle in a haystack: how far past its trained window a model still finds what it has read, method by method.")
+    .description(
+      "Needle in a haystack: how far past its trained window a model still finds what it has read, method by method.",
+    )
     .option("--debug", "show the stack of an error");
   program
     .command("run", { isDefault: true })
     .description("Measure a grid of lengths and depths. The same command again goes on where the run stopped.")
-    .option("--model <model>", `tiny (embedded), smollm2, a .gguf file, a model folder, or hf:org/name (default ${DEFAULTS.model})`)
+    .option(
+      "--model <model>",
+      `tiny (embedded), smollm2, a .gguf file, a model folder, or hf:org/name (default ${DEFAULTS.model})`,
+    )
     .option("--task <task>", `${TASKS.join(" or ")} (default ${DEFAULTS.task})`)
     .option("--lengths <list>", "prompt lengths in tokens: 512,1k,2k", parseLengths)
     .option("--depths <list>", "needle depths in %: 0,25,50,75,100", parseDepths)
     .option("--trials <n>", "prompts a cell", parseWhole("--trials", 1))
-    .option("--methods <spec...>", `methods, as "none" "yarn:factor=4" "rerope:window=512"; factor=auto is length / trained window`)
+    .option(
+      "--methods <spec...>",
+      `methods, as "none" "yarn:factor=4" "rerope:window=512"; factor=auto is length / trained window`,
+    )
     .option("--baseline <spec>", "the method the others are compared with (default none)")
     .option("--needles <n>", "needles in a prompt of the needle task", parseWhole("--needles", 1))
     .option("--haystack <name>", `text around the passkey: ${HAYSTACKS.join(" or ")}`)
-    .option("--trained-window <tokens>", "T of the methods, in place of what the checkpoint says", parseWhole("--trained-window", 1))
+    .option(
+      "--trained-window <tokens>",
+      "T of the methods, in place of what the checkpoint says",
+      parseWhole("--trained-window", 1),
+    )
     .option("--seed <n>", "prompts are made from it", parseWhole("--seed", 0))
     .option("--device <device>", DEVICES.join(", "))
     .option("--precision <precision>", PRECISIONS.join(", "))
@@ -39,7 +61,9 @@ export function needleCommand(): Command {
     .option("--device <device>", DEVICES.join(", "))
     .option("--out <folder>", "where the results go")
     .option("--overwrite", "discard what an earlier run left there")
-    .action(async ({ model = "tiny", ...given }: Flags) => measured(runOptions({ ...(await preset(model)), ...valuesOf(given) })));
+    .action(async ({ model = "tiny", ...given }: Flags) =>
+      measured(runOptions({ ...(await preset(model)), ...valuesOf(given) })),
+    );
   program
     .command("report <folder>")
     .description("Summarise a run's samples anew: tables, heatmap.svg, summary.json, cells.csv.")

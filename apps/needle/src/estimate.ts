@@ -15,7 +15,10 @@ export class Estimate {
 
   /** `time` in ms. */
   add({ cell, method }: Job, time: number): void {
-    for (const [costs, key] of [[this.#byKind, kindOf({ cell, method })], [this.#byLength, cell.length]] as [Map<string | number, Cost>, string | number][]) {
+    for (const [costs, key] of [
+      [this.#byKind, kindOf({ cell, method })],
+      [this.#byLength, cell.length],
+    ] as [Map<string | number, Cost>, string | number][]) {
       const cost = costs.get(key) ?? { samples: 0, time: 0 };
       costs.set(key, { samples: cost.samples + 1, time: cost.time + time });
     }
@@ -27,7 +30,9 @@ export class Estimate {
     if (known) return known.time / known.samples;
     const lengths = [...this.#byLength.keys()];
     if (lengths.length === 0) return null;
-    const nearest = lengths.reduce((best, length) => (Math.abs(length - job.cell.length) < Math.abs(best - job.cell.length) ? length : best));
+    const nearest = lengths.reduce((best, length) =>
+      Math.abs(length - job.cell.length) < Math.abs(best - job.cell.length) ? length : best,
+    );
     const cost = this.#byLength.get(nearest)!;
     return (cost.time / cost.samples) * (job.cell.length / nearest);
   }

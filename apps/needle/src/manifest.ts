@@ -28,12 +28,26 @@ const manifestSchema = z.strictObject({
   v: z.literal(1),
   run: runSchema,
   /** Where and when it began; not compared. */
-  environment: z.strictObject({ started: z.iso.datetime(), node: z.string(), platform: z.string(), cpu: z.string(), cores: z.int(), memory_bytes: z.int(), reference: z.string() }),
+  environment: z.strictObject({
+    started: z.iso.datetime(),
+    node: z.string(),
+    platform: z.string(),
+    cpu: z.string(),
+    cores: z.int(),
+    memory_bytes: z.int(),
+    reference: z.string(),
+  }),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
 
 /** The files a run writes. */
-export const RUN_FILES = { manifest: "manifest.json", samples: "samples.jsonl", summary: "summary.json", cells: "cells.csv", heatmap: "heatmap.svg" } as const;
+export const RUN_FILES = {
+  manifest: "manifest.json",
+  samples: "samples.jsonl",
+  summary: "summary.json",
+  cells: "cells.csv",
+  heatmap: "heatmap.svg",
+} as const;
 
 /** Opens `out` for a run: a new folder, or one of the very same run. @throws LongctxError "argument" when it is another's */
 export function openRunFolder(out: string, run: RunIdentity, reference: string, overwrite: boolean): Manifest {
@@ -44,12 +58,19 @@ export function openRunFolder(out: string, run: RunIdentity, reference: string, 
     const manifest = readManifest(path);
     const differences = differencesOf(manifest.run, run);
     if (differences.length > 0) {
-      throw new LongctxError("argument", `${out} holds another run: ${differences.join("; ")}. Give another --out, or --overwrite to discard it.`);
+      throw new LongctxError(
+        "argument",
+        `${out} holds another run: ${differences.join("; ")}. Give another --out, or --overwrite to discard it.`,
+      );
     }
     return manifest;
   }
   const stray = readdirSync(out).find((file) => file === RUN_FILES.samples);
-  if (stray) throw new LongctxError("file", `${join(out, stray)} has no manifest beside it, so nothing says what was measured. Give another --out, or --overwrite to discard it.`);
+  if (stray)
+    throw new LongctxError(
+      "file",
+      `${join(out, stray)} has no manifest beside it, so nothing says what was measured. Give another --out, or --overwrite to discard it.`,
+    );
   const [cpu] = cpus();
   const environment = {
     started: new Date().toISOString(),
@@ -71,12 +92,19 @@ export function readManifest(path: string): Manifest {
   try {
     json = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    throw new LongctxError("file", `${path} cannot be read as JSON. Give another --out, or --overwrite to discard the run.`, { cause });
+    throw new LongctxError(
+      "file",
+      `${path} cannot be read as JSON. Give another --out, or --overwrite to discard the run.`,
+      { cause },
+    );
   }
   const { data, error } = manifestSchema.safeParse(json);
   if (!data) {
-    const issue = error.issues[0]!;
-    throw new LongctxError("file", `${path} is not a manifest of this program: ${issue.path.join(".")}: ${issue.message}. Give another --out, or --overwrite to discard the run.`);
+    const issue = error.issues[0];
+    throw new LongctxError(
+      "file",
+      `${path} is not a manifest of this program: ${issue.path.join(".")}: ${issue.message}. Give another --out, or --overwrite to discard the run.`,
+    );
   }
   return data;
 }

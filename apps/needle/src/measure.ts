@@ -9,9 +9,21 @@ export interface MadePrompt {
 }
 
 /** One prompt under one method, answered and scored. What goes wrong is a record with status "error"; an abort is thrown. */
-export async function measure(model: LanguageModel, task: BoundTask, { cell, method }: Job, { prompt, time }: MadePrompt, signal: AbortSignal): Promise<SampleRecord> {
+export async function measure(
+  model: LanguageModel,
+  task: BoundTask,
+  { cell, method }: Job,
+  { prompt, time }: MadePrompt,
+  signal: AbortSignal,
+): Promise<SampleRecord> {
   const started = new Date().toISOString();
-  const cost = { started, prompt_ms: milliseconds(time), prefill_ms: 0, decode_ms: 0, cache_bytes: null as number | null };
+  const cost = {
+    started,
+    prompt_ms: milliseconds(time),
+    prefill_ms: 0,
+    decode_ms: 0,
+    cache_bytes: null as number | null,
+  };
   const identity = {
     v: 1 as const,
     id: sampleId(prompt.id, method.label),
@@ -27,8 +39,14 @@ export async function measure(model: LanguageModel, task: BoundTask, { cell, met
     prompt_tokens: prompt.ids.length,
     gen_budget: task.maxNew,
     depth_requested: cell.depth,
-    depth_actual: rounded(prompt.needles[0]!.depth),
-    needles: prompt.needles.map(({ key, value, start, end, depth }) => ({ key, value, tok_start: start, tok_end: end, depth: rounded(depth) })),
+    depth_actual: rounded(prompt.needles[0].depth),
+    needles: prompt.needles.map(({ key, value, start, end, depth }) => ({
+      key,
+      value,
+      tok_start: start,
+      tok_end: end,
+      depth: rounded(depth),
+    })),
     haystack: prompt.haystack,
     prompt_sha256: prompt.sha256,
     refs: [...prompt.refs],
@@ -49,21 +67,40 @@ export async function measure(model: LanguageModel, task: BoundTask, { cell, met
       if (answer.reason === "aborted") throw new LongctxError("aborted", "Stopped, as asked.");
       const score = task.task.score(pred, prompt.refs);
       const gold = placeOf(logits, prompt.firstAnswerToken);
-      return { ...identity, pred, pred_tokens: [...answer.ids], finish_reason: answer.reason, score, correct: score === 1, ...gold, status: "ok", error: null, cost };
+      return {
+        ...identity,
+        pred,
+        pred_tokens: [...answer.ids],
+        finish_reason: answer.reason,
+        score,
+        correct: score === 1,
+        ...gold,
+        status: "ok",
+        error: null,
+        cost,
+      };
     } finally {
       session.dispose();
     }
   } catch (error) {
     if (error instanceof LongctxError && error.code === "aborted") throw error;
     const { code, message } = error instanceof LongctxError ? error : { code: "internal", message: String(error) };
-    const nothing = { pred: null, pred_tokens: null, finish_reason: null, score: null, correct: false, logprob_ref: null, rank_ref: null };
-    return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0]! }, cost };
+    const nothing = {
+      pred: null,
+      pred_tokens: null,
+      finish_reason: null,
+      score: null,
+      correct: false,
+      logprob_ref: null,
+      rank_ref: null,
+    };
+    return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0] }, cost };
   }
 }
 
 /** ln p of a token and its rank; 3 decimals, which float32 sums in another order do not change. */
 function placeOf(logits: Float32Array, token: number): { logprob_ref: number; rank_ref: number } {
-  const own = logits[token]!;
+  const own = logits[token];
   let top = -Infinity;
   for (const logit of logits) top = Math.max(top, logit);
   let sum = 0;

@@ -5,14 +5,18 @@ import { pipeline } from "node:stream/promises";
 import { contentHash } from "@longctx/tasks";
 
 /** What a folder's model consists of; a read-me beside it changes nothing. */
-const PARTS = /\.safetensors$|\.safetensors\.index\.json$|^(config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$/;
+const PARTS =
+  /\.safetensors$|\.safetensors\.index\.json$|^(config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$/;
 
 /** SHA-256 of a checkpoint's file, or of the hashes of the files in its folder. */
 export async function modelHash(path: string): Promise<string> {
   const folder = statSync(path).isDirectory() ? path : path.endsWith(".safetensors") ? dirname(path) : null;
   if (folder === null) return fileHash(path);
   const hashes: Record<string, string> = {};
-  for (const file of readdirSync(folder).filter((name) => PARTS.test(name)).sort()) hashes[basename(file)] = await fileHash(join(folder, file));
+  for (const file of readdirSync(folder)
+    .filter((name) => PARTS.test(name))
+    .sort())
+    hashes[basename(file)] = await fileHash(join(folder, file));
   return contentHash(hashes);
 }
 

@@ -17,7 +17,15 @@ export function counted(count: number, noun: string): string {
 }
 
 /** "needle, 3 needles", "passkey, haystack novel". */
-export function taskName({ task, params }: { readonly task: string; readonly params: Readonly<Record<string, unknown>> }): string {
-  const details = Object.entries(params).map(([name, value]) => (name === "needles" ? counted(Number(value), "needle") : `${name} ${String(value)}`));
+export function taskName({
+  task,
+  params,
+}: {
+  readonly task: string;
+  readonly params: Readonly<Record<string, unknown>>;
+}): string {
+  const details = Object.entries(params).map(([name, value]) =>
+    name === "needles" ? counted(Number(value), "needle") : `${name} ${String(value)}`,
+  );
   return [task, ...details].join(", ");
 }

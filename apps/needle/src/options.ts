@@ -50,13 +50,23 @@ export const DEFAULTS = {
 /** Defaults filled in, impossible values refused. @throws LongctxError "argument" */
 export function runOptions(given: RunOptionValues): RunOptions {
   const options = { ...DEFAULTS, ...given };
-  if (!TASKS.includes(options.task)) throw new LongctxError("argument", `There is no task "${options.task}"; there is ${listed(TASKS)}.`);
-  for (const [name, allowed] of [["haystack", HAYSTACKS], ["device", DEVICES], ["precision", PRECISIONS]] as const) {
-    if (!allowed.some((value) => value === options[name])) throw new LongctxError("argument", `There is no ${name} "${options[name]}"; there is ${listed(allowed)}.`);
+  if (!TASKS.includes(options.task))
+    throw new LongctxError("argument", `There is no task "${options.task}"; there is ${listed(TASKS)}.`);
+  for (const [name, allowed] of [
+    ["haystack", HAYSTACKS],
+    ["device", DEVICES],
+    ["precision", PRECISIONS],
+  ] as const) {
+    if (!allowed.some((value) => value === options[name]))
+      throw new LongctxError("argument", `There is no ${name} "${options[name]}"; there is ${listed(allowed)}.`);
   }
   const methods = [...new Set(options.methods)];
-  const baseline = options.baseline ?? (methods.includes("none") ? "none" : methods[0]!);
-  if (!methods.includes(baseline)) throw new LongctxError("argument", `The baseline "${baseline}" is none of the methods of this run; take one of ${listed(methods)}.`);
+  const baseline = options.baseline ?? (methods.includes("none") ? "none" : methods[0]);
+  if (!methods.includes(baseline))
+    throw new LongctxError(
+      "argument",
+      `The baseline "${baseline}" is none of the methods of this run; take one of ${listed(methods)}.`,
+    );
   return {
     ...options,
     methods,
@@ -73,7 +83,10 @@ export function taskOf({ task, needles, haystack }: Pick<RunOptions, "task" | "n
 
 /** "…/SmolLM2-135M-Instruct.Q4_1.gguf" → "SmolLM2-135M-Instruct.Q4_1". */
 export function modelName(reference: string): string {
-  const last = reference.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1)!;
+  const last = reference
+    .replace(/[/\\]+$/, "")
+    .split(/[/\\]/)
+    .at(-1)!;
   return last.replace(/\.(gguf|safetensors)$/i, "");
 }
 
@@ -82,7 +95,11 @@ export function parseLengths(text: string): number[] {
   return text.split(",").map((part) => {
     const match = /^\s*(\d+(?:\.\d+)?)(k?)\s*$/i.exec(part);
     const tokens = match ? Number(match[1]) * (match[2] ? 1024 : 1) : Number.NaN;
-    if (!Number.isInteger(tokens) || tokens < 1) throw new LongctxError("argument", `"${part.trim()}" is not a length in "${text}"; write tokens as 512 or 4k (4096).`);
+    if (!Number.isInteger(tokens) || tokens < 1)
+      throw new LongctxError(
+        "argument",
+        `"${part.trim()}" is not a length in "${text}"; write tokens as 512 or 4k (4096).`,
+      );
     return tokens;
   });
 }
@@ -91,7 +108,11 @@ export function parseLengths(text: string): number[] {
 export function parseDepths(text: string): number[] {
   return text.split(",").map((part) => {
     const depth = part.trim() === "" ? Number.NaN : Number(part);
-    if (!(depth >= 0 && depth <= 100)) throw new LongctxError("argument", `"${part.trim()}" is not a depth in "${text}"; write percent from 0 (beginning) to 100 (end).`);
+    if (!(depth >= 0 && depth <= 100))
+      throw new LongctxError(
+        "argument",
+        `"${part.trim()}" is not a depth in "${text}"; write percent from 0 (beginning) to 100 (end).`,
+      );
     return depth;
   });
 }
@@ -100,7 +121,8 @@ export function parseDepths(text: string): number[] {
 export function parseWhole(option: string, min: number): (text: string) => number {
   return (text) => {
     const value = text.trim() === "" ? Number.NaN : Number(text);
-    if (!Number.isSafeInteger(value) || value < min) throw new LongctxError("argument", `${option} is "${text}"; give a whole number of at least ${min}.`);
+    if (!Number.isSafeInteger(value) || value < min)
+      throw new LongctxError("argument", `${option} is "${text}"; give a whole number of at least ${min}.`);
     return value;
   };
 }

@@ -34,7 +34,11 @@ export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
 /** @throws LongctxError "argument" for another name, "file" when its model is not on this machine */
 export async function preset(name: string): Promise<RunOptionValues> {
   const found = Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined;
-  if (!found) throw new LongctxError("argument", `There is no preset "${name}"; there is ${Object.keys(PRESETS).join(" and ")}. For another model use \`needle run --model …\`.`);
+  if (!found)
+    throw new LongctxError(
+      "argument",
+      `There is no preset "${name}"; there is ${Object.keys(PRESETS).join(" and ")}. For another model use \`needle run --model …\`.`,
+    );
   if (found.model === "smollm2") await expectSmolLM2();
   return found;
 }
@@ -45,7 +49,8 @@ async function expectSmolLM2(): Promise<void> {
   } catch (error) {
     // A variable that names a wrong file has a message of its own.
     if (!(error instanceof LongctxError) || process.env["LONGCTX_SMOLLM2"]) throw error;
-    const remedy = "Fetch it once (98 MB) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2 to the path of SmolLM2-135M-Instruct.Q4_1.gguf.";
+    const remedy =
+      "Fetch it once (98 MB) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2 to the path of SmolLM2-135M-Instruct.Q4_1.gguf.";
     throw new LongctxError("file", `SmolLM2 is not on this machine. ${remedy}`, { cause: error });
   }
 }

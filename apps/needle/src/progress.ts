@@ -41,7 +41,11 @@ async function live<T>(title: string, work: (report: Report) => Promise<T>): Pro
       },
     ],
     // Ctrl-C is ours: listr2 would end the process before the sample is on disk.
-    { registerSignalListeners: false, rendererOptions: { collapseErrors: false, showErrorMessage: false, logger: undefined }, renderer: "default" },
+    {
+      registerSignalListeners: false,
+      rendererOptions: { collapseErrors: false, showErrorMessage: false, logger: undefined },
+      renderer: "default",
+    },
   );
   await list.run();
   return result!.value;
@@ -53,7 +57,8 @@ async function plain<T>(title: string, work: (report: Report) => Promise<T>): Pr
   return work((state) => {
     const now = performance.now();
     if (!first && state.done < state.total && now - last < PLAIN_INTERVAL) return;
-    if (first && state.done === 0 && state.total > 0) process.stderr.write(`${title}: ${counted(state.total, "sample")}\n`);
+    if (first && state.done === 0 && state.total > 0)
+      process.stderr.write(`${title}: ${counted(state.total, "sample")}\n`);
     else process.stderr.write(`${title}: ${line(state)}\n`);
     first = false;
     last = now;
@@ -66,7 +71,7 @@ function bar({ done, total }: ProgressState): string {
   return "█".repeat(full) + "░".repeat(width - full);
 }
 
-export function line({ done, total, right, errors, tokens, time, left }: ProgressState): string {
+function line({ done, total, right, errors, tokens, time, left }: ProgressState): string {
   const parts = [`${done}/${total}`];
   if (done > 0) parts.push(`${Math.round((100 * right) / done)} % right`);
   if (errors > 0) parts.push(counted(errors, "error"));

@@ -14,7 +14,11 @@ export async function report(out: string): Promise<Summary> {
   return writeReport(out, run, [...records.values()]);
 }
 
-export async function writeReport(out: string, run: RunIdentity, records: Parameters<typeof summarise>[1]): Promise<Summary> {
+export async function writeReport(
+  out: string,
+  run: RunIdentity,
+  records: Parameters<typeof summarise>[1],
+): Promise<Summary> {
   const summary = summarise(run, records);
   writeWhole(join(out, RUN_FILES.summary), `${JSON.stringify(summary, null, 2)}\n`);
   writeWhole(join(out, RUN_FILES.cells), cellsCsv(summary));
@@ -25,7 +29,11 @@ export async function writeReport(out: string, run: RunIdentity, records: Parame
 }
 
 /** What a run says at its end: the table, the heatmaps, the comparisons, the files. */
-export async function printed(summary: Summary, out: string, terminal: { readonly columns: number; readonly level: ColorSupportLevel }): Promise<string> {
+export async function printed(
+  summary: Summary,
+  out: string,
+  terminal: { readonly columns: number; readonly level: ColorSupportLevel },
+): Promise<string> {
   const { terminalHeatmap } = await import("./terminal-heatmap.ts");
   const chalk = new Chalk({ level: terminal.level });
   const { run } = summary;
@@ -33,21 +41,42 @@ export async function printed(summary: Summary, out: string, terminal: { readonl
     "",
     chalk.bold(`Right answers, ${run.model.name}, ${taskName(run)}, T = ${run.trained_window} tokens`),
     accuracyTable(summary, chalk),
-    chalk.dim(`${run.trials} × ${counted(run.depths.length, "depth")} a length; below each share its 95 % Wilson interval. ≤T: within the trained window.`),
+    chalk.dim(
+      `${run.trials} × ${counted(run.depths.length, "depth")} a length; below each share its 95 % Wilson interval. ≤T: within the trained window.`,
+    ),
     "",
     terminalHeatmap(summary, terminal.columns, terminal.level),
   ];
   const comparisons = comparisonLines(summary);
   if (comparisons.length > 0) {
-    lines.push(chalk.bold(`Against ${run.baseline}, the same prompts, all lengths`), ...comparisons, chalk.dim("Difference of the shares with its 95 % interval (Newcombe, paired); p of McNemar's exact test, corrected after Holm."), "");
+    lines.push(
+      chalk.bold(`Against ${run.baseline}, the same prompts, all lengths`),
+      ...comparisons,
+      chalk.dim(
+        "Difference of the shares with its 95 % interval (Newcombe, paired); p of McNemar's exact test, corrected after Holm.",
+      ),
+      "",
+    );
   }
   if (summary.errors.length > 0) {
-    lines.push(chalk.red(`${counted(summary.errors.length, "sample")} ended in an error and ${summary.errors.length === 1 ? "counts" : "count"} as wrong:`));
+    lines.push(
+      chalk.red(
+        `${counted(summary.errors.length, "sample")} ended in an error and ${summary.errors.length === 1 ? "counts" : "count"} as wrong:`,
+      ),
+    );
     for (const [message, count] of messages(summary)) lines.push(`  ${count} × ${message}`);
     lines.push("");
   }
-  if (summary.finished < summary.planned) lines.push(`${summary.planned - summary.finished} of ${counted(summary.planned, "sample")} are still to be measured.`);
-  lines.push(`Files: ${Object.values(RUN_FILES).map((file) => join(out, file)).join(", ")}`, "");
+  if (summary.finished < summary.planned)
+    lines.push(
+      `${summary.planned - summary.finished} of ${counted(summary.planned, "sample")} are still to be measured.`,
+    );
+  lines.push(
+    `Files: ${Object.values(RUN_FILES)
+      .map((file) => join(out, file))
+      .join(", ")}`,
+    "",
+  );
   return lines.join("\n");
 }
 

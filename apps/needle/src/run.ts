@@ -24,11 +24,16 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<Sum
   const { sha256, place } = await identify(options);
   const model = await load(options.model, { ...options, signal });
   try {
-    if (!model.tokenizer) throw new LongctxError("argument", `${options.model} comes without a tokenizer, and the tasks are made of text; use a checkpoint that has one.`);
+    if (!model.tokenizer)
+      throw new LongctxError(
+        "argument",
+        `${options.model} comes without a tokenizer, and the tasks are made of text; use a checkpoint that has one.`,
+      );
     const bound = task.bind(model.tokenizer);
     const methods = resolveMethods(options, model.context);
     const jobs = schedule(options, methods);
-    for (const length of options.lengths) bound.prompt({ length, depth: options.depths[0]!, trial: 0, seed: options.seed });
+    for (const length of options.lengths)
+      bound.prompt({ length, depth: options.depths[0], trial: 0, seed: options.seed });
     const identity: RunIdentity = {
       model: { name: modelName(options.model), sha256 },
       tokenizer_sha256: bound.tokenizer,
@@ -49,7 +54,9 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<Sum
     openRunFolder(options.out, identity, place, options.overwrite);
     const samples = new SamplesFile(join(options.out, RUN_FILES.samples));
     try {
-      await withProgress(`${task.name} on ${identity.model.name}`, (report) => measureAll({ model, bound, jobs, samples, signal, report }));
+      await withProgress(`${task.name} on ${identity.model.name}`, (report) =>
+        measureAll({ model, bound, jobs, samples, signal, report }),
+      );
       return await writeReport(options.out, identity, samples.records.values());
     } finally {
       samples.close();
@@ -77,8 +84,14 @@ interface Work {
 async function measureAll({ model, bound, jobs, samples, signal, report }: Work): Promise<void> {
   const prompts = new Prompts(bound);
   const estimate = new Estimate();
-  const known = new Set([...samples.records.values()].map((record) => `${record.method} ${record.target_len} ${record.depth_requested} ${record.trial}`));
-  const todo = jobs.filter(({ cell, method }) => !known.has(`${method.label} ${cell.length} ${cell.depth} ${cell.trial}`));
+  const known = new Set(
+    [...samples.records.values()].map(
+      (record) => `${record.method} ${record.target_len} ${record.depth_requested} ${record.trial}`,
+    ),
+  );
+  const todo = jobs.filter(
+    ({ cell, method }) => !known.has(`${method.label} ${cell.length} ${cell.depth} ${cell.trial}`),
+  );
   let [tokens, time] = [0, 0];
   const state = (next: number, now: string): ProgressState => {
     const records = [...samples.records.values()];
@@ -94,13 +107,19 @@ async function measureAll({ model, bound, jobs, samples, signal, report }: Work)
     };
   };
   for (const [index, job] of todo.entries()) {
-    report(state(index, `${job.method.label} at ${lengthName(job.cell.length)} tokens, depth ${job.cell.depth} %, trial ${job.cell.trial + 1}`));
+    report(
+      state(
+        index,
+        `${job.method.label} at ${lengthName(job.cell.length)} tokens, depth ${job.cell.depth} %, trial ${job.cell.trial + 1}`,
+      ),
+    );
     // Signals and the display get their turn here, whatever the backend does.
     await setImmediate();
     if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
     const begin = performance.now();
     const record = await measure(model, bound, job, prompts.at(job.cell), signal);
-    if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id)) throw new Error(`Sample ${record.id} was measured twice.`);
+    if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id))
+      throw new Error(`Sample ${record.id} was measured twice.`);
     samples.append(record);
     estimate.add(job, performance.now() - begin);
     tokens += (record.prompt_tokens ?? 0) + Math.max(0, (record.pred_tokens?.length ?? 0) - 1);
@@ -124,11 +143,13 @@ class Prompts {
       const prompt = this.#task.prompt(cell);
       this.#last = { cell, made: { prompt, time: performance.now() - begin } };
     }
-    return this.#last!.made;
+    return this.#last.made;
   }
 }
 
 function version(): string {
-  const { version: own } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  const { version: own } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
   return own;
 }

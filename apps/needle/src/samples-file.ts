@@ -23,7 +23,7 @@ export class SamplesFile {
   append(record: SampleRecord): void {
     this.#descriptor ??= openSync(this.path, "a");
     const line = Buffer.from(`${JSON.stringify(sampleRecord.parse(record))}\n`);
-    for (let written = 0; written < line.length; ) written += writeSync(this.#descriptor, line, written);
+    for (let written = 0; written < line.length;) written += writeSync(this.#descriptor, line, written);
     fsyncSync(this.#descriptor);
     this.records.set(record.id, record);
   }
@@ -54,12 +54,19 @@ function parseLine(line: string, place: string): SampleRecord {
   try {
     json = JSON.parse(line);
   } catch (cause) {
-    throw new LongctxError("file", `${place} is not JSON; the file was changed by something else. Remove the line to measure its sample again.`, { cause });
+    throw new LongctxError(
+      "file",
+      `${place} is not JSON; the file was changed by something else. Remove the line to measure its sample again.`,
+      { cause },
+    );
   }
   const { data, error } = sampleRecord.safeParse(json);
   if (!data) {
-    const issue = error.issues[0]!;
-    throw new LongctxError("file", `${place} is not a sample: ${issue.path.join(".") || "the line"}: ${issue.message}. Remove the line to measure its sample again.`);
+    const issue = error.issues[0];
+    throw new LongctxError(
+      "file",
+      `${place} is not a sample: ${issue.path.join(".") || "the line"}: ${issue.message}. Remove the line to measure its sample again.`,
+    );
   }
   return data;
 }

@@ -17,7 +17,10 @@ export interface Job {
 }
 
 /** Does the method fit the model at every length? Refused before anything is measured. @throws LongctxError "method" */
-export function resolveMethods(options: Pick<RunOptions, "methods" | "lengths">, context: ModelContext): ResolvedMethod[] {
+export function resolveMethods(
+  options: Pick<RunOptions, "methods" | "lengths">,
+  context: ModelContext,
+): ResolvedMethod[] {
   return options.methods.flatMap((label) =>
     options.lengths.map((length) => {
       const method = resolveMethod(label, length, context.trainedWindow);
@@ -29,7 +32,8 @@ export function resolveMethods(options: Pick<RunOptions, "methods" | "lengths">,
 
 /** `yarn:factor=auto` at 1024 tokens with a trained window of 256 is `yarn:factor=4`. */
 export function resolveMethod(label: string, length: number, trainedWindow: number): Composition {
-  if (label.trim() === "") throw new LongctxError("method", `An empty text is not a method; write "none" for the model as it is.`);
+  if (label.trim() === "")
+    throw new LongctxError("method", `An empty text is not a method; write "none" for the model as it is.`);
   const factor = Math.max(1, length / trainedWindow);
   return parseMethod(label.replaceAll("factor=auto", `factor=${factor}`));
 }
@@ -39,7 +43,10 @@ export function resolveMethod(label: string, length: number, trainedWindow: numb
  * the costs of all kinds of samples are known after one round and the time left is honest; a run that is stopped has
  * covered the grid evenly; and methods follow each other on one prompt, which is made once.
  */
-export function schedule(options: Pick<RunOptions, "depths" | "trials" | "seed">, methods: readonly ResolvedMethod[]): Job[] {
+export function schedule(
+  options: Pick<RunOptions, "depths" | "trials" | "seed">,
+  methods: readonly ResolvedMethod[],
+): Job[] {
   const lengths = [...new Set(methods.map((method) => method.length))].sort((a, b) => b - a);
   const jobs: Job[] = [];
   for (let trial = 0; trial < options.trials; trial++) {

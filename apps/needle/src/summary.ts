@@ -41,7 +41,14 @@ export interface Summary {
   readonly run: RunIdentity;
   readonly planned: number;
   readonly finished: number;
-  readonly errors: readonly { readonly id: string; readonly method: string; readonly length: number; readonly depth: number; readonly trial: number; readonly message: string }[];
+  readonly errors: readonly {
+    readonly id: string;
+    readonly method: string;
+    readonly length: number;
+    readonly depth: number;
+    readonly trial: number;
+    readonly message: string;
+  }[];
   readonly by_length: readonly LengthScore[];
   readonly cells: readonly CellScore[];
   readonly comparisons: readonly Comparison[];
@@ -53,11 +60,20 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
   const cells = run.methods.flatMap((method) =>
     run.lengths.flatMap((length) => {
       const ofLength = all.filter((record) => record.method === method && record.target_len === length);
-      return run.depths.map((depth) => ({ method, length, depth, ...scoreOf(ofLength.filter((record) => record.depth_requested === depth)) }));
+      return run.depths.map((depth) => ({
+        method,
+        length,
+        depth,
+        ...scoreOf(ofLength.filter((record) => record.depth_requested === depth)),
+      }));
     }),
   );
   const byLength = run.methods.flatMap((method) =>
-    run.lengths.map((length) => ({ method, length, ...scoreOf(all.filter((record) => record.method === method && record.target_len === length)) })),
+    run.lengths.map((length) => ({
+      method,
+      length,
+      ...scoreOf(all.filter((record) => record.method === method && record.target_len === length)),
+    })),
   );
   const failed = all.filter((record) => record.status === "error");
   return {
@@ -65,7 +81,14 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
     run,
     planned: run.methods.length * run.lengths.length * run.depths.length * run.trials,
     finished: all.length,
-    errors: failed.map(({ id, method, target_len: length, depth_requested: depth, trial, error }) => ({ id, method, length, depth, trial, message: error?.message ?? "" })),
+    errors: failed.map(({ id, method, target_len: length, depth_requested: depth, trial, error }) => ({
+      id,
+      method,
+      length,
+      depth,
+      trial,
+      message: error?.message ?? "",
+    })),
     by_length: byLength,
     cells,
     comparisons: [...compare(run, all, [null]), ...compare(run, all, run.lengths)],
@@ -82,16 +105,23 @@ function scoreOf(records: readonly SampleRecord[]): Score {
     errors: records.filter((record) => record.status === "error").length,
     accuracy: samples > 0 ? decimals(right / samples) : null,
     ...rounded(wilson(right, samples)),
-    logprob_ref: logprobs.length > 0 ? decimals(logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length) : null,
+    logprob_ref:
+      logprobs.length > 0 ? decimals(logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length) : null,
   };
 }
 
 /** Every method against the baseline at each of the lengths; the comparisons made here are one family. */
-function compare(run: RunIdentity, records: readonly SampleRecord[], lengths: readonly (number | null)[]): Comparison[] {
+function compare(
+  run: RunIdentity,
+  records: readonly SampleRecord[],
+  lengths: readonly (number | null)[],
+): Comparison[] {
   const others = run.methods.filter((method) => method !== run.baseline);
   const found = lengths.flatMap((length) => {
     const there = records.filter((record) => length === null || record.target_len === length);
-    const base = new Map(there.filter((record) => record.method === run.baseline).map((record) => [record.prompt_id, record.correct]));
+    const base = new Map(
+      there.filter((record) => record.method === run.baseline).map((record) => [record.prompt_id, record.correct]),
+    );
     return others.map((method) => {
       const counts = { both: 0, onlyFirst: 0, onlySecond: 0, neither: 0 };
       for (const record of there) {
@@ -100,11 +130,23 @@ function compare(run: RunIdentity, records: readonly SampleRecord[], lengths: re
         counts[record.correct ? (baseline ? "both" : "onlyFirst") : baseline ? "onlySecond" : "neither"]++;
       }
       const { difference, ...interval } = newcombePaired(counts);
-      return { method, baseline: run.baseline, length, ...counts, difference: decimals(difference), ...rounded(interval), p: mcnemar(counts) };
+      return {
+        method,
+        baseline: run.baseline,
+        length,
+        ...counts,
+        difference: decimals(difference),
+        ...rounded(interval),
+        p: mcnemar(counts),
+      };
     });
   });
   const corrected = holm(found.map(({ p }) => p));
-  return found.map((comparison, index) => ({ ...comparison, p: significant(comparison.p), p_holm: significant(corrected[index]!) }));
+  return found.map((comparison, index) => ({
+    ...comparison,
+    p: significant(comparison.p),
+    p_holm: significant(corrected[index]),
+  }));
 }
 
 function rounded({ low, high }: { low: number; high: number }): { low: number; high: number } {

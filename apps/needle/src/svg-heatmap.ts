@@ -22,7 +22,10 @@ export async function svgHeatmap(summary: Summary): Promise<string> {
 }
 
 function specification({ run, cells }: Summary): TopLevelSpec {
-  const panels = Math.min(run.methods.length, run.methods.length % 3 === 0 || run.methods.length > 8 ? 3 : run.methods.length > 4 ? 4 : run.methods.length);
+  const panels = Math.min(
+    run.methods.length,
+    run.methods.length % 3 === 0 || run.methods.length > 8 ? 3 : run.methods.length > 4 ? 4 : run.methods.length,
+  );
   const beyond = run.lengths.find((length) => length > run.trained_window);
   const values = cells.map((cell) => ({
     method: cell.method,
@@ -34,7 +37,13 @@ function specification({ run, cells }: Summary): TopLevelSpec {
     // One rule a panel, not one a row.
     edge: cell.length === beyond && cell.depth === run.depths[0],
   }));
-  const x = { field: "length", type: "nominal", sort: run.lengths.map(lengthName), title: "tokens", axis: { labelAngle: 0 } } as const;
+  const x = {
+    field: "length",
+    type: "nominal",
+    sort: run.lengths.map(lengthName),
+    title: "tokens",
+    axis: { labelAngle: 0 },
+  } as const;
   const y = { field: "depth", type: "nominal", sort: run.depths.map(String), title: "needle depth, %" } as const;
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
@@ -42,12 +51,20 @@ function specification({ run, cells }: Summary): TopLevelSpec {
     padding: 16,
     title: {
       text: `${run.model.name}: ${taskName(run)}`,
-      subtitle: [`share of right answers, ${run.trials} ${run.trials === 1 ? "trial" : "trials"} a cell; trained window ${run.trained_window} tokens${beyond && run.lengths[0] !== beyond ? " (dashed line)" : ""}; seed ${run.seed}, ${run.device}, ${run.precision}`],
+      subtitle: [
+        `share of right answers, ${run.trials} ${run.trials === 1 ? "trial" : "trials"} a cell; trained window ${run.trained_window} tokens${beyond && run.lengths[0] !== beyond ? " (dashed line)" : ""}; seed ${run.seed}, ${run.device}, ${run.precision}`,
+      ],
       anchor: "start",
       offset: 14,
     },
     data: { values },
-    facet: { field: "method", type: "nominal", sort: [...run.methods], title: null, header: { labelAnchor: "start", labelFontSize: 12, labelFontWeight: "bold", labelColor: INK, labelPadding: 6 } },
+    facet: {
+      field: "method",
+      type: "nominal",
+      sort: [...run.methods],
+      title: null,
+      header: { labelAnchor: "start", labelFontSize: 12, labelFontWeight: "bold", labelColor: INK, labelPadding: 6 },
+    },
     columns: panels,
     spacing: { row: 26, column: 26 },
     spec: {
@@ -69,7 +86,12 @@ function specification({ run, cells }: Summary): TopLevelSpec {
         },
         {
           mark: { type: "text", fontSize: 11.5 },
-          encoding: { x, y, text: { field: "text" }, color: { condition: { test: "datum.dark", value: "white" }, value: INK } },
+          encoding: {
+            x,
+            y,
+            text: { field: "text" },
+            color: { condition: { test: "datum.dark", value: "white" }, value: INK },
+          },
         },
         ...(beyond !== undefined && run.lengths[0] !== beyond
           ? [
@@ -85,7 +107,17 @@ function specification({ run, cells }: Summary): TopLevelSpec {
     config: {
       font: "Inter, Helvetica, Arial, sans-serif",
       view: { stroke: null },
-      axis: { domain: false, ticks: false, grid: false, labelColor: MUTED, titleColor: MUTED, titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11, labelPadding: 6 },
+      axis: {
+        domain: false,
+        ticks: false,
+        grid: false,
+        labelColor: MUTED,
+        titleColor: MUTED,
+        titleFontWeight: "normal",
+        labelFontSize: 11,
+        titleFontSize: 11,
+        labelPadding: 6,
+      },
       scale: { bandPaddingInner: 0, bandPaddingOuter: 0 },
       title: { fontSize: 16, subtitleFontSize: 12, color: INK, subtitleColor: MUTED, subtitlePadding: 6 },
       legend: { labelColor: MUTED, titleColor: MUTED, titleFontWeight: "normal" },

@@ -7,12 +7,17 @@ import type { Comparison, LengthScore, Summary } from "./summary.ts";
 export function accuracyTable(summary: Summary, chalk: ChalkInstance): string {
   const { run, by_length: scores } = summary;
   const table = new Table({
-    head: ["method", ...run.lengths.map((length) => `${lengthName(length)}${length > run.trained_window ? "" : " ≤T"}`)].map((name) => chalk.bold(name)),
+    head: [
+      "method",
+      ...run.lengths.map((length) => `${lengthName(length)}${length > run.trained_window ? "" : " ≤T"}`),
+    ].map((name) => chalk.bold(name)),
     colAligns: ["left", ...run.lengths.map(() => "right" as const)],
     style: { head: [], border: chalk.level > 0 ? ["gray"] : [] },
   });
   for (const method of run.methods) {
-    const row = run.lengths.map((length) => scores.find((score) => score.method === method && score.length === length)!);
+    const row = run.lengths.map((length) =>
+      scores.find((score) => score.method === method && score.length === length)!,
+    );
     table.push([method, ...row.map((score) => shown(score, chalk))]);
   }
   return table.toString();
@@ -29,7 +34,10 @@ function shown({ accuracy, low, high, errors }: LengthScore, chalk: ChalkInstanc
 export function comparisonLines({ run, comparisons }: Summary): string[] {
   const pooled = comparisons.filter(({ length }) => length === null);
   const width = Math.max(0, ...pooled.map(({ method }) => method.length));
-  return pooled.map((comparison) => `${comparison.method.padEnd(width)}  ${difference(comparison)}, ${chance(comparison)} (${comparison.onlyFirst} gained, ${comparison.onlySecond} lost against ${run.baseline})`);
+  return pooled.map(
+    (comparison) =>
+      `${comparison.method.padEnd(width)}  ${difference(comparison)}, ${chance(comparison)} (${comparison.onlyFirst} gained, ${comparison.onlySecond} lost against ${run.baseline})`,
+  );
 }
 
 function difference({ difference: value, low, high }: Comparison): string {
@@ -37,7 +45,11 @@ function difference({ difference: value, low, high }: Comparison): string {
 }
 
 function signed(value: number): string {
-  return value.toFixed(2).replace(/^(?!-)/, "+").replace(/^-0\.00$/, "+0.00").replace("-", "−");
+  return value
+    .toFixed(2)
+    .replace(/^(?!-)/, "+")
+    .replace(/^-0\.00$/, "+0.00")
+    .replace("-", "−");
 }
 
 function chance({ p_holm: p }: Comparison): string {

@@ -15,11 +15,17 @@ const LONGEST_NAME = 34;
 export function terminalHeatmap(summary: Summary, columns: number, level: ColorSupportLevel): string {
   const chalk = new Chalk({ level });
   const blocks = summary.run.methods.map((method) => block(summary, method, chalk));
-  const across = Math.max(1, Math.floor((columns + GAP.length) / (blocks[0]!.width + GAP.length)));
+  const across = Math.max(1, Math.floor((columns + GAP.length) / (blocks[0].width + GAP.length)));
   const rows: string[] = [];
   for (let from = 0; from < blocks.length; from += across) {
     const side = blocks.slice(from, from + across);
-    for (let line = 0; line < side[0]!.lines.length; line++) rows.push(side.map(({ lines }) => lines[line]).join(GAP).trimEnd());
+    for (let line = 0; line < side[0].lines.length; line++)
+      rows.push(
+        side
+          .map(({ lines }) => lines[line])
+          .join(GAP)
+          .trimEnd(),
+      );
     rows.push("");
   }
   return rows.join("\n");
@@ -36,9 +42,23 @@ function block({ run, cells }: Summary, method: string, chalk: InstanceType<type
   const width = Math.max(grid, Math.min(LONGEST_NAME, Math.max(...run.methods.map((spec) => spec.length))));
   const rest = " ".repeat(width - grid);
   const name = method.length > width ? `${method.slice(0, width - 1)}…` : method.padEnd(width);
-  const lines = [chalk.bold(name), chalk.dim(" ".repeat(label + 1) + run.lengths.map((length) => lengthName(length).padStart(CELL - 1).padEnd(CELL)).join("")) + rest];
+  const lines = [
+    chalk.bold(name),
+    chalk.dim(
+      " ".repeat(label + 1) +
+        run.lengths
+          .map((length) =>
+            lengthName(length)
+              .padStart(CELL - 1)
+              .padEnd(CELL),
+          )
+          .join(""),
+    ) + rest,
+  ];
   for (const depth of run.depths) {
-    const row = run.lengths.map((length) => cells.find((cell) => cell.method === method && cell.length === length && cell.depth === depth)!);
+    const row = run.lengths.map((length) =>
+      cells.find((cell) => cell.method === method && cell.length === length && cell.depth === depth)!,
+    );
     lines.push(`${chalk.dim(`${depth} %`.padStart(label))} ${row.map((cell) => painted(cell, chalk)).join("")}${rest}`);
   }
   return { width, lines };
@@ -46,7 +66,10 @@ function block({ run, cells }: Summary, method: string, chalk: InstanceType<type
 
 function painted({ accuracy }: CellScore, chalk: InstanceType<typeof Chalk>): string {
   if (accuracy === null) return chalk.dim("–".padStart(CELL - 1).padEnd(CELL));
-  const text = accuracy.toFixed(2).padStart(CELL - 1).padEnd(CELL);
+  const text = accuracy
+    .toFixed(2)
+    .padStart(CELL - 1)
+    .padEnd(CELL);
   const [red, green, blue] = colourOf(accuracy);
   return (accuracy < 0.6 ? chalk.rgb(255, 255, 255) : chalk.rgb(27, 27, 31)).bgRgb(red, green, blue)(text);
 }

@@ -48,7 +48,7 @@ describe("samples.jsonl", () => {
 
   it("does not write what it would not read", () => {
     const file = new SamplesFile(path());
-    expect(() => file.append(record({ depth_requested: 120 }))).toThrow();
+    expect(() => file.append(record({ depth_requested: 120 }))).toThrow(/depth_requested/);
     file.close();
     expect(readSamples(path()).records.size).toBe(0);
   });
@@ -65,7 +65,9 @@ describe("a run's folder", () => {
   it("refuses another run and says what differs", () => {
     openRunFolder(folder, identity, "tiny", false);
     const other = { ...identity, seed: 2, lengths: [256], model: { name: "tiny", sha256: "f".repeat(64) } };
-    expect(() => openRunFolder(folder, other, "tiny", false)).toThrow(/holds another run: model is .*aaa.* there and .*fff.* here; lengths is \[256,512\] there and \[256\] here; seed is 1 there and 2 here\. Give another --out, or --overwrite/);
+    expect(() => openRunFolder(folder, other, "tiny", false)).toThrow(
+      /holds another run: model is .*aaa.* there and .*fff.* here; lengths is \[256,512\] there and \[256\] here; seed is 1 there and 2 here\. Give another --out, or --overwrite/,
+    );
     expect(openRunFolder(folder, other, "tiny", true).run.seed).toBe(2);
   });
 

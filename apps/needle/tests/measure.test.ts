@@ -15,39 +15,79 @@ describe("measuring", () => {
     checkpoint.close();
     tokenizer = checkpoint.tokenizer!;
     task = needleTask({ needles: 3 }).bind(tokenizer);
-    modelOf = (answer) => new LanguageModel({ backend: scripted(checkpoint.config, answer), tokenizer, chatTemplate: null });
+    modelOf = (answer) =>
+      new LanguageModel({ backend: scripted(checkpoint.config, answer), tokenizer, chatTemplate: null });
   });
 
-  const jobs: Job[] = [256, 512].flatMap((length) => [0, 50, 100].map((depth) => ({ cell: { length, depth, trial: 0, seed: 3 }, method: { label: "none", length, method: resolveMethod("none", length, 256) } })));
-  const measureAll = (model: LanguageModel) => Promise.all(jobs.map((job) => measure(model, task, job, { prompt: task.prompt(job.cell), time: 1.23 }, new AbortController().signal)));
+  const jobs: Job[] = [256, 512].flatMap((length) =>
+    [0, 50, 100].map((depth) => ({
+      cell: { length, depth, trial: 0, seed: 3 },
+      method: { label: "none", length, method: resolveMethod("none", length, 256) },
+    })),
+  );
+  const measureAll = (model: LanguageModel) =>
+    Promise.all(
+      jobs.map((job) =>
+        measure(model, task, job, { prompt: task.prompt(job.cell), time: 1.23 }, new AbortController().signal),
+      ),
+    );
 
   it("gives the oracle everything", async () => {
-    const oracle = modelOf((ids) => ids[ids.slice(0, -1).findIndex((id, at) => id === ids.at(-1) && ids[at - 1] === ids.at(-2)) + 1]!);
+    const oracle = modelOf(
+      (ids) => ids[ids.slice(0, -1).findIndex((id, at) => id === ids.at(-1) && ids[at - 1] === ids.at(-2)) + 1],
+    );
     for (const record of await measureAll(oracle)) {
-      expect(record).toMatchObject({ status: "ok", correct: true, score: 1, rank_ref: 1, gen_budget: 1, finish_reason: "length", prompt_tokens: record.target_len });
+      expect(record).toMatchObject({
+        status: "ok",
+        correct: true,
+        score: 1,
+        rank_ref: 1,
+        gen_budget: 1,
+        finish_reason: "length",
+        prompt_tokens: record.target_len,
+      });
       expect(record.pred).toBe(record.refs[0]);
       expect(record.logprob_ref).toBeCloseTo(-Math.log(1 + 284 * Math.exp(-5)), 3);
     }
   });
 
   it("gives a constant answer nothing", async () => {
-    for (const record of await measureAll(modelOf(() => 4))) expect(record).toMatchObject({ status: "ok", correct: false, score: 0 });
+    for (const record of await measureAll(modelOf(() => 4)))
+      expect(record).toMatchObject({ status: "ok", correct: false, score: 0 });
   });
 
   it("records what went wrong instead of a wrong answer", async () => {
     const broken = modelOf(() => {
       throw new LongctxError("capacity", "No room for that.");
     });
-    for (const record of await measureAll(broken)) expect(record).toMatchObject({ status: "error", error: { code: "capacity", message: "No room for that." }, score: null, correct: false, pred: null });
+    for (const record of await measureAll(broken))
+      expect(record).toMatchObject({
+        status: "error",
+        error: { code: "capacity", message: "No room for that." },
+        score: null,
+        correct: false,
+        pred: null,
+      });
     const defect = modelOf(() => {
       throw new RangeError("Array buffer allocation failed");
     });
-    expect((await measureAll(defect))[0]).toMatchObject({ status: "error", error: { code: "internal", message: "RangeError: Array buffer allocation failed" } });
+    expect((await measureAll(defect))[0]).toMatchObject({
+      status: "error",
+      error: { code: "internal", message: "RangeError: Array buffer allocation failed" },
+    });
   });
 
   it("is ended by the caller's signal", async () => {
-    const job = jobs[0]!;
-    await expect(measure(modelOf(() => 4), task, job, { prompt: task.prompt(job.cell), time: 0 }, AbortSignal.abort())).rejects.toMatchObject({ code: "aborted" });
+    const job = jobs[0];
+    await expect(
+      measure(
+        modelOf(() => 4),
+        task,
+        job,
+        { prompt: task.prompt(job.cell), time: 0 },
+        AbortSignal.abort(),
+      ),
+    ).rejects.toMatchObject({ code: "aborted" });
   });
 });
 
@@ -61,7 +101,14 @@ function scripted(config: Backend["config"], answer: (ids: readonly number[]) =>
     preferredChunk: 100,
     createCache: (layout) => {
       const slots = new SlotMap(layout);
-      const cache: Cache = { slots, bytes: 0, fork: () => cache, truncate: (length) => slots.truncate(length), save: () => new Uint8Array(), dispose: () => {} };
+      const cache: Cache = {
+        slots,
+        bytes: 0,
+        fork: () => cache,
+        truncate: (length) => slots.truncate(length),
+        save: () => new Uint8Array(),
+        dispose: () => {},
+      };
       texts.set(cache, []);
       return cache;
     },

@@ -21,8 +21,18 @@ describe("options", () => {
   });
 
   it("sorts the grid, drops repetitions and takes none as the baseline", () => {
-    const options = runOptions({ lengths: [512, 256, 512], depths: [100, 0], methods: ["yarn:factor=2", "none", "none"] });
-    expect(options).toMatchObject({ lengths: [256, 512], depths: [0, 100], methods: ["yarn:factor=2", "none"], baseline: "none", out: "runs/needle-tiny" });
+    const options = runOptions({
+      lengths: [512, 256, 512],
+      depths: [100, 0],
+      methods: ["yarn:factor=2", "none", "none"],
+    });
+    expect(options).toMatchObject({
+      lengths: [256, 512],
+      depths: [0, 100],
+      methods: ["yarn:factor=2", "none"],
+      baseline: "none",
+      out: "runs/needle-tiny",
+    });
     expect(runOptions({ methods: ["yarn:factor=2"] }).baseline).toBe("yarn:factor=2");
   });
 

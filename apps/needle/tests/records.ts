@@ -58,7 +58,9 @@ export function record(over: Partial<SampleRecord> = {}): SampleRecord {
 }
 
 /** Every sample of `identity`; `right` says which answers are. */
-export function records(right: (sample: { method: string; length: number; depth: number; trial: number }) => boolean): SampleRecord[] {
+export function records(
+  right: (sample: { method: string; length: number; depth: number; trial: number }) => boolean,
+): SampleRecord[] {
   return identity.methods.flatMap((method) =>
     identity.lengths.flatMap((length) =>
       identity.depths.flatMap((depth) =>

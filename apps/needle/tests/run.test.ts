@@ -10,7 +10,21 @@ import { preset } from "../src/presets.ts";
 import { readSamples } from "../src/samples-file.ts";
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-const GRID = ["--model", "tiny", "--device", "reference", "--lengths", "48,64", "--depths", "0,100", "--trials", "3", "--methods", "none", "streaming:sinks=4,window=20"];
+const GRID = [
+  "--model",
+  "tiny",
+  "--device",
+  "reference",
+  "--lengths",
+  "48,64",
+  "--depths",
+  "0,100",
+  "--trials",
+  "3",
+  "--methods",
+  "none",
+  "streaming:sinks=4,window=20",
+];
 const PLANNED = 2 * 2 * 3 * 2;
 
 interface Ended {
@@ -20,8 +34,13 @@ interface Ended {
 }
 
 /** Runs the app; `onSample` is called with the number of samples on disk whenever it grows. */
-function needle(args: readonly string[], watch?: { readonly out: string; readonly until: number; readonly signal: NodeJS.Signals }): Promise<Ended> {
-  const child = spawn(process.execPath, ["--import", "tsx", MAIN, ...args], { env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" } });
+function needle(
+  args: readonly string[],
+  watch?: { readonly out: string; readonly until: number; readonly signal: NodeJS.Signals },
+): Promise<Ended> {
+  const child = spawn(process.execPath, ["--import", "tsx", MAIN, ...args], {
+    env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" },
+  });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (data) => (stdout += String(data)));
   child.stderr.on("data", (data) => (stderr += String(data)));
@@ -74,7 +93,11 @@ describe("needle run", () => {
     // The window of 20 tokens reaches the needle at the end, and not the one at the beginning.
     const streamed = [...records.values()].filter(({ method }) => method.startsWith("streaming"));
     expect(streamed.filter(({ depth_requested: depth }) => depth === 100).every(({ correct }) => correct)).toBe(true);
-    expect(streamed.filter(({ depth_requested: depth, target_len: length }) => depth === 0 && length === 64).some(({ correct }) => correct)).toBe(false);
+    expect(
+      streamed
+        .filter(({ depth_requested: depth, target_len: length }) => depth === 0 && length === 64)
+        .some(({ correct }) => correct),
+    ).toBe(false);
   });
 
   it("goes on after a kill: no sample lost, none twice, the same files", async () => {
@@ -88,7 +111,8 @@ describe("needle run", () => {
     const rest = await needle(args);
     expect(rest.code).toBe(0);
     expect(timeless(out)).toEqual(timeless(whole));
-    for (const file of ["summary.json", "cells.csv", "heatmap.svg"]) expect(readFileSync(join(out, file), "utf8")).toBe(readFileSync(join(whole, file), "utf8"));
+    for (const file of ["summary.json", "cells.csv", "heatmap.svg"])
+      expect(readFileSync(join(out, file), "utf8")).toBe(readFileSync(join(whole, file), "utf8"));
   });
 
   it("ends cleanly on Ctrl-C and says how to go on", async () => {
@@ -110,7 +134,9 @@ describe("needle run", () => {
 
   it("refuses in one line, with exit code 1", async () => {
     const { code, stderr, stdout } = await needle([...GRID, "--out", whole, "--seed", "2"]);
-    expect(stderr).toMatch(/^\S+ holds another run: seed is 1 there and 2 here\. Give another --out, or --overwrite to discard it\.\n$/);
+    expect(stderr).toMatch(
+      /^\S+ holds another run: seed is 1 there and 2 here\. Give another --out, or --overwrite to discard it\.\n$/,
+    );
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   });
 
@@ -122,7 +148,12 @@ describe("needle run", () => {
     ["a model that is not there", ["--model", "nowhere.gguf"], /^There is no model at "nowhere\.gguf"/],
   ])("refuses %s before anything is measured", async (_, args, message) => {
     const samples = readFileSync(join(whole, "samples.jsonl"));
-    const error = await needleCommand().parseAsync([...GRID, "--out", whole, ...args], { from: "user" }).then(() => null, (thrown: unknown) => thrown);
+    const error = await needleCommand()
+      .parseAsync([...GRID, "--out", whole, ...args], { from: "user" })
+      .then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
     expect(error).toBeInstanceOf(LongctxError);
     expect((error as LongctxError).message).toMatch(message);
     expect((error as LongctxError).message).not.toContain("\n");
@@ -132,7 +163,9 @@ describe("needle run", () => {
   it("says how to get SmolLM2", async () => {
     vi.stubEnv("LONGCTX_CACHE", join(folder, "empty"));
     vi.stubEnv("LONGCTX_SMOLLM2", "");
-    await expect(preset("smollm2")).rejects.toThrow(/Fetch it once \(98 MB\) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2/);
+    await expect(preset("smollm2")).rejects.toThrow(
+      /Fetch it once \(98 MB\) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2/,
+    );
     vi.stubEnv("LONGCTX_SMOLLM2", "/nowhere.gguf");
     await expect(preset("smollm2")).rejects.toThrow(/LONGCTX_SMOLLM2 names .*nowhere\.gguf, which does not exist/);
     vi.unstubAllEnvs();

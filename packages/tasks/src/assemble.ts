@@ -29,19 +29,27 @@ export function promptContent(task: Task, cell: Cell, tokenizer: string): Conten
  * Pieces as a prompt. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
  * counts and is checked by decoding it, because a tokenizer may merge across a boundary.
  */
-export function assemble(pieces: readonly Piece[], tokenizer: Tokenizer, { content, answer, refs, haystack }: PromptDetails): Prompt {
+export function assemble(
+  pieces: readonly Piece[],
+  tokenizer: Tokenizer,
+  { content, answer, refs, haystack }: PromptDetails,
+): Prompt {
   const text = pieces.map((piece) => piece.text).join("");
   const ids = tokenizer.encode(text);
   const spans = spansOf(pieces, tokenizer);
   const hay = spans.filter(({ piece }) => piece.hay);
-  const share = (before: number): number => (100 * tokensOf(hay.filter(({ end }) => end <= before))) / Math.max(1, tokensOf(hay));
+  const share = (before: number): number =>
+    (100 * tokensOf(hay.filter(({ end }) => end <= before))) / Math.max(1, tokensOf(hay));
   const needles: { asked: boolean; needle: PlacedNeedle }[] = [];
   for (const { piece, start, end } of spans) {
     if (!piece.needle) continue;
     const found = tokenizer.decode(ids.slice(start, end)).trim();
     // Decoders may clean up the space before a full stop, so white space does not count.
     if (bare(found) !== bare(piece.text)) {
-      throw new LongctxError("argument", `The tokenizer does not keep "${piece.text.trim()}" apart from the text around it (its tokens read "${found}"); use another task with this model.`);
+      throw new LongctxError(
+        "argument",
+        `The tokenizer does not keep "${piece.text.trim()}" apart from the text around it (its tokens read "${found}"); use another task with this model.`,
+      );
     }
     const { key, value, asked } = piece.needle;
     needles.push({ asked, needle: { key, value, start, end, depth: share(start) } });
@@ -53,7 +61,7 @@ export function assemble(pieces: readonly Piece[], tokenizer: Tokenizer, { conte
     sha256: sha256(text),
     needles: needles.sort((a, b) => Number(b.asked) - Number(a.asked)).map(({ needle }) => needle),
     refs,
-    firstAnswerToken: tokenizer.encode(text + answer)[ids.length]!,
+    firstAnswerToken: tokenizer.encode(text + answer)[ids.length],
     haystack,
   };
 }

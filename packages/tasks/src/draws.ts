@@ -11,7 +11,9 @@ export class Draws {
 
   constructor(content: Content) {
     const hash = contentHash(content);
-    this.#generator = xoroshiro128plusFromState([0, 8, 16, 24].map((at) => Number.parseInt(hash.slice(at, at + 8), 16) | 0));
+    this.#generator = xoroshiro128plusFromState(
+      [0, 8, 16, 24].map((at) => Number.parseInt(hash.slice(at, at + 8), 16) | 0),
+    );
   }
 
   /** A whole number in [from, to], both included. */
@@ -21,13 +23,13 @@ export class Draws {
 
   /** One of the items. */
   pick<T>(items: readonly T[]): T {
-    return items[this.integer(0, items.length - 1)]!;
+    return items[this.integer(0, items.length - 1)];
   }
 
   /** `count` different items in random order. */
   sample<T>(items: readonly T[], count: number): T[] {
     const rest = [...items];
-    return Array.from({ length: count }, () => rest.splice(this.integer(0, rest.length - 1), 1)[0]!);
+    return Array.from({ length: count }, () => rest.splice(this.integer(0, rest.length - 1), 1)[0]);
   }
 
   /** True in `share` of the calls, in steps of 1/1000. */

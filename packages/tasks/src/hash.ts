@@ -17,7 +17,7 @@ function canonical(content: Content): string {
   if (isList(content)) return `[${content.map(canonical).join(",")}]`;
   if (content === null || typeof content !== "object") return JSON.stringify(content);
   const fields = Object.keys(content).sort();
-  return `{${fields.map((key) => `${JSON.stringify(key)}:${canonical(content[key]!)}`).join(",")}}`;
+  return `{${fields.map((key) => `${JSON.stringify(key)}:${canonical(content[key])}`).join(",")}}`;
 }
 
 function isList(content: Content): content is readonly Content[] {

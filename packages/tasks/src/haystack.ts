@@ -35,9 +35,12 @@ export function novelHay(counter: TokenCounter, budget: number, draws: Draws): H
   let passed = 0;
   for (let index = 0; left > 1 && passed < LOOKAHEAD; index++) {
     if (index === sentences.length) {
-      throw new LongctxError("argument", `A haystack of ${budget} tokens is longer than ${novel}; ask for a shorter text or take the filler haystack.`);
+      throw new LongctxError(
+        "argument",
+        `A haystack of ${budget} tokens is longer than ${novel}; ask for a shorter text or take the filler haystack.`,
+      );
     }
-    const sentence = sentences[(first + index) % sentences.length]!;
+    const sentence = sentences[(first + index) % sentences.length];
     const tokens = counter.count(` ${sentence}`);
     if (tokens > left) {
       passed++;

@@ -17,7 +17,10 @@ export interface NeedleOptions {
  */
 export function needleTask({ needles = 1 }: NeedleOptions = {}): Task {
   if (!Number.isInteger(needles) || needles < 1 || needles > WORLD.keys.length) {
-    throw new LongctxError("argument", `The needle task cannot hide ${needles} needles; give a whole number from 1 to ${WORLD.keys.length}.`);
+    throw new LongctxError(
+      "argument",
+      `The needle task cannot hide ${needles} needles; give a whole number from 1 to ${WORLD.keys.length}.`,
+    );
   }
   const task: Task = {
     name: "needle",
@@ -42,25 +45,42 @@ function bindNeedle(task: Task, needles: number, tokenizer: Tokenizer): BoundTas
       const draws = new Draws(content);
       const keys = draws.sample(WORLD.keys, needles);
       const values = draws.sample(WORLD.values, needles);
-      const hidden = keys.map((key, index) => ({ key, value: values[index]!, asked: index === 0, text: sentenceOf(key, values[index]!) }));
+      const hidden = keys.map((key, index) => ({
+        key,
+        value: values[index],
+        asked: index === 0,
+        text: sentenceOf(key, values[index]),
+      }));
       const question = ` remember : ${keys[0]}`;
       // The first sentence of a text has no space before it, which some tokenizers count differently: one token to spare.
-      const fixed = tokenizer.encode(question).length + hidden.reduce((sum, needle) => sum + counter.count(` ${needle.text}`), 0);
+      const fixed =
+        tokenizer.encode(question).length + hidden.reduce((sum, needle) => sum + counter.count(` ${needle.text}`), 0);
       const hay = fill(draws, counter, cell.length - fixed, cell.length);
-      const places = hidden.map((_, index) => (index === 0 ? Math.round((cell.depth / 100) * hay.length) : draws.integer(0, hay.length)));
+      const places = hidden.map((_, index) =>
+        index === 0 ? Math.round((cell.depth / 100) * hay.length) : draws.integer(0, hay.length),
+      );
       const pieces: Piece[] = [];
       let from = 0;
-      for (const index of places.map((_, at) => at).sort((a, b) => places[a]! - places[b]! || b - a)) {
+      for (const index of places.map((_, at) => at).sort((a, b) => places[a] - places[b] || b - a)) {
         pieces.push({ text: spaced(hay.slice(from, places[index])), hay: true });
-        const { text, ...needle } = hidden[index]!;
+        const { text, ...needle } = hidden[index];
         pieces.push({ text: ` ${text}`, needle });
         from = places[index]!;
       }
       pieces.push({ text: spaced(hay.slice(from)), hay: true }, { text: question });
       const first = pieces.findIndex((piece) => piece.text !== "");
-      pieces[first] = { ...pieces[first]!, text: pieces[first]!.text.slice(1) };
-      const prompt = assemble(pieces, tokenizer, { content, answer: ` ${values[0]}`, refs: [values[0]!], haystack: "world" });
-      if (prompt.ids.length > cell.length) throw new LongctxError("argument", `The tokenizer makes ${prompt.ids.length} tokens of a prompt whose parts have ${cell.length}; use another task with this model.`);
+      pieces[first] = { ...pieces[first], text: pieces[first].text.slice(1) };
+      const prompt = assemble(pieces, tokenizer, {
+        content,
+        answer: ` ${values[0]}`,
+        refs: [values[0]],
+        haystack: "world",
+      });
+      if (prompt.ids.length > cell.length)
+        throw new LongctxError(
+          "argument",
+          `The tokenizer makes ${prompt.ids.length} tokens of a prompt whose parts have ${cell.length}; use another task with this model.`,
+        );
       return prompt;
     },
   };
@@ -90,7 +110,11 @@ function fill(draws: Draws, counter: TokenCounter, budget: number, length: numbe
     sentences.push(sentence);
     left -= tokens;
   }
-  if (sentences.length === 0) throw new LongctxError("argument", `${length} tokens are too few for a needle prompt: ${length - budget} go to needles and question. Ask for at least ${length - budget + 20}.`);
+  if (sentences.length === 0)
+    throw new LongctxError(
+      "argument",
+      `${length} tokens are too few for a needle prompt: ${length - budget} go to needles and question. Ask for at least ${length - budget + 20}.`,
+    );
   // Sentences are exchanged for longer ones until nothing is left over.
   for (let attempt = 0; left > 0 && attempt < 500; attempt++) {
     const at = draws.integer(0, sentences.length - 1);

@@ -6,7 +6,8 @@ import { fillerHay, HAYSTACKS, novelHay, unitsBefore, type Hay, type HaystackNam
 import { firstInteger } from "./scoring.ts";
 import type { BoundTask, Prompt, Task } from "./task.ts";
 
-const INSTRUCTION = "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.";
+const INSTRUCTION =
+  "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.";
 const QUESTION = "What is the pass key? The pass key is";
 const MAX_NEW = 8;
 
@@ -21,7 +22,8 @@ export interface PasskeyOptions {
  * haystack consists of whole units. No chat template. @throws LongctxError "argument"
  */
 export function passkeyTask({ haystack = "filler" }: PasskeyOptions = {}): Task {
-  if (!HAYSTACKS.includes(haystack)) throw new LongctxError("argument", `There is no haystack "${String(haystack)}"; there is ${listed(HAYSTACKS)}.`);
+  if (!HAYSTACKS.includes(haystack))
+    throw new LongctxError("argument", `There is no haystack "${String(haystack)}"; there is ${listed(HAYSTACKS)}.`);
   const task: Task = {
     name: "passkey",
     version: 1,
@@ -44,7 +46,11 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
       const content = promptContent(task, cell, fingerprint);
       const draws = new Draws(content);
       const key = String(draws.integer(10_000, 50_000));
-      const frame = tokenizer.encode(piecesOf(key, [], 0).map((piece) => piece.text).join("")).length;
+      const frame = tokenizer.encode(
+        piecesOf(key, [], 0)
+          .map((piece) => piece.text)
+          .join(""),
+      ).length;
       const budget = cell.length - frame;
       const hay = haystack === "filler" ? fillerHay(counter, budget) : novelHay(counter, budget, draws);
       const details = { content, answer: ` ${key}`, refs: [key], haystack: hay.source };
@@ -54,7 +60,10 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
         const prompt: Prompt = assemble(piecesOf(key, units, unitsBefore(units, cell.depth)), tokenizer, details);
         if (prompt.ids.length <= cell.length) return prompt;
       }
-      throw new LongctxError("argument", `${cell.length} tokens are too few for a passkey prompt: ${frame} go to instruction, key and question. Ask for at least ${frame + 32}.`);
+      throw new LongctxError(
+        "argument",
+        `${cell.length} tokens are too few for a passkey prompt: ${frame} go to instruction, key and question. Ask for at least ${frame + 32}.`,
+      );
     },
   };
 }
@@ -65,7 +74,10 @@ function piecesOf(key: string, units: Hay["units"], before: number): Piece[] {
     { text: `${INSTRUCTION}\n` },
     { text: joined(units.slice(0, before)), hay: true },
     { text: "\n" },
-    { text: `The pass key is ${key}. Remember it. ${key} is the pass key.`, needle: { key: "pass key", value: key, asked: true } },
+    {
+      text: `The pass key is ${key}. Remember it. ${key} is the pass key.`,
+      needle: { key: "pass key", value: key, asked: true },
+    },
     { text: "\n" },
     { text: joined(units.slice(before)), hay: true },
     { text: `\n${QUESTION}` },

@@ -24,7 +24,9 @@ export const sampleRecord = z.strictObject({
   depth_requested: z.number().min(0).max(100),
   /** % of the haystack's tokens before the asked needle. */
   depth_actual: z.number().min(0).max(100).nullable(),
-  needles: z.array(z.strictObject({ key: z.string(), value: z.string(), tok_start: z.int(), tok_end: z.int(), depth: z.number() })),
+  needles: z.array(
+    z.strictObject({ key: z.string(), value: z.string(), tok_start: z.int(), tok_end: z.int(), depth: z.number() }),
+  ),
   haystack: z.string().nullable(),
   prompt_sha256: z.string().nullable(),
   refs: z.array(z.string()),

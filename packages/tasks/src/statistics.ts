@@ -1,3 +1,4 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- jstat has no types, and who imports this file needs them too
 /// <reference path="./jstat.d.ts" />
 import jStat from "jstat";
 import { LongctxError } from "@longctx/core";
@@ -17,7 +18,8 @@ function z(confidence: number): number {
  * trials. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. [0, 1] without trials.
  */
 export function wilson(right: number, total: number, confidence = 0.95): Interval {
-  if (!(right >= 0 && right <= total)) throw new LongctxError("argument", `There cannot be ${right} right answers out of ${total}.`);
+  if (!(right >= 0 && right <= total))
+    throw new LongctxError("argument", `There cannot be ${right} right answers out of ${total}.`);
   if (total === 0) return { low: 0, high: 1 };
   const q = z(confidence);
   const share = right / total;
@@ -53,7 +55,10 @@ export function mcnemar({ onlyFirst, onlySecond }: Pick<PairedCounts, "onlyFirst
  * intervals for the difference between binomial proportions based on paired data", 1998, method 10: the Wilson
  * intervals of the two shares, put together with their correlation.
  */
-export function newcombePaired({ both, onlyFirst, onlySecond, neither }: PairedCounts, confidence = 0.95): Interval & { readonly difference: number } {
+export function newcombePaired(
+  { both, onlyFirst, onlySecond, neither }: PairedCounts,
+  confidence = 0.95,
+): Interval & { readonly difference: number } {
   const total = both + onlyFirst + onlySecond + neither;
   if (total === 0) return { difference: 0, low: -1, high: 1 };
   const [first, second] = [(both + onlyFirst) / total, (both + onlySecond) / total];
@@ -64,16 +69,20 @@ export function newcombePaired({ both, onlyFirst, onlySecond, neither }: PairedC
   const phi = margins === 0 ? 0 : (product > 0 ? Math.max(product - total / 2, 0) : product) / Math.sqrt(margins);
   const reach = (x: number, y: number): number => Math.sqrt(Math.max(0, x ** 2 - 2 * phi * x * y + y ** 2));
   const difference = first - second;
-  return { difference, low: difference - reach(first - a.low, b.high - second), high: difference + reach(a.high - first, second - b.low) };
+  return {
+    difference,
+    low: difference - reach(first - a.low, b.high - second),
+    high: difference + reach(a.high - first, second - b.low),
+  };
 }
 
 /** p-values of several tests, corrected so that the chance of any false finding stays below the level. Holm, 1979. */
 export function holm(values: readonly number[]): number[] {
-  const order = values.map((_, index) => index).sort((a, b) => values[a]! - values[b]!);
-  const corrected = new Array<number>(values.length);
+  const order = values.map((_, index) => index).sort((a, b) => values[a] - values[b]);
+  const corrected = values.map(() => 1);
   let worst = 0;
   order.forEach((index, rank) => {
-    worst = Math.max(worst, Math.min(1, (values.length - rank) * values[index]!));
+    worst = Math.max(worst, Math.min(1, (values.length - rank) * values[index]));
     corrected[index] = worst;
   });
   return corrected;

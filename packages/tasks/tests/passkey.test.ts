@@ -15,10 +15,12 @@ describe("the passkey task with the published filler", () => {
     const [key] = refs;
     const lines = text.split("\n");
     expect(lines).toHaveLength(5);
-    expect(lines[0]).toBe("There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.");
+    expect(lines[0]).toBe(
+      "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.",
+    );
     expect(lines[2]).toBe(`The pass key is ${key}. Remember it. ${key} is the pass key.`);
     expect(lines[4]).toBe("What is the pass key? The pass key is");
-    for (const half of [lines[1]!, lines[3]!]) expect(half.replaceAll(UNIT, "").trim()).toBe("");
+    for (const half of [lines[1], lines[3]]) expect(half.replaceAll(UNIT, "").trim()).toBe("");
     expect(key).toMatch(/^[1-5]\d{4}$/);
   });
 
@@ -28,9 +30,9 @@ describe("the passkey task with the published filler", () => {
       const { text, ids, needles } = task.prompt(cell({ length, depth }));
       expect(ids.length).toBeLessThanOrEqual(length);
       expect(ids.length).toBeGreaterThan(length - unit);
-      const [before, after] = [1, 3].map((line) => text.split("\n")[line]!.split(UNIT).length - 1) as [number, number];
+      const [before, after] = [1, 3].map((line) => text.split("\n")[line].split(UNIT).length - 1) as [number, number];
       expect(before).toBe(Math.floor((depth / 100) * (before + after)));
-      expect(tokenizer.decode(ids.slice(needles[0]!.start, needles[0]!.end)).trim()).toBe(text.split("\n")[2]);
+      expect(tokenizer.decode(ids.slice(needles[0].start, needles[0].end)).trim()).toBe(text.split("\n")[2]);
     }
   });
 
@@ -45,7 +47,9 @@ describe("the passkey task with the published filler", () => {
 
   it("refuses a length without room", () => {
     expect(() => task.prompt(cell({ length: 60 }))).toThrow(/60 tokens are too few for a passkey prompt/);
-    expect(() => passkeyTask({ haystack: "essays" as "novel" })).toThrow(/no haystack "essays"; there is filler or novel/);
+    expect(() => passkeyTask({ haystack: "essays" as "novel" })).toThrow(
+      /no haystack "essays"; there is filler or novel/,
+    );
   });
 });
 
@@ -59,10 +63,12 @@ describe("the passkey task in a novel", () => {
         expect(ids.length).toBeLessThanOrEqual(length);
         expect(ids.length).toBeGreaterThanOrEqual(0.97 * length);
         const [novel, first] = haystack.split(":") as [Parameters<typeof sentencesOf>[0], string];
-        const begin = sentencesOf(novel)[Number(first)]!;
+        const begin = sentencesOf(novel)[Number(first)];
         const lines = text.split("\n");
-        expect(`${lines[1]!} ${lines[3]!}`.trim().startsWith(begin)).toBe(true);
-        expect(Math.abs(needles[0]!.depth - 25 * trial)).toBeLessThan((100 * Math.max(...text.split(/(?<=[.!?]) /).map((part) => tokenizer.encode(part).length)) * 2) / length);
+        expect(`${lines[1]} ${lines[3]}`.trim().startsWith(begin)).toBe(true);
+        expect(Math.abs(needles[0].depth - 25 * trial)).toBeLessThan(
+          (100 * Math.max(...text.split(/(?<=[.!?]) /).map((part) => tokenizer.encode(part).length)) * 2) / length,
+        );
       }
     }
   });
@@ -75,7 +81,9 @@ describe("the passkey task in a novel", () => {
 
   it("cuts sentences as a reader would", () => {
     const sentences = sentencesOf("prideprejudice");
-    expect(sentences[0]).toBe("It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife.");
+    expect(sentences[0]).toBe(
+      "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife.",
+    );
     expect(sentences.some((sentence) => /(^| )(Chapter|Volume) \d+$|[\n_]{2}|Mr\.$/.test(sentence))).toBe(false);
     expect(sentences.length).toBeGreaterThan(4000);
   });

@@ -26,7 +26,10 @@ export function wordTokenizer(): Tokenizer {
   };
   return {
     vocabSize: 1,
-    encode: (text) => (text.match(/ ?\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu) ?? []).flatMap((word) => word.match(/.{1,4}/gsu)!).map(idOf),
+    encode: (text) =>
+      (text.match(/ ?\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu) ?? [])
+        .flatMap((word) => word.match(/.{1,4}/gsu)!)
+        .map(idOf),
     decode: (list) => list.map((id) => tokens[id]).join(""),
     token: (id) => tokens[id] ?? "",
   };
