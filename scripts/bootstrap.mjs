@@ -2,13 +2,14 @@
 // npm start, npm test, npm run longctx, npm run needle: works in a fresh clone with nothing but Node and npm.
 // Plain JavaScript without dependencies, because it runs before there are any.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const NODE = [20, 19];
 const PNPM = 12;
+const PNPM_FOLDER = join(ROOT, "node_modules/.longctx-pnpm");
 const PROGRAMS = {
   start: { main: "apps/needle/src/main.ts", first: ["start"] },
   needle: { main: "apps/needle/src/main.ts", first: [] },
@@ -47,20 +48,37 @@ function isInstalled() {
 
 function hasPnpm() {
   const { status, stdout } = spawnSync("pnpm --version", { cwd: ROOT, shell: true, encoding: "utf8" });
-  return status === 0 && Number(stdout.split(".")[0]) >= PNPM;
+  if (status === 0 && Number(stdout.split(".")[0]) >= PNPM) return true;
+  // npx asks the registry which version is the newest each time; the folder it keeps pnpm in needs no network.
+  const folder = existsSync(PNPM_FOLDER) ? readFileSync(PNPM_FOLDER, "utf8") : "";
+  if (!existsSync(join(folder, "pnpm")) || process.env.PATH.split(delimiter).includes(folder)) return false;
+  process.env.PATH = `${folder}${delimiter}${process.env.PATH}`;
+  return hasPnpm();
 }
 
-/** Runs this file again where pnpm is on the PATH; npx keeps what it has fetched, so the network is needed once. */
+/** Runs this file again where pnpm is on the PATH. */
 function againWithPnpm(args) {
-  if (process.env.LONGCTX_PNPM)
+  if (process.env.LONGCTX_PNPM) {
     fail(`pnpm ${PNPM} did not start through npx; install it with "npm install --global pnpm@${PNPM}".`);
+  }
   const quoted = [process.execPath, fileURLToPath(import.meta.url), ...args]
     .map((text) => JSON.stringify(text))
     .join(" ");
-  const command = `npx --yes --prefer-offline --package pnpm@${PNPM} -- ${quoted}`;
-  const env = { ...process.env, LONGCTX_PNPM: "1", npm_config_loglevel: "error", npm_config_update_notifier: "false" };
+  const env = {
+    ...process.env,
+    LONGCTX_PNPM: "1",
+    npm_config_loglevel: "error",
+    npm_config_update_notifier: "false",
+  };
+  const command = `npx --yes --package pnpm@${PNPM} -- ${quoted}`;
   const { status, signal } = spawnSync(command, { cwd: ROOT, shell: true, stdio: "inherit", env });
   return signal ? 130 : (status ?? 1);
+}
+
+function rememberPnpm() {
+  if (!process.env.LONGCTX_PNPM) return;
+  const folder = process.env.PATH.split(delimiter).find((entry) => existsSync(join(entry, "pnpm")));
+  if (folder) writeFileSync(PNPM_FOLDER, folder);
 }
 
 /** @returns an exit code */
@@ -75,9 +93,13 @@ function install() {
     encoding: "utf8",
     env: { ...process.env, CI: "true" }, // no questions
   });
-  if (status !== 0) process.stderr.write(`${stdout}\nThe packages could not be installed; see above.\n`);
-  else process.stderr.write(`Installed in ${((performance.now() - begin) / 1000).toFixed(0)} s.\n`);
-  return status ?? 1;
+  if (status !== 0) {
+    process.stderr.write(`${stdout}\nThe packages could not be installed; see above.\n`);
+    return status ?? 1;
+  }
+  rememberPnpm();
+  process.stderr.write(`Installed in ${((performance.now() - begin) / 1000).toFixed(0)} s.\n`);
+  return 0;
 }
 
 /** In this process, so that terminal, pipes, signals and the exit code are the program's own. */
@@ -99,6 +121,7 @@ async function test(args) {
   if (code !== 0) process.exit(code);
   // turbo and publint call pnpm.
   if (!hasPnpm()) process.exit(againWithPnpm(["test", ...args]));
+  rememberPnpm();
   const { check } = await import("./check.mjs");
   process.exit(check(ROOT, args));
 }

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { delimiter, join } from "node:path";
 
 const CHECKS = [
-  { name: "types and builds", command: "turbo run typecheck build --output-logs=errors-only --no-color" },
+  { name: "types and builds", command: "turbo run typecheck build --continue --output-logs=errors-only --no-color" },
   { name: "lint", command: "oxlint" },
   { name: "format", command: "oxfmt --check" },
   { name: "unused code", command: "knip --no-progress" },
