@@ -48,12 +48,21 @@ export class Capture {
   addAttention(config: ModelConfig, plan: AttentionPlan, view: LayerView): void {
     if (!this.#wants.attention || !this.layers.has(view.layer)) return;
     const tokens = view.first + view.count;
-    push(this.#attention, view.layer, { first: view.first, count: view.count, tokens, weights: attentionWeights(plan, view, config) });
+    push(this.#attention, view.layer, {
+      first: view.first,
+      count: view.count,
+      tokens,
+      weights: attentionWeights(plan, view, config),
+    });
   }
 
   #need<Value>(kept: ReadonlyMap<number, Value[]>, layer: number, what: string): Value[] {
     const values = kept.get(layer);
-    if (!values) throw new LongctxError("argument", `No ${what} of layer ${layer} were captured; ask for them when the Capture is made.`);
+    if (!values)
+      throw new LongctxError(
+        "argument",
+        `No ${what} of layer ${layer} were captured; ask for them when the Capture is made.`,
+      );
     return values;
   }
 }

@@ -23,11 +23,16 @@ export class Composition implements Method {
     for (const method of methods) {
       for (const other of methods) {
         const reason = method.conflicts?.[nameOf(other)];
-        if (reason) throw new LongctxError("method", `${nameOf(method)} cannot be combined with ${nameOf(other)}: ${reason}.`);
+        if (reason)
+          throw new LongctxError("method", `${nameOf(method)} cannot be combined with ${nameOf(other)}: ${reason}.`);
       }
       for (const axis of method.axes) {
         const other = claims.get(axis);
-        if (other) throw new LongctxError("method", `${other.spec} and ${method.spec} both change the ${axis}; only one method can.`);
+        if (other)
+          throw new LongctxError(
+            "method",
+            `${other.spec} and ${method.spec} both change the ${axis}; only one method can.`,
+          );
         claims.set(axis, method);
       }
     }
@@ -43,7 +48,9 @@ export class Composition implements Method {
   /** The table for a text of `length` tokens: the frequency method's, else the checkpoint's own. */
   table({ config, trainedWindow }: ModelContext, length: number): FrequencyTable {
     const method = this.parts.find((part) => part.frequencies);
-    return method ? method.frequencies!({ rope: config.rope, trainedWindow, length }) : checkpointFrequencies(config.rope, config.maxPositions, length);
+    return method
+      ? method.frequencies!({ rope: config.rope, trainedWindow, length })
+      : checkpointFrequencies(config.rope, config.maxPositions, length);
   }
 
   /** Does the table change as the text grows? Then the cache keeps keys without rotation too. */
@@ -53,12 +60,20 @@ export class Composition implements Method {
   }
 
   plan(chunk: ChunkContext): AttentionPlan {
-    const base: Segment = { tokens: EVERYTHING, table: this.table(chunk, chunk.length), queryPosition: TEXT_POSITION, keyPosition: TEXT_POSITION, band: EVERYTHING };
+    const base: Segment = {
+      tokens: EVERYTHING,
+      table: this.table(chunk, chunk.length),
+      queryPosition: TEXT_POSITION,
+      keyPosition: TEXT_POSITION,
+      band: EVERYTHING,
+    };
     let segments = this.parts.reduce<Segment[]>((before, part) => part.segments?.(before, chunk) ?? before, [base]);
     const window = chunk.config.slidingWindows[chunk.layer];
     if (window && !this.parts.some((part) => part.disablesSlidingWindow)) {
       // Bidirectional segments (negative distances) are kept: the window only bounds how far back a query sees.
-      segments = segments.map((segment) => within(segment, { from: -Infinity, to: window })).filter((segment) => segment !== null);
+      segments = segments
+        .map((segment) => within(segment, { from: -Infinity, to: window }))
+        .filter((segment) => segment !== null);
     }
     const tempered = this.parts.filter((part) => part.temperature);
     if (tempered.length === 0) return { segments };
@@ -72,7 +87,7 @@ export class Composition implements Method {
 }
 
 function nameOf(method: Method): string {
-  return method.spec.split(":", 1)[0]!;
+  return method.spec.split(":", 1)[0];
 }
 
 function rank(method: Method): number {

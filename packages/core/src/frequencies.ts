@@ -67,7 +67,11 @@ export function yarnAmplitude(factor: number, mscale = 1): number {
 }
 
 /** Llama 3.1's bands: long wavelengths divided by the factor, short ones kept, a smooth step between. */
-export function llama3Frequencies(base: number, rotarySize: number, p: { factor: number; window: number; low: number; high: number }): Float64Array {
+export function llama3Frequencies(
+  base: number,
+  rotarySize: number,
+  p: { factor: number; window: number; low: number; high: number },
+): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency) => {
     const wavelength = (2 * Math.PI) / frequency;
     if (wavelength < p.window / p.high) return frequency;
@@ -91,23 +95,34 @@ export function isLengthDependent(rope: RopeConfig): boolean {
 export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, length: number): FrequencyTable {
   const { base, rotarySize } = rope;
   const need = (value: number | undefined, name: string): number => {
-    if (value === undefined) throw new LongctxError("config", `The RoPE type ${rope.type} needs ${name}, which the model's config does not give.`);
+    if (value === undefined)
+      throw new LongctxError(
+        "config",
+        `The RoPE type ${rope.type} needs ${name}, which the model's config does not give.`,
+      );
     return value;
   };
   switch (rope.type) {
     case "default": {
       const table = defaultFrequencies(base, rotarySize);
-      return makeTable(rope.frequencyDivisors ? table.map((frequency, i) => frequency / rope.frequencyDivisors![i]!) : table);
+      return makeTable(
+        rope.frequencyDivisors ? table.map((frequency, i) => frequency / rope.frequencyDivisors![i]) : table,
+      );
     }
     case "linear":
       return makeTable(linearFrequencies(base, rotarySize, need(rope.factor, "factor")));
     case "dynamic":
-      return makeTable(ntkFrequencies(base, rotarySize, dynamicAlpha(need(rope.factor, "factor"), length, maxPositions)));
+      return makeTable(
+        ntkFrequencies(base, rotarySize, dynamicAlpha(need(rope.factor, "factor"), length, maxPositions)),
+      );
     case "yarn": {
       const window = rope.originalMaxPositions ?? maxPositions;
       const factor = rope.factor ?? maxPositions / window;
       const { mscale, mscaleAllDim } = rope;
-      const formula = mscale && mscaleAllDim ? yarnAmplitude(factor, mscale) / yarnAmplitude(factor, mscaleAllDim) : yarnAmplitude(factor);
+      const formula =
+        mscale && mscaleAllDim
+          ? yarnAmplitude(factor, mscale) / yarnAmplitude(factor, mscaleAllDim)
+          : yarnAmplitude(factor);
       // A beta of 0 means the default, as in transformers.
       const [betaFast, betaSlow] = [rope.betaFast || undefined, rope.betaSlow || undefined];
       const table = yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: rope.truncate });
@@ -117,10 +132,16 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
       const window = rope.originalMaxPositions ?? maxPositions;
       const factors = length > window ? rope.longFactors : rope.shortFactors;
       if (factors?.length !== rotarySize / 2) {
-        throw new LongctxError("config", `The RoPE type longrope needs ${rotarySize / 2} short and long factors, but the config gives ${factors?.length ?? "none"}.`);
+        throw new LongctxError(
+          "config",
+          `The RoPE type longrope needs ${rotarySize / 2} short and long factors, but the config gives ${factors?.length ?? "none"}.`,
+        );
       }
       const amplitude = rope.attentionFactor ?? longropeAmplitude(rope.factor ?? maxPositions / window, window);
-      return makeTable(defaultFrequencies(base, rotarySize).map((frequency, i) => frequency / factors[i]!), amplitude);
+      return makeTable(
+        defaultFrequencies(base, rotarySize).map((frequency, i) => frequency / factors[i]),
+        amplitude,
+      );
     }
     case "llama3":
       return makeTable(
@@ -132,6 +153,9 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
         }),
       );
     default:
-      throw new LongctxError("config", `The RoPE type ${String(rope.type)} is not known; longctx has ${listed(["default", "linear", "dynamic", "yarn", "longrope", "llama3"])}.`);
+      throw new LongctxError(
+        "config",
+        `The RoPE type ${String(rope.type)} is not known; longctx has ${listed(["default", "linear", "dynamic", "yarn", "longrope", "llama3"])}.`,
+      );
   }
 }

@@ -44,16 +44,19 @@ export class Generation implements AsyncIterable<GeneratedToken> {
   async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
     const session = this.#session;
     const { prompt, maxNew = 128, stop = [], signal, onPrefill } = this.#options;
-    if (!Number.isInteger(maxNew) || maxNew < 0) throw new LongctxError("argument", `maxNew is ${maxNew}; give a whole number of at least 0.`);
+    if (!Number.isInteger(maxNew) || maxNew < 0)
+      throw new LongctxError("argument", `maxNew is ${maxNew}; give a whole number of at least 0.`);
     const stopTokens = new Set(this.#options.stopTokens ?? session.model.config.specialTokens.eos);
     const sampler = makeSampler(this.#options);
     const stream = session.model.tokenizer ? new TextStream(session.model.tokenizer, stop) : null;
-    if (stop.length > 0 && !stream) throw new LongctxError("argument", "Stop texts need a tokenizer, and this checkpoint has none; use stopTokens.");
+    if (stop.length > 0 && !stream)
+      throw new LongctxError("argument", "Stop texts need a tokenizer, and this checkpoint has none; use stopTokens.");
     if (prompt) {
       for await (const chunk of session.forward(prompt, { signal, onProgress: onPrefill })) void chunk;
     }
     let logits = session.lastLogits;
-    if (!logits) throw new LongctxError("argument", "There is nothing to continue; prefill the session or give a prompt.");
+    if (!logits)
+      throw new LongctxError("argument", "There is nothing to continue; prefill the session or give a prompt.");
     const finish = (reason: FinishReason): GeneratedToken | null => {
       this.reason = reason;
       const rest = stream?.finish() ?? "";

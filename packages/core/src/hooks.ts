@@ -17,7 +17,10 @@ export function layerHooks(
   const remembering = [...memory].map(([part, state]) => ({ layers: part.memory!.layers, state }));
   if (selecting.length === 0 && remembering.length === 0 && !capture) return undefined;
   return {
-    layers: (layer) => Boolean(capture?.layers.has(layer)) || selecting.some((select) => select.layers(layer)) || remembering.some((part) => part.layers(layer)),
+    layers: (layer) =>
+      Boolean(capture?.layers.has(layer)) ||
+      selecting.some((select) => select.layers(layer)) ||
+      remembering.some((part) => part.layers(layer)),
     hidden: (layer, hidden) => capture?.addHidden(layer, hidden),
     queries: async (view) => {
       let chosen = plan(view.layer);
@@ -25,6 +28,10 @@ export function layerHooks(
       capture?.addAttention(config, chosen, view);
       return chosen;
     },
-    attended: (view, attended) => remembering.reduce((output, part) => (part.layers(view.layer) ? part.state.attended(view, output) : output), attended),
+    attended: (view, attended) =>
+      remembering.reduce(
+        (output, part) => (part.layers(view.layer) ? part.state.attended(view, output) : output),
+        attended,
+      ),
   };
 }

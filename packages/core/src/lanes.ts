@@ -22,7 +22,10 @@ export interface Tile {
   readonly count: number;
   readonly lanes: readonly Lane[];
   /** Lanes whose slots follow one another read one stretch of values: [first lane, last lane). */
-  readonly stretches: readonly { readonly lanes: TokenRange; readonly slots: { readonly from: number; readonly to: number } | Int32Array }[];
+  readonly stretches: readonly {
+    readonly lanes: TokenRange;
+    readonly slots: { readonly from: number; readonly to: number } | Int32Array;
+  }[];
   /** Queries that see nothing at all give zeros. */
   readonly blind: boolean;
 }
@@ -39,21 +42,40 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number)
   // Query m sees tokens (m − band.to, m − band.from]: any of the queries sees `some`, every one of them sees `all`.
   const some = { from: queries.from - segment.band.to + 1, to: last - segment.band.from + 1 };
   const everyone = queries.from === first && queries.to === first + count;
-  const all = everyone ? { from: last - segment.band.to + 1, to: queries.from - segment.band.from + 1 } : { from: 0, to: 0 };
+  const all = everyone
+    ? { from: last - segment.band.to + 1, to: queries.from - segment.band.from + 1 }
+    : { from: 0, to: 0 };
   if (segment.tokens instanceof Int32Array) {
     const tokens = segment.tokens.filter((token) => token >= some.from && token < some.to && slots.holds(token));
     if (tokens.length === 0) return [];
     const masked = tokens.some((token) => token < all.from || token >= all.to);
-    return [{ segment, slots: tokens.map((token) => slots.slotOf(token)), token: tokens[0]!, tokens, width: tokens.length, masked }];
+    return [
+      {
+        segment,
+        slots: tokens.map((token) => slots.slotOf(token)),
+        token: tokens[0],
+        tokens,
+        width: tokens.length,
+        masked,
+      },
+    ];
   }
   const { from, to } = intersect(segment.tokens, some);
   const middle = intersect({ from, to }, all);
   const cuts = middle.from < middle.to ? [from, middle.from, middle.to, to] : [from, to];
   return cuts.slice(1).flatMap((end, i) => {
-    const begin = cuts[i]!;
+    const begin = cuts[i];
     const masked = cuts.length === 2 ? true : i !== 1;
     return begin < end
-      ? slots.runs(Math.max(begin, 0), end).map((run) => ({ segment, slots: { from: run.from, to: run.to }, token: run.token, width: run.to - run.from, masked }))
+      ? slots
+          .runs(Math.max(begin, 0), end)
+          .map((run) => ({
+            segment,
+            slots: { from: run.from, to: run.to },
+            token: run.token,
+            width: run.to - run.from,
+            masked,
+          }))
       : [];
   });
 }
@@ -71,16 +93,21 @@ function chained(lanes: readonly Lane[]): Lane[] {
 }
 
 function continues(before: Lane, lane: Lane): boolean {
-  return !(before.slots instanceof Int32Array) && !(lane.slots instanceof Int32Array) && before.slots.to === lane.slots.from;
+  return (
+    !(before.slots instanceof Int32Array) && !(lane.slots instanceof Int32Array) && before.slots.to === lane.slots.from
+  );
 }
 
 function stretchesOf(lanes: readonly Lane[]): Tile["stretches"] {
   const stretches: Tile["stretches"][number][] = [];
-  for (let from = 0; from < lanes.length; ) {
+  for (let from = 0; from < lanes.length;) {
     let to = from + 1;
-    while (to < lanes.length && continues(lanes[to - 1]!, lanes[to]!)) to++;
-    const [begin, end] = [lanes[from]!.slots, lanes[to - 1]!.slots];
-    stretches.push({ lanes: { from, to }, slots: begin instanceof Int32Array || end instanceof Int32Array ? begin : { from: begin.from, to: end.to } });
+    while (to < lanes.length && continues(lanes[to - 1], lanes[to])) to++;
+    const [begin, end] = [lanes[from].slots, lanes[to - 1].slots];
+    stretches.push({
+      lanes: { from, to },
+      slots: begin instanceof Int32Array || end instanceof Int32Array ? begin : { from: begin.from, to: end.to },
+    });
     from = to;
   }
   return stretches;
@@ -97,7 +124,7 @@ export function bias(lane: Lane, first: number, count: number): Float32Array {
     const query = first + t;
     const asks = !queries || (query >= queries.from && query < queries.to);
     for (let j = 0; j < lane.width; j++) {
-      const distance = query - (lane.tokens ? lane.tokens[j]! : lane.token + j);
+      const distance = query - (lane.tokens ? lane.tokens[j] : lane.token + j);
       if (!asks || distance < band.from || distance >= band.to) mask[t * lane.width + j] = HIDDEN;
     }
   }

@@ -2,7 +2,7 @@ import type { Backend } from "./backend.ts";
 import { compose } from "./compose.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Method, ModelContext } from "./method.ts";
-import { restoreSession } from "./saved-session.ts";
+import { restoreSession } from "./restore-session.ts";
 import { Session, type SessionOptions } from "./session.ts";
 import type { ChatTemplate, Tokenizer } from "./tokenizer.ts";
 
@@ -25,7 +25,10 @@ export class LanguageModel {
     this.backend = parts.backend;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
-    this.context = { config: parts.backend.config, trainedWindow: parts.trainedWindow ?? parts.backend.config.trainedWindow };
+    this.context = {
+      config: parts.backend.config,
+      trainedWindow: parts.trainedWindow ?? parts.backend.config.trainedWindow,
+    };
   }
 
   get config(): ModelConfig {

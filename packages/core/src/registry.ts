@@ -15,7 +15,9 @@ export interface ParameterDefinition {
 export type ParameterValues<P> = { [Name in keyof P]: number };
 
 /** A method's row: what the command line, the tests, the benchmark and docs/methods.md read. */
-export interface MethodDefinition<P extends Readonly<Record<string, ParameterDefinition>> = Readonly<Record<string, ParameterDefinition>>> {
+export interface MethodDefinition<
+  P extends Readonly<Record<string, ParameterDefinition>> = Readonly<Record<string, ParameterDefinition>>,
+> {
   readonly name: string;
   readonly axes: readonly Axis[];
   readonly summary: string;
@@ -28,7 +30,9 @@ export interface MethodDefinition<P extends Readonly<Record<string, ParameterDef
 }
 
 /** Types a row and checks nothing away. */
-export function defineMethod<const P extends Readonly<Record<string, ParameterDefinition>>>(definition: MethodDefinition<P>): MethodDefinition<P> {
+export function defineMethod<const P extends Readonly<Record<string, ParameterDefinition>>>(
+  definition: MethodDefinition<P>,
+): MethodDefinition<P> {
   return definition;
 }
 
@@ -56,15 +60,23 @@ export class MethodRegistry {
     const colon = part.indexOf(":");
     const name = colon < 0 ? part : part.slice(0, colon);
     const row = this.#rows.get(name);
-    if (!row) throw new LongctxError("method", `There is no method "${name}" in "${spec}"; there is ${listed(this.#rows.keys())}.`);
+    if (!row)
+      throw new LongctxError(
+        "method",
+        `There is no method "${name}" in "${spec}"; there is ${listed(this.#rows.keys())}.`,
+      );
     const given = new Map<string, number>();
     for (const pair of colon < 0 ? [] : part.slice(colon + 1).split(",")) {
       const [key = "", text, ...rest] = pair.split("=");
       const names = Object.keys(row.parameters);
       if (!Object.hasOwn(row.parameters, key)) {
-        throw new LongctxError("method", `${name} has no parameter "${key}" ("${spec}"); ${names.length > 0 ? `it takes ${names.join(", ")}` : "it takes none"}.`);
+        throw new LongctxError(
+          "method",
+          `${name} has no parameter "${key}" ("${spec}"); ${names.length > 0 ? `it takes ${names.join(", ")}` : "it takes none"}.`,
+        );
       }
-      if (text === undefined || rest.length > 0 || text.trim() === "") throw new LongctxError("method", `Write ${name}'s parameter as ${key}=VALUE, not "${pair}".`);
+      if (text === undefined || rest.length > 0 || text.trim() === "")
+        throw new LongctxError("method", `Write ${name}'s parameter as ${key}=VALUE, not "${pair}".`);
       if (given.has(key)) throw new LongctxError("method", `${name} is given ${key} twice in "${spec}".`);
       given.set(key, text === "true" ? 1 : text === "false" ? 0 : Number(text));
     }
@@ -73,13 +85,19 @@ export class MethodRegistry {
 }
 
 /** A method from its row and parameters, checked; what the exported factories (`yarn({ factor: 4 })`) call. */
-export function instantiate<P extends Readonly<Record<string, ParameterDefinition>>>(row: MethodDefinition<P>, given: Partial<ParameterValues<P>>): Method {
+export function instantiate<P extends Readonly<Record<string, ParameterDefinition>>>(
+  row: MethodDefinition<P>,
+  given: Partial<ParameterValues<P>>,
+): Method {
   const values: Record<string, number> = {};
   const written: string[] = [];
   for (const [key, parameter] of Object.entries(row.parameters)) {
     const value = (given as Record<string, number | undefined>)[key];
     if (value === undefined && parameter.default === null) {
-      throw new LongctxError("method", `${row.name} needs ${key} (${parameter.about}): write ${row.name}:${key}=VALUE.`);
+      throw new LongctxError(
+        "method",
+        `${row.name} needs ${key} (${parameter.about}): write ${row.name}:${key}=VALUE.`,
+      );
     }
     if (value !== undefined) {
       checkValue(row.name, key, parameter, value);
@@ -89,13 +107,22 @@ export function instantiate<P extends Readonly<Record<string, ParameterDefinitio
       values[key] = parameter.default;
     }
   }
-  return row.create(values as Partial<ParameterValues<P>>, written.length > 0 ? `${row.name}:${written.join(",")}` : row.name);
+  return row.create(
+    values as Partial<ParameterValues<P>>,
+    written.length > 0 ? `${row.name}:${written.join(",")}` : row.name,
+  );
 }
 
 function checkValue(method: string, key: string, parameter: ParameterDefinition, value: number): void {
   const { min = -Infinity, max = Infinity, integer = false, unit } = parameter;
   const wanted =
-    unit === "flag" ? "0 or 1" : `a ${integer ? "whole " : ""}number${min > -Infinity ? ` of at least ${min}` : ""}${max < Infinity ? ` and at most ${max}` : ""}`;
-  const fits = unit === "flag" ? value === 0 || value === 1 : Number.isFinite(value) && value >= min && value <= max && (!integer || Number.isInteger(value));
-  if (!fits) throw new LongctxError("method", `${method}: ${key} is ${value}, but has to be ${wanted} (${parameter.about}).`);
+    unit === "flag"
+      ? "0 or 1"
+      : `a ${integer ? "whole " : ""}number${min > -Infinity ? ` of at least ${min}` : ""}${max < Infinity ? ` and at most ${max}` : ""}`;
+  const fits =
+    unit === "flag"
+      ? value === 0 || value === 1
+      : Number.isFinite(value) && value >= min && value <= max && (!integer || Number.isInteger(value));
+  if (!fits)
+    throw new LongctxError("method", `${method}: ${key} is ${value}, but has to be ${wanted} (${parameter.about}).`);
 }

@@ -34,7 +34,11 @@ export function makeSampler(options: SamplingOptions = {}): Sampler {
 }
 
 function check(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max)) throw new LongctxError("argument", `${name} is ${value}, but has to be a number ${max === Infinity ? `of at least ${min === 0 ? 0 : "a little above 0"}` : `from ${min} to ${max}`}.`);
+  if (!(value >= min && value <= max))
+    throw new LongctxError(
+      "argument",
+      `${name} is ${value}, but has to be a number ${max === Infinity ? `of at least ${min === 0 ? 0 : "a little above 0"}` : `from ${min} to ${max}`}.`,
+    );
 }
 
 /** The first of the largest. @throws LongctxError when the logits are not numbers */
@@ -42,18 +46,22 @@ export function argmax(logits: Float32Array): number {
   let best = -1;
   let top = -Infinity;
   for (let id = 0; id < logits.length; id++) {
-    if (logits[id]! > top) {
+    if (logits[id] > top) {
       top = logits[id]!;
       best = id;
     }
   }
-  if (best < 0) throw new LongctxError("device", "The model answered with logits that are not numbers; its weights or a method's parameters make it overflow.");
+  if (best < 0)
+    throw new LongctxError(
+      "device",
+      "The model answered with logits that are not numbers; its weights or a method's parameters make it overflow.",
+    );
   return best;
 }
 
 function penalised(logits: Float32Array, text: readonly number[], penalty: number): Float32Array {
   const changed = logits.slice();
-  for (const id of new Set(text)) changed[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
+  for (const id of new Set(text)) changed[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
   return changed;
 }
 
@@ -62,11 +70,14 @@ interface Candidate {
   readonly weight: number;
 }
 
-function candidates(logits: Float32Array, p: { temperature: number; topK: number; topP: number; minP: number }): Candidate[] {
-  const top = logits[argmax(logits)]!;
+function candidates(
+  logits: Float32Array,
+  p: { temperature: number; topK: number; topP: number; minP: number },
+): Candidate[] {
+  const top = logits[argmax(logits)];
   let kept: Candidate[] = [];
   for (let id = 0; id < logits.length; id++) {
-    const weight = Math.exp((logits[id]! - top) / p.temperature);
+    const weight = Math.exp((logits[id] - top) / p.temperature);
     if (weight > 0) kept.push({ id, weight });
   }
   kept.sort((a, b) => b.weight - a.weight || a.id - b.id);

@@ -63,12 +63,19 @@ export class Session {
     this.method = method;
     this.options = options;
     this.chunk = options.chunk ?? backend.preferredChunk;
-    if (!Number.isInteger(this.chunk) || this.chunk < 1) throw new LongctxError("argument", `A chunk of ${this.chunk} tokens is impossible; give a whole number of at least 1.`);
+    if (!Number.isInteger(this.chunk) || this.chunk < 1)
+      throw new LongctxError(
+        "argument",
+        `A chunk of ${this.chunk} tokens is impossible; give a whole number of at least 1.`,
+      );
     method.check(context);
     const capacity = options.capacity ?? context.config.maxPositions;
     this.layout = method.layout({ ...context, chunk: this.chunk }) ?? { capacity, pinned: capacity };
     this.#cache = state?.cache ?? backend.createCache(this.layout);
-    this.#memory = new Map(state?.memory ?? method.parts.flatMap((part) => (part.memory ? [[part, part.memory.create(context)] as const] : [])));
+    this.#memory = new Map(
+      state?.memory ??
+        method.parts.flatMap((part) => (part.memory ? [[part, part.memory.create(context)] as const] : [])),
+    );
     this.#tokens = [...(state?.tokens ?? [])];
     this.#lastLogits = state?.lastLogits ?? null;
   }
@@ -98,7 +105,12 @@ export class Session {
   }
 
   /** The plan for queries [first, first + count) of a layer, in a text of `length` tokens. */
-  plan(query: { readonly first: number; readonly count: number; readonly layer: number; readonly length?: number }): AttentionPlan {
+  plan(query: {
+    readonly first: number;
+    readonly count: number;
+    readonly layer: number;
+    readonly length?: number;
+  }): AttentionPlan {
     return this.method.plan({ ...this.model.context, ...query, length: query.length ?? query.first + query.count });
   }
 
@@ -107,12 +119,18 @@ export class Session {
     const { signal, onProgress, capture } = options;
     const logitRows = Math.min(options.logitRows ?? 1, ids.length);
     this.#checkIds(ids);
-    if (this.#busy) throw new LongctxError("argument", "This session is already reading; await one call before the next, or fork it.");
+    if (this.#busy)
+      throw new LongctxError(
+        "argument",
+        "This session is already reading; await one call before the next, or fork it.",
+      );
     this.#busy = true;
     try {
       const length = options.length ?? this.length + ids.length;
-      const rawKeys = this.method.lengthDependentOn(this.model.context) || this.method.parts.some((part) => part.select || part.memory);
-      for (let done = 0; done < ids.length; ) {
+      const rawKeys =
+        this.method.lengthDependentOn(this.model.context) ||
+        this.method.parts.some((part) => part.select || part.memory);
+      for (let done = 0; done < ids.length;) {
         if (signal?.aborted) throw new LongctxError("aborted", `Stopped after ${this.length} tokens, as asked.`);
         const count = Math.min(this.chunk, ids.length - done);
         const first = this.length;
@@ -127,7 +145,14 @@ export class Session {
           return known;
         };
         const hooks = layerHooks(this.model.config, this.method, this.#memory, plan, capture);
-        const logits = await this.model.backend.forward({ cache: this.#cache, ids: part, plan, logitRows: rows, rawKeys, hooks });
+        const logits = await this.model.backend.forward({
+          cache: this.#cache,
+          ids: part,
+          plan,
+          logitRows: rows,
+          rawKeys,
+          hooks,
+        });
         this.#tokens.push(...part);
         done += count;
         this.#lastLogits = null;
@@ -160,7 +185,12 @@ export class Session {
   /** A second session that continues from here; neither sees what the other reads. */
   fork(): Session {
     const memory = new Map([...this.#memory].map(([method, state]) => [method, state.fork()] as const));
-    return new Session(this.model, this.method, this.options, { cache: this.#cache.fork(), memory, tokens: this.#tokens, lastLogits: this.#lastLogits });
+    return new Session(this.model, this.method, this.options, {
+      cache: this.#cache.fork(),
+      memory,
+      tokens: this.#tokens,
+      lastLogits: this.#lastLogits,
+    });
   }
 
   /** Forget everything after the first `length` tokens. */
@@ -173,7 +203,12 @@ export class Session {
 
   /** The session's tokens, cache and memories as bytes; `LanguageModel.restoreSession` takes them. */
   save(): Uint8Array {
-    return saveSession(this, { cache: this.#cache, memory: this.#memory, tokens: this.#tokens, lastLogits: this.#lastLogits });
+    return saveSession(this, {
+      cache: this.#cache,
+      memory: this.#memory,
+      tokens: this.#tokens,
+      lastLogits: this.#lastLogits,
+    });
   }
 
   dispose(): void {
@@ -184,9 +219,16 @@ export class Session {
     const { vocabSize } = this.model.config;
     if (ids.length === 0) throw new LongctxError("argument", "There are no tokens to read; give at least one id.");
     const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wrong >= 0) throw new LongctxError("argument", `Token ${wrong} has the id ${ids[wrong]}, but the model's ids go from 0 to ${vocabSize - 1}.`);
+    if (wrong >= 0)
+      throw new LongctxError(
+        "argument",
+        `Token ${wrong} has the id ${ids[wrong]}, but the model's ids go from 0 to ${vocabSize - 1}.`,
+      );
     if (ids.length > this.room) {
-      throw new LongctxError("capacity", `The text has ${this.length + ids.length} tokens, but the cache holds ${this.layout.capacity}. Give a capacity of at least ${this.length + ids.length}, a shorter text, or a method that bounds the cache (streaming).`);
+      throw new LongctxError(
+        "capacity",
+        `The text has ${this.length + ids.length} tokens, but the cache holds ${this.layout.capacity}. Give a capacity of at least ${this.length + ids.length}, a shorter text, or a method that bounds the cache (streaming).`,
+      );
     }
   }
 }

@@ -22,10 +22,16 @@ export class SlotMap {
 
   constructor(layout: CacheLayout) {
     if (!Number.isInteger(layout.capacity) || layout.capacity < 1) {
-      throw new LongctxError("capacity", `A cache cannot have a capacity of ${layout.capacity} tokens; give a whole number of at least 1.`);
+      throw new LongctxError(
+        "capacity",
+        `A cache cannot have a capacity of ${layout.capacity} tokens; give a whole number of at least 1.`,
+      );
     }
     if (!Number.isInteger(layout.pinned) || layout.pinned < 0 || layout.pinned > layout.capacity) {
-      throw new LongctxError("capacity", `A cache of ${layout.capacity} tokens cannot pin ${layout.pinned}; give a whole number from 0 to ${layout.capacity}.`);
+      throw new LongctxError(
+        "capacity",
+        `A cache of ${layout.capacity} tokens cannot pin ${layout.pinned}; give a whole number from 0 to ${layout.capacity}.`,
+      );
     }
     this.layout = layout;
   }
@@ -53,10 +59,16 @@ export class SlotMap {
     const { capacity, pinned } = this.layout;
     const end = this.length + count;
     if (this.#ring === 0 && end > capacity) {
-      throw new LongctxError("capacity", `The text has ${end} tokens, but the cache holds ${capacity}. Give a larger capacity, a shorter text, or a method that bounds the cache (streaming).`);
+      throw new LongctxError(
+        "capacity",
+        `The text has ${end} tokens, but the cache holds ${capacity}. Give a larger capacity, a shorter text, or a method that bounds the cache (streaming).`,
+      );
     }
     if (this.#ring > 0 && count > this.#ring + Math.max(0, pinned - this.length)) {
-      throw new LongctxError("capacity", `A chunk of ${count} tokens does not fit the ${this.#ring} moving slots of a cache of ${capacity}. Use a smaller chunk or a larger capacity.`);
+      throw new LongctxError(
+        "capacity",
+        `A chunk of ${count} tokens does not fit the ${this.#ring} moving slots of a cache of ${capacity}. Use a smaller chunk or a larger capacity.`,
+      );
     }
     const first = this.length;
     this.length = end;
@@ -68,7 +80,7 @@ export class SlotMap {
     const { pinned, capacity } = this.layout;
     const runs: SlotRun[] = [];
     const stop = Math.min(to, this.length);
-    for (let token = Math.max(0, from); token < stop; ) {
+    for (let token = Math.max(0, from); token < stop;) {
       if (token >= pinned && token < this.oldest()) token = this.oldest();
       if (token >= stop) break;
       const slot = this.slotOf(token);
@@ -86,10 +98,16 @@ export class SlotMap {
   /** Forget all but the first `length` tokens. @throws LongctxError "capacity" when tokens before it were evicted */
   truncate(length: number): void {
     if (!Number.isInteger(length) || length < 0 || length > this.length) {
-      throw new LongctxError("argument", `Cannot truncate a cache of ${this.length} tokens to ${length}; give a whole number from 0 to ${this.length}.`);
+      throw new LongctxError(
+        "argument",
+        `Cannot truncate a cache of ${this.length} tokens to ${length}; give a whole number from 0 to ${this.length}.`,
+      );
     }
     if (length < this.length && this.oldest() > this.layout.pinned) {
-      throw new LongctxError("capacity", `Cannot truncate to ${length}: the tokens before ${this.oldest()} were evicted. Fork the session before going past its window, or prefill again.`);
+      throw new LongctxError(
+        "capacity",
+        `Cannot truncate to ${length}: the tokens before ${this.oldest()} were evicted. Fork the session before going past its window, or prefill again.`,
+      );
     }
     this.length = length;
   }

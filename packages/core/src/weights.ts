@@ -44,9 +44,16 @@ export class Weights {
   /** The tensor of that name and shape. @throws LongctxError "file" when it is missing or shaped otherwise */
   get(name: string, shape: readonly number[]): WeightTensor {
     const tensor = this.#tensors.get(name);
-    if (!tensor) throw new LongctxError("file", `The checkpoint has no tensor for ${name}; it holds ${this.#tensors.size} others. Is a shard missing?`);
+    if (!tensor)
+      throw new LongctxError(
+        "file",
+        `The checkpoint has no tensor for ${name}; it holds ${this.#tensors.size} others. Is a shard missing?`,
+      );
     if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
-      throw new LongctxError("file", `${tensor.name} has the shape [${tensor.shape.join(", ")}], but the model's description asks for [${shape.join(", ")}]. Do the config and the weights belong together?`);
+      throw new LongctxError(
+        "file",
+        `${tensor.name} has the shape [${tensor.shape.join(", ")}], but the model's description asks for [${shape.join(", ")}]. Do the config and the weights belong together?`,
+      );
     }
     return tensor;
   }

@@ -31,7 +31,10 @@ export async function load(reference: string, options: LoadOptions = {}): Promis
 }
 
 /** The model of an open checkpoint, which the caller may close afterwards: for programs that look at the description first. */
-export async function loadCheckpoint(checkpoint: Checkpoint, options: Pick<LoadOptions, "device" | "precision" | "trainedWindow"> = {}): Promise<LanguageModel> {
+export async function loadCheckpoint(
+  checkpoint: Checkpoint,
+  options: Pick<LoadOptions, "device" | "precision" | "trainedWindow"> = {},
+): Promise<LanguageModel> {
   const { device, precision } = checkBackend(options);
   const backend = await createBackend(checkpoint, device, precision);
   const { tokenizer, chatTemplate } = checkpoint;
@@ -39,13 +42,18 @@ export async function loadCheckpoint(checkpoint: Checkpoint, options: Pick<LoadO
 }
 
 function checkBackend({ device = "auto", precision = "exact" }: LoadOptions): { device: Device; precision: Precision } {
-  if (!DEVICES.includes(device)) throw new LongctxError("device", `There is no device "${String(device)}"; there is ${listed(DEVICES)}.`);
-  if (!PRECISIONS.includes(precision)) throw new LongctxError("argument", `There is no precision "${String(precision)}"; there is ${listed(PRECISIONS)}.`);
+  if (!DEVICES.includes(device))
+    throw new LongctxError("device", `There is no device "${String(device)}"; there is ${listed(DEVICES)}.`);
+  if (!PRECISIONS.includes(precision))
+    throw new LongctxError("argument", `There is no precision "${String(precision)}"; there is ${listed(PRECISIONS)}.`);
   return { device, precision };
 }
 
 /** The checkpoint behind a reference, without its weights in memory; the caller closes it. */
-export async function open(reference: string, options: Pick<LoadOptions, "onProgress" | "signal" | "trainedWindow"> = {}): Promise<Checkpoint> {
+export async function open(
+  reference: string,
+  options: Pick<LoadOptions, "onProgress" | "signal" | "trainedWindow"> = {},
+): Promise<Checkpoint> {
   const path = reference === "tiny" ? TINY_MODEL : await resolveModel(reference, options);
   return openCheckpoint(path, { trainedWindow: options.trainedWindow });
 }
