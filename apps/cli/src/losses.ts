@@ -60,8 +60,9 @@ function blockLoss(from: number, sum: number, predictions: number): BlockLoss {
 /** −ln softmax(logits)[id], summed in float64. */
 export function negativeLogLikelihood(logits: Float32Array, id: number): number {
   let top = -Infinity;
-  for (const logit of logits) if (logit > top) top = logit;
   let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - top);
+  // By index: iterators take twice as long, and there are as many logits as the text has tokens times the vocabulary.
+  for (let i = 0; i < logits.length; i++) if (logits[i] > top) top = logits[i];
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - top);
   return top + Math.log(sum) - logits[id];
 }
