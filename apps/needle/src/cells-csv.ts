@@ -10,7 +10,7 @@ const COLUMNS = [
   "accuracy",
   "low",
   "high",
-  "logprob_ref",
+  "logprob_first",
 ] as const;
 
 /** The cells of the grid as CSV (RFC 4180), one line a method, length and depth. */

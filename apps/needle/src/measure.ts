@@ -91,15 +91,15 @@ export async function measure(
       finish_reason: null,
       score: null,
       correct: false,
-      logprob_ref: null,
-      rank_ref: null,
+      logprob_first: null,
+      rank_first: null,
     };
     return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0] }, cost };
   }
 }
 
 /** ln p of a token and its rank; 3 decimals, which float32 sums in another order do not change. */
-function placeOf(logits: Float32Array, token: number): { logprob_ref: number; rank_ref: number } {
+function placeOf(logits: Float32Array, token: number): { logprob_first: number; rank_first: number } {
   const own = logits[token];
   let top = -Infinity;
   for (const logit of logits) top = Math.max(top, logit);
@@ -109,7 +109,7 @@ function placeOf(logits: Float32Array, token: number): { logprob_ref: number; ra
     sum += Math.exp(logit - top);
     if (logit > own) rank++;
   }
-  return { logprob_ref: rounded(own - top - Math.log(sum)), rank_ref: rank };
+  return { logprob_first: rounded(own - top - Math.log(sum)), rank_first: rank };
 }
 
 function rounded(value: number): number {

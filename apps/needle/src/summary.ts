@@ -10,7 +10,7 @@ export interface Score {
   readonly low: number;
   readonly high: number;
   /** Mean ln p of the answer's first token. */
-  readonly logprob_ref: number | null;
+  readonly logprob_first: number | null;
 }
 
 export interface LengthScore extends Score {
@@ -98,14 +98,14 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
 function scoreOf(records: readonly SampleRecord[]): Score {
   const samples = records.length;
   const right = records.filter((record) => record.correct).length;
-  const logprobs = records.flatMap((record) => (record.logprob_ref === null ? [] : [record.logprob_ref]));
+  const logprobs = records.flatMap((record) => (record.logprob_first === null ? [] : [record.logprob_first]));
   return {
     samples,
     right,
     errors: records.filter((record) => record.status === "error").length,
     accuracy: samples > 0 ? decimals(right / samples) : null,
     ...rounded(wilson(right, samples)),
-    logprob_ref:
+    logprob_first:
       logprobs.length > 0 ? decimals(logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length) : null,
   };
 }

@@ -41,13 +41,13 @@ describe("measuring", () => {
         status: "ok",
         correct: true,
         score: 1,
-        rank_ref: 1,
+        rank_first: 1,
         gen_budget: 1,
         finish_reason: "length",
         prompt_tokens: record.target_len,
       });
       expect(record.pred).toBe(record.refs[0]);
-      expect(record.logprob_ref).toBeCloseTo(-Math.log(1 + 284 * Math.exp(-5)), 3);
+      expect(record.logprob_first).toBeCloseTo(-Math.log(1 + 284 * Math.exp(-5)), 3);
     }
   });
 

@@ -21,7 +21,7 @@ const failed = all.map((one) =>
         error: { code: "capacity", message: "no room" },
         correct: false,
         score: null,
-        logprob_ref: null,
+        logprob_first: null,
       }
     : one,
 );
@@ -86,7 +86,7 @@ describe("the summary", () => {
 describe("cells.csv", () => {
   it("quotes methods with commas", () => {
     const lines = cellsCsv(summary).split("\r\n");
-    expect(lines[0]).toBe("method,length,depth,samples,right,errors,accuracy,low,high,logprob_ref");
+    expect(lines[0]).toBe("method,length,depth,samples,right,errors,accuracy,low,high,logprob_first");
     expect(lines[1]).toBe("none,256,0,4,4,0,1,0.5101,1,-0.5");
     expect(lines.at(-2)).toMatch(/^"streaming:sinks=4,window=252",512,100,4,3,1,0\.75,/);
     expect(lines).toHaveLength(18 + 2);

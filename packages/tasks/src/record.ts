@@ -38,8 +38,8 @@ export const sampleRecord = z.strictObject({
   score: z.number().min(0).max(1).nullable(),
   correct: z.boolean(),
   /** ln of the probability of the answer's first token, and its place among all tokens, from 1. */
-  logprob_ref: z.number().nullable(),
-  rank_ref: z.int().positive().nullable(),
+  logprob_first: z.number().nullable(),
+  rank_first: z.int().positive().nullable(),
   status: z.enum(["ok", "error"]),
   error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
   cost: z.strictObject({
