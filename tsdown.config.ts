@@ -16,6 +16,8 @@ const { exports } = JSON.parse(readFileSync(resolve("package.json"), "utf8")) as
 export default defineConfig({
   cwd: process.cwd(),
   entry: [...Object.values(exports), ...["src/main.ts"].filter((path) => existsSync(path))],
+  // One for all: declarations of files outside the tsconfig's folder would be written beside the sources.
+  tsconfig: fileURLToPath(new URL("tsconfig.build.json", import.meta.url)),
   // TypeScript 7 has no compiler API, so declarations come from its command line.
   dts: { tsgo: { path: fileURLToPath(new URL("node_modules/.bin/tsc", import.meta.url)) } },
   publint: true,
