@@ -32,7 +32,39 @@ export interface Tile {
 
 export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile {
   const lanes = chained(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count)));
-  return { first, count, lanes, stretches: stretchesOf(lanes), blind: hasBlindQuery(lanes, first, count) };
+  return { first, count, lanes, stretches: stretchesOf(lanes), blind: sight(lanes, first, count).includes(false) };
+}
+
+/**
+ * The same with a number of lanes that depends on nothing but the plan and the cache's layout, so that one graph serves
+ * every chunk and every generated token: each run of a segment is one lane with its mask, and a lane that is not there
+ * yet is a hidden slot. Null where that is not possible: lists, and queries that see nothing.
+ */
+export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile | null {
+  const ring = slots.layout.pinned < slots.layout.capacity;
+  const lanes: Lane[] = [];
+  for (const segment of plan.segments) {
+    if (segment.tokens instanceof Int32Array) return null;
+    const places = ring && segment.tokens.to > slots.layout.pinned ? 2 : 1;
+    const runs = wholeRuns(segment, slots, first, count);
+    if (runs.length > places) return null;
+    const hidden = { segment: { ...segment, queries: { from: 0, to: 0 } }, slots: { from: 0, to: 1 }, token: 0, width: 1, masked: true };
+    for (let i = 0; i < places; i++) lanes.push(runs[i] ?? hidden);
+  }
+  if (sight(lanes, first, count).includes(false)) return null;
+  const stretches = lanes.map((lane, i) => ({ lanes: { from: i, to: i + 1 }, slots: lane.slots }));
+  return { first, count, lanes, stretches, blind: false };
+}
+
+/** A segment's runs of slots, uncut: one lane each, masked where anything in it is. */
+function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
+  const pieces = lanesOf(segment, slots, first, count);
+  if (pieces.length === 0) return [];
+  const last = pieces.at(-1)!;
+  return slots.runs(pieces[0]!.token, last.token + last.width).map((run) => {
+    const inside = pieces.filter((piece) => piece.token >= run.token && piece.token < run.token + (run.to - run.from));
+    return { segment, slots: { from: run.from, to: run.to }, token: run.token, width: run.to - run.from, masked: inside.some((piece) => piece.masked) };
+  });
 }
 
 function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
@@ -118,24 +150,30 @@ const HIDDEN = -1e30;
 
 /** 0 where query first + t sees the lane's token j, a huge negative number where it does not; [count, width]. */
 export function bias(lane: Lane, first: number, count: number): Float32Array {
-  const { band, queries } = lane.segment;
-  const mask = new Float32Array(count * lane.width);
+  const mask = new Float32Array(count * lane.width).fill(HIDDEN);
   for (let t = 0; t < count; t++) {
-    const query = first + t;
-    const asks = !queries || (query >= queries.from && query < queries.to);
-    for (let j = 0; j < lane.width; j++) {
-      const distance = query - (lane.tokens ? lane.tokens[j] : lane.token + j);
-      if (!asks || distance < band.from || distance >= band.to) mask[t * lane.width + j] = HIDDEN;
-    }
+    const row = mask.subarray(t * lane.width, (t + 1) * lane.width);
+    const { from, to } = seenBy(lane, first + t);
+    if (lane.tokens) row.forEach((_, j) => lane.tokens![j]! >= from && lane.tokens![j]! < to && (row[j] = 0));
+    else row.fill(0, Math.max(from - lane.token, 0), Math.max(to - lane.token, 0));
   }
   return mask;
 }
 
-function hasBlindQuery(lanes: readonly Lane[], first: number, count: number): boolean {
-  if (lanes.some((lane) => !lane.masked)) return false;
-  const masks = lanes.map((lane) => ({ mask: bias(lane, first, count), width: lane.width }));
-  for (let t = 0; t < count; t++) {
-    if (!masks.some(({ mask, width }) => mask.subarray(t * width, (t + 1) * width).includes(0))) return true;
-  }
-  return false;
+/** The tokens that a query's band reaches, held or not. */
+function seenBy({ segment }: Lane, query: number): TokenRange {
+  const asks = !segment.queries || (query >= segment.queries.from && query < segment.queries.to);
+  return asks ? { from: query - segment.band.to + 1, to: query - segment.band.from + 1 } : { from: 0, to: 0 };
+}
+
+/** Does each of the queries see anything? */
+export function sight(lanes: readonly Lane[], first: number, count: number): boolean[] {
+  return Array.from({ length: count }, (_, t) =>
+    lanes.some((lane) => {
+      if (!lane.masked) return true;
+      const { from, to } = seenBy(lane, first + t);
+      if (lane.tokens) return lane.tokens.some((token) => token >= from && token < to);
+      return Math.max(from, lane.token) < Math.min(to, lane.token + lane.width);
+    }),
+  );
 }

@@ -12,6 +12,8 @@ export interface LanguageModelParts {
   readonly chatTemplate: ChatTemplate | null;
   /** T of the methods, in place of the config's. */
   readonly trainedWindow?: number;
+  /** Called once when the model is disposed of: what it was made from may be closed then. */
+  readonly onDispose?: () => void;
 }
 
 /** A decoder on a device, with its tokenizer if the checkpoint has one. Sessions are its sequences. */
@@ -20,11 +22,13 @@ export class LanguageModel {
   readonly tokenizer: Tokenizer | null;
   readonly chatTemplate: ChatTemplate | null;
   readonly context: ModelContext;
+  readonly #onDispose: (() => void) | undefined;
 
   constructor(parts: LanguageModelParts) {
     this.backend = parts.backend;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
+    this.#onDispose = parts.onDispose;
     this.context = {
       config: parts.backend.config,
       trainedWindow: parts.trainedWindow ?? parts.backend.config.trainedWindow,
@@ -45,8 +49,9 @@ export class LanguageModel {
     return restoreSession(this, compose(...methodsOf(options.method)), options, bytes);
   }
 
-  dispose(): Promise<void> {
-    return this.backend.dispose();
+  async dispose(): Promise<void> {
+    await this.backend.dispose();
+    this.#onDispose?.();
   }
 }
 

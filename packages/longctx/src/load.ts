@@ -25,12 +25,13 @@ export async function load(reference: string, options: LoadOptions = {}): Promis
   const checkpoint = await open(reference, options);
   try {
     return await loadCheckpoint(checkpoint, options);
-  } finally {
+  } catch (error) {
     checkpoint.close();
+    throw error;
   }
 }
 
-/** The model of an open checkpoint, which the caller may close afterwards: for programs that look at the description first. */
+/** The model of an open checkpoint, for programs that look at the description first. Disposing of the model closes it. */
 export async function loadCheckpoint(
   checkpoint: Checkpoint,
   options: Pick<LoadOptions, "device" | "precision" | "trainedWindow"> = {},
@@ -38,7 +39,7 @@ export async function loadCheckpoint(
   const { device, precision } = checkBackend(options);
   const backend = await createBackend(checkpoint, device, precision);
   const { tokenizer, chatTemplate } = checkpoint;
-  return new LanguageModel({ backend, tokenizer, chatTemplate, trainedWindow: options.trainedWindow });
+  return new LanguageModel({ backend, tokenizer, chatTemplate, trainedWindow: options.trainedWindow, onDispose: () => checkpoint.close() });
 }
 
 function checkBackend({ device = "auto", precision = "exact" }: LoadOptions): { device: Device; precision: Precision } {

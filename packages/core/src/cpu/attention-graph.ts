@@ -1,5 +1,5 @@
 import type { ModelConfig } from "../config.ts";
-import { Graph } from "./graph.ts";
+import { Graph, type EncodedGraph } from "./graph.ts";
 
 /** What a rotation of this chunk applies to; the numbers come as inputs. */
 export interface RotationUse {
@@ -32,112 +32,132 @@ export interface AttentionShape {
   readonly tempered: boolean;
 }
 
-/** Names of the inputs and outputs, so that the caller and the graph agree. */
-export const port = {
-  cos: (rotation: number) => `cos${rotation}`,
-  sin: (rotation: number) => `sin${rotation}`,
-  keyOut: (rotation: number, head: number) => `newKey${rotation}_${head}`,
-  valueOut: (head: number) => `newValue${head}`,
-  keys: (tile: number, lane: number, head: number) => `keys${tile}_${lane}_${head}`,
-  values: (tile: number, stretch: number, head: number) => `values${tile}_${stretch}_${head}`,
-  widths: (tile: number) => `widths${tile}`,
-  bias: (tile: number, lane: number) => `bias${tile}_${lane}`,
-  sighted: (tile: number) => `sighted${tile}`,
+/** Names of the inputs and outputs, so that callers and graphs agree. Inputs of a plan are shared by its layers. */
+export const planPort = {
+  cos: (plan: number, rotation: number) => `plan${plan}_cos${rotation}`,
+  sin: (plan: number, rotation: number) => `plan${plan}_sin${rotation}`,
+  temperature: (plan: number) => `plan${plan}_temperature`,
+  tileSizes: (plan: number) => `plan${plan}_tileSizes`,
+  widths: (plan: number, tile: number) => `plan${plan}_widths${tile}`,
+  bias: (plan: number, tile: number, lane: number) => `plan${plan}_bias${tile}_${lane}`,
+  sighted: (plan: number, tile: number) => `plan${plan}_sighted${tile}`,
+};
+export const layerPort = {
+  newKeys: (layer: number, rotation: number, head: number) => `layer${layer}_newKeys${rotation}_${head}`,
+  newValues: (layer: number, head: number) => `layer${layer}_newValues${head}`,
+  keys: (layer: number, tile: number, lane: number, head: number) => `layer${layer}_keys${tile}_${lane}_${head}`,
+  values: (layer: number, tile: number, stretch: number, head: number) => `layer${layer}_values${tile}_${stretch}_${head}`,
 };
 
-/**
- * Attention of one layer over the cache: rotates the chunk's queries and keys, writes keys and values into the cache
- * (their outputs are views of it), and attends. The views that lanes read contain the chunk's own tokens: every query
- * comes out of the same `Split` that writes the keys, so no product can start before they are there.
- */
-export function attentionGraph(config: ModelConfig, shape: AttentionShape): Uint8Array {
-  const { queryHeads, keyHeads, headSize, rope } = config;
-  const group = queryHeads / keyHeads;
+/** The inputs of a plan that its layers share: declared once a graph. */
+export function declarePlan(graph: Graph, plan: number, shape: AttentionShape): void {
+  shape.rotations.forEach(({ identity, queries, keys }, rotation) => {
+    if (identity || !(queries || keys)) return;
+    graph.input(planPort.cos(plan, rotation), 2);
+    graph.input(planPort.sin(plan, rotation), 2);
+  });
+  if (shape.tempered) graph.input(planPort.temperature(plan), 3);
+  if (shape.tiles.length > 1) graph.input(planPort.tileSizes(plan), 1, "int64");
+  shape.tiles.forEach((tile, t) => {
+    tile.lanes.forEach((lane, l) => lane.masked && graph.input(planPort.bias(plan, t, l), 3));
+    if (tile.stretches.length > 1) graph.input(planPort.widths(plan, t), 1, "int64");
+    if (tile.blind) graph.input(planPort.sighted(plan, t), 3);
+  });
+}
+
+/** Attention of one layer as a graph of its own: `projected` → `attended` [T, H, D] and the chunk's keys and values. */
+export function attentionGraph(config: ModelConfig, shape: AttentionShape): EncodedGraph {
   const graph = new Graph();
   graph.input("projected", 3);
   graph.input("positions", 2, "int64");
-  const [queriesAndKeys, ...values] = graph.split(
-    "projected",
-    2,
-    [(queryHeads + keyHeads) * headSize, ...Array.from({ length: keyHeads }, () => headSize)],
-    ["queriesAndKeys", ...Array.from({ length: keyHeads }, (_, head) => port.valueOut(head))],
-  );
-  for (const value of values) graph.output(value);
+  declarePlan(graph, 0, shape);
+  const attended = attention(graph, config, shape, { plan: 0, layer: 0 }, "projected");
+  if (attended) {
+    graph.op("Identity", [attended], {}, "attended");
+    graph.output("attended");
+  }
+  return graph.encode();
+}
 
-  let source = queriesAndKeys!;
+/**
+ * Attention of one layer over the cache: rotates the chunk's queries and keys, writes keys and values into the cache
+ * (their outputs are views of it), and attends; [T, H, D], or nothing when there are no tiles. The views that lanes read
+ * contain the chunk's own tokens: every query comes out of the same `Split` that writes the keys, so no product can
+ * start before they are there.
+ */
+export function attention(graph: Graph, config: ModelConfig, shape: AttentionShape, at: { plan: number; layer: number }, projected: string): string | null {
+  const { queryHeads, keyHeads, headSize, rope } = config;
+  const group = queryHeads / keyHeads;
+  const valueNames = Array.from({ length: keyHeads }, (_, head) => layerPort.newValues(at.layer, head));
+  const both = `layer${at.layer}_queriesAndKeys`;
+  graph.split(projected, 2, [(queryHeads + keyHeads) * headSize, ...valueNames.map(() => headSize)], [both, ...valueNames]);
+  for (const name of valueNames) graph.output(name);
+
+  let source = both;
   let [queries, keys] = ["", ""];
-  if (shape.tempered || shape.rotations.length > 1 || !(shape.rotations[0]!.queries && shape.rotations[0]!.keys)) {
+  if (shape.tempered || shape.rotations.some((use) => use.queries !== use.keys)) {
     [queries, keys] = graph.split(source, 2, [queryHeads * headSize, keyHeads * headSize]) as [string, string];
     if (shape.tempered) {
-      graph.input("temperature", 3);
-      queries = graph.op("Mul", [queries, "temperature"]);
+      queries = graph.op("Mul", [queries, planPort.temperature(at.plan)]);
       source = graph.op("Concat", [queries, keys], { ints: { axis: 2 } });
     }
   }
   const parts: string[] = [];
-  /** Names of the heads in the order of the parts. */
   const heads: { readonly name: string; readonly size: number }[] = [];
+  const queryName = (rotation: number, head: number) => `layer${at.layer}_queries${rotation}_${head}`;
   shape.rotations.forEach((use, rotation) => {
-    const value = use.queries && use.keys ? source : use.queries ? queries : keys;
     const count = (use.queries ? queryHeads : 0) + (use.keys ? keyHeads : 0);
     if (count === 0) return;
-    let rotated = value;
-    if (!use.identity) {
-      const inputs = [value, "positions", graph.input(port.cos(rotation), 2), graph.input(port.sin(rotation), 2)];
-      rotated = graph.op("RotaryEmbedding", inputs, { ints: { num_heads: count, rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize, interleaved: 0 } });
+    const value = use.queries && use.keys ? source : use.queries ? queries : keys;
+    const inputs = [value, "positions", planPort.cos(at.plan, rotation), planPort.sin(at.plan, rotation)];
+    const ints = { num_heads: count, rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize, interleaved: 0 };
+    parts.push(use.identity ? value : graph.op("RotaryEmbedding", inputs, { ints }));
+    for (let head = 0; head < keyHeads && use.queries; head++) heads.push({ name: queryName(rotation, head), size: group });
+    for (let head = 0; head < keyHeads && use.keys; head++) {
+      const name = layerPort.newKeys(at.layer, rotation, head);
+      heads.push({ name, size: 1 });
+      graph.output(name);
     }
-    parts.push(rotated);
-    for (let head = 0; head < keyHeads && use.queries; head++) heads.push({ name: `queries${rotation}_${head}`, size: group });
-    for (let head = 0; head < keyHeads && use.keys; head++) heads.push({ name: port.keyOut(rotation, head), size: 1 });
   });
   const joined = parts.length > 1 ? graph.op("Concat", parts, { ints: { axis: 2 } }) : parts[0]!;
-  const total = heads.reduce((sum, head) => sum + head.size, 0);
-  const byHead = graph.op("Reshape", [joined, graph.integers(-1, total, headSize)]);
+  const byHead = graph.op("Reshape", [joined, graph.integers(-1, heads.reduce((sum, head) => sum + head.size, 0), headSize)]);
   graph.split(byHead, 1, heads.map((head) => head.size), heads.map((head) => head.name));
-  for (const { name, size } of heads) if (size === 1 && name.startsWith("newKey")) graph.output(name);
+  if (shape.tiles.length === 0) return null;
 
-  const tiled = new Map<string, string[]>();
+  const tiled = new Map<string, readonly string[]>();
   const queriesOf = (rotation: number, head: number, tile: number): string => {
-    const name = `queries${rotation}_${head}`;
+    const name = queryName(rotation, head);
     if (shape.tiles.length === 1) return name;
     const known = tiled.get(name);
     if (known) return known[tile]!;
-    const names = shape.tiles.map((_, i) => `${name}_${i}`);
-    graph.ops("Split", [name, "tileSizes"], names, { ints: { axis: 0 } });
+    const names = shape.tiles.map((_, t) => `${name}_${t}`);
+    graph.ops("Split", [name, planPort.tileSizes(at.plan)], names, { ints: { axis: 0 } });
     tiled.set(name, names);
     return names[tile]!;
   };
-  if (shape.tiles.length === 0) return graph.encode();
-  if (shape.tiles.length > 1) graph.input("tileSizes", 1, "int64");
   const outputs = shape.tiles.map((tile, t) => {
-    const byKeyHead = Array.from({ length: keyHeads }, (_, head) => attend(graph, config, tile, t, head, (rotation) => queriesOf(rotation, head, t)));
+    // The queries' [T, group, D] of each key head side by side are [T, H, D].
+    const byKeyHead = valueNames.map((_, head) => attend(graph, config, tile, at, t, head, (rotation) => queriesOf(rotation, head, t)));
     const output = byKeyHead.length > 1 ? graph.op("Concat", byKeyHead, { ints: { axis: 1 } }) : byKeyHead[0]!;
-    return tile.blind ? graph.op("Mul", [output, graph.input(port.sighted(t), 3)]) : output;
+    return tile.blind ? graph.op("Mul", [output, planPort.sighted(at.plan, t)]) : output;
   });
-  // The queries' [T, group, D] of each key head side by side are [T, H, D].
-  if (outputs.length > 1) graph.op("Concat", outputs, { ints: { axis: 0 } }, "attended");
-  else graph.op("Identity", [outputs[0]!], {}, "attended");
-  graph.output("attended");
-  return graph.encode();
+  return outputs.length > 1 ? graph.op("Concat", outputs, { ints: { axis: 0 } }) : outputs[0]!;
 }
 
 /** One tile and one key head: scores of every lane, one softmax, values; [rows, group, D]. */
-function attend(graph: Graph, config: ModelConfig, tile: TileShape, t: number, head: number, queries: (rotation: number) => string): string {
+function attend(graph: Graph, config: ModelConfig, tile: TileShape, at: { plan: number; layer: number }, t: number, head: number, queries: (rotation: number) => string): string {
   if (tile.lanes.length === 0) return graph.op("Mul", [queries(0), graph.constant(Float32Array.of(0), [1])]);
   const scores = tile.lanes.map((lane, l) => {
-    const inputs = [queries(lane.rotation), graph.input(port.keys(t, l, head), 2)];
+    const inputs = [queries(lane.rotation), graph.input(layerPort.keys(at.layer, t, l, head), 2)];
     const products = graph.op("FusedMatMul", inputs, { ints: { transB: 1 }, floats: { alpha: 1 / Math.sqrt(config.headSize) } });
-    if (!lane.masked) return products;
-    if (head === 0) graph.input(port.bias(t, l), 3);
-    return graph.op("Add", [products, port.bias(t, l)]);
+    return lane.masked ? graph.op("Add", [products, planPort.bias(at.plan, t, l)]) : products;
   });
   const probabilities = graph.op("Softmax", [scores.length > 1 ? graph.op("Concat", scores, { ints: { axis: 2 } }) : scores[0]!], { ints: { axis: -1 } });
   let parts = [probabilities];
   if (tile.stretches.length > 1) {
-    parts = tile.stretches.map((_, s) => `stretch${t}_${s}_${head}`);
-    if (head === 0) graph.input(port.widths(t), 1, "int64");
-    graph.ops("Split", [probabilities, port.widths(t)], parts, { ints: { axis: 2 } });
+    parts = tile.stretches.map((_, s) => `layer${at.layer}_stretch${t}_${s}_${head}`);
+    graph.ops("Split", [probabilities, planPort.widths(at.plan, t)], parts, { ints: { axis: 2 } });
   }
-  const sums = parts.map((part, s) => graph.op("MatMul", [part, graph.input(port.values(t, s, head), 2)]));
+  const sums = parts.map((part, s) => graph.op("MatMul", [part, graph.input(layerPort.values(at.layer, t, s, head), 2)]));
   return sums.reduce((sum, next) => graph.op("Add", [sum, next]));
 }

@@ -5,13 +5,14 @@ import { LongctxError } from "../errors.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
-import { AttentionRunner } from "./attention-runner.ts";
-import { prepareChunk, type PreparedChunk } from "./chunk.ts";
+import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./chunk.ts";
 import { CpuCache } from "./cpu-cache.ts";
-import { CpuLayerView } from "./cpu-layer-view.ts";
 import { Embedding } from "./embedding.ts";
-import { floats, integers, Program, Scratch } from "./runtime.ts";
-import { stagesGraph } from "./stages.ts";
+import { KeyCopies } from "./key-copies.ts";
+import type { Parts } from "./layers.ts";
+import { Scratch } from "./runtime.ts";
+import { SteppedDecoder } from "./stepped-decoder.ts";
+import { WholeDecoder } from "./whole-decoder.ts";
 
 export interface CpuOptions {
   readonly precision?: Precision;
@@ -19,41 +20,50 @@ export interface CpuOptions {
   readonly threads?: number;
 }
 
-/** Logits are made for this many rows at once, so that a long text's do not need a second buffer. */
-const LOGIT_ROWS = 64;
+/** Some consecutive tokens on their way through the decoder. */
+export interface Passage {
+  readonly cache: CpuCache;
+  readonly request: ForwardRequest;
+  readonly first: number;
+  readonly count: number;
+  /** Embedded tokens [count, hidden]. */
+  readonly hidden: Float32Array;
+  /** Where the logits of the last `logitRows` rows go. */
+  readonly logits: Float32Array;
+  readonly logitRows: number;
+}
 
-/** The decoder on onnxruntime: dense algebra in one graph of stages, attention in small graphs made for each plan. */
-export async function createCpu(config: ModelConfig, weights: Weights, options: CpuOptions = {}): Promise<Backend> {
+/**
+ * The decoder on onnxruntime. Plans whose lanes are the same for every chunk run as one graph of the whole model; hooks
+ * and plans that change as they go run layer by layer. `weights` are read when a graph is made, so they stay open.
+ */
+export function createCpu(config: ModelConfig, weights: Weights, options: CpuOptions = {}): Backend {
   const { precision = "exact", threads = availableParallelism() } = options;
   if (!Number.isInteger(threads) || threads < 1) throw new LongctxError("argument", `${threads} threads are impossible; give a whole number of at least 1.`);
-  const embedding = new Embedding(weights.get("embedding", [config.vocabSize, config.hiddenSize]));
-  const stages = await Program.compile(stagesGraph(config, weights, precision), threads);
-  return new CpuBackend(config, precision, embedding, stages, threads);
+  return new CpuBackend({ config, weights, precision }, threads);
 }
 
 class CpuBackend implements Backend {
   readonly device = "cpu";
   readonly precision: Precision;
   readonly config: ModelConfig;
-  readonly preferredChunk = 512;
+  readonly preferredChunk = TILE_ROWS;
   readonly #embedding: Embedding;
-  readonly #stages: Program;
-  readonly #attention: AttentionRunner;
-  readonly #stageIndex: readonly ReturnType<typeof integers>[];
-  readonly #streams = [new Scratch(), new Scratch()] as const;
-  readonly #projected = new Scratch();
-  readonly #attended = new Scratch();
+  readonly #copies: KeyCopies;
+  readonly #whole: WholeDecoder;
+  readonly #stepped: SteppedDecoder;
+  readonly #hidden = new Scratch();
   readonly #logits = new Scratch();
   /** Calls share the scratch buffers, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(config: ModelConfig, precision: Precision, embedding: Embedding, stages: Program, threads: number) {
-    this.config = config;
-    this.precision = precision;
-    this.#embedding = embedding;
-    this.#stages = stages;
-    this.#attention = new AttentionRunner(config, threads);
-    this.#stageIndex = Array.from({ length: config.layerCount + 1 }, (_, i) => integers([i]));
+  constructor(parts: Parts, threads: number) {
+    this.config = parts.config;
+    this.precision = parts.precision;
+    this.#embedding = new Embedding(parts.weights.get("embedding", [parts.config.vocabSize, parts.config.hiddenSize]));
+    this.#copies = new KeyCopies(parts.config, threads);
+    this.#whole = new WholeDecoder(parts, threads);
+    this.#stepped = new SteppedDecoder(parts, threads, this.#copies);
   }
 
   createCache(layout: CacheLayout): Cache {
@@ -73,81 +83,47 @@ class CpuBackend implements Backend {
   async #forward(request: ForwardRequest): Promise<Float32Array> {
     const { cache, ids, logitRows } = request;
     if (!(cache instanceof CpuCache)) throw new LongctxError("argument", "This cache belongs to another device; make it with this backend's createCache.");
-    const logits = this.#logits.take(logitRows * this.config.vocabSize);
+    const { vocabSize, hiddenSize } = this.config;
+    const logits = this.#logits.take(logitRows * vocabSize);
     // Keys are written to consecutive slots, so a chunk that goes round the end of the ring is computed in two parts.
     for (let done = 0; done < ids.length; ) {
-      const run = this.#upcoming(cache.slots, ids.length - done);
-      const after = ids.length - done - run;
-      const rows = Math.min(run, Math.max(0, logitRows - after));
+      const first = cache.slots.length;
+      const count = Math.min(ids.length - done, cache.slots.layout.capacity - cache.slots.slotOf(first));
+      const after = ids.length - done - count;
+      const rows = Math.min(count, Math.max(0, logitRows - after));
       const offset = logitRows - after - rows;
-      await this.#part(cache, request, ids.slice(done, done + run), logits.subarray(offset * this.config.vocabSize, (offset + rows) * this.config.vocabSize), rows);
-      done += run;
+      const hidden = this.#hidden.take(count * hiddenSize);
+      this.#embedding.rows(ids.slice(done, done + count), hidden);
+      cache.slots.append(count);
+      await this.#pass({ cache, request, first, count, hidden, logits: logits.subarray(offset * vocabSize, (offset + rows) * vocabSize), logitRows: rows });
+      done += count;
     }
     return logits;
   }
 
-  /** How many of the next `count` tokens go to consecutive slots. */
-  #upcoming(slots: SlotMap, count: number): number {
-    const next = slots.slotOf(slots.length);
-    return Math.min(count, slots.layout.capacity - next);
+  async #pass(passage: Passage): Promise<void> {
+    const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
+    if (!uniform) return this.#stepped.run(passage);
+    for (let layer = 0; layer < uniform.length; layer++) await this.#copies.ensure(passage.cache, layer, uniform[layer]!, passage.first);
+    return this.#whole.run(passage, uniform);
   }
 
-  async #part(cache: CpuCache, request: ForwardRequest, ids: readonly number[], logits: Float32Array, logitRows: number): Promise<void> {
-    const { layerCount, hiddenSize, queryHeads, keyHeads, headSize } = this.config;
-    const { hooks, rawKeys = false } = request;
-    const count = ids.length;
-    const first = cache.slots.length;
-    cache.slots.append(count);
-    const prepared = new Map<AttentionPlan, PreparedChunk>();
-    const prepare = (plan: AttentionPlan, attend: boolean): PreparedChunk => {
-      if (!attend) return prepareChunk(plan, cache.slots, first, count, { rawKeys, attend });
-      const known = prepared.get(plan) ?? prepareChunk(plan, cache.slots, first, count, { rawKeys, attend });
-      prepared.set(plan, known);
-      return known;
-    };
-
-    let [stream, next] = this.#streams.map((scratch) => scratch.take(count * hiddenSize)) as [Float32Array, Float32Array];
-    const projected = this.#projected.take(count * (queryHeads + 2 * keyHeads) * headSize);
-    const attended = this.#attended.take(count * queryHeads * headSize);
-    this.#embedding.rows(ids, stream);
-    await this.#stage(0, count, stream, attended, next, projected);
-    [stream, next] = [next, stream];
-    for (let layer = 0; layer < layerCount; layer++) {
-      const hook = hooks?.layers(layer) ? hooks : undefined;
-      const last = layer === layerCount - 1;
-      const view = hook && new CpuLayerView(this.config, cache, layer, first, count, projected);
-      hook?.hidden?.(layer, stream);
-      const given = request.plan(layer);
-      const plan = (view && (await hook.queries?.(view, given))) ?? given;
-      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
-      await this.#attention.run(cache, layer, prepare(plan, !last || logitRows > 0 || hook !== undefined), count, first, projected, attended);
-      if (view && hook.attended) {
-        const changed = hook.attended(view, attended);
-        if (changed !== attended) attended.set(changed);
-      }
-      if (last) break;
-      await this.#stage(layer + 1, count, stream, attended, next, projected);
-      [stream, next] = [next, stream];
+  /** Each layer's plan in its uniform shape, or null when one has none. */
+  #uniformPlans({ cache, request, first, count }: Passage): PreparedChunk[] | null {
+    const prepared = new Map<AttentionPlan, PreparedChunk | null>();
+    const chunks: PreparedChunk[] = [];
+    for (let layer = 0; layer < this.config.layerCount; layer++) {
+      const plan = request.plan(layer);
+      if (!prepared.has(plan)) prepared.set(plan, prepareUniformChunk(plan, cache.slots, first, count, request.rawKeys ?? false));
+      const chunk = prepared.get(plan);
+      if (!chunk) return null;
+      chunks.push(chunk);
     }
-    const width = queryHeads * headSize;
-    for (let row = 0; row < logitRows; row += LOGIT_ROWS) {
-      const rows = Math.min(LOGIT_ROWS, logitRows - row);
-      const at = count - logitRows + row;
-      const into = logits.subarray(row * this.config.vocabSize, (row + rows) * this.config.vocabSize);
-      await this.#stage(layerCount, rows, stream.subarray(at * hiddenSize, (at + rows) * hiddenSize), attended.subarray(at * width, (at + rows) * width), next.subarray(0, rows * hiddenSize), into);
-    }
-  }
-
-  async #stage(index: number, rows: number, hidden: Float32Array, attended: Float32Array, stream: Float32Array, projected: Float32Array): Promise<void> {
-    const { hiddenSize, queryHeads, headSize } = this.config;
-    await this.#stages.run(
-      { hidden: floats(hidden, 1, rows, hiddenSize), attended: floats(attended, 1, rows, queryHeads * headSize), stage: this.#stageIndex[index]! },
-      { stream: floats(stream, 1, rows, hiddenSize), projected: floats(projected, 1, rows, projected.length / rows) },
-    );
+    return chunks;
   }
 
   async dispose(): Promise<void> {
     await this.#queue;
-    await Promise.all([this.#stages.release(), this.#attention.release()]);
+    await Promise.all([this.#whole.release(), this.#stepped.release(), this.#copies.release()]);
   }
 }

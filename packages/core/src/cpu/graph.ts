@@ -6,6 +6,9 @@ const ELEMENT = { float32: 1, uint8: 2, int64: 7 } as const;
 type Element = keyof typeof ELEMENT;
 type Data = Float32Array | Uint8Array | BigInt64Array;
 
+/** Larger tensors lie beside the model's bytes: inside, onnxruntime would hold them several times while it loads. */
+const INLINE_BYTES = 4096;
+
 const MICROSOFT = "com.microsoft";
 /** Operators that onnxruntime adds to ONNX. */
 const CONTRIBUTED = new Set(["FastGelu", "FusedMatMul", "Gelu", "MatMulNBits", "QuickGelu", "RotaryEmbedding", "SkipSimplifiedLayerNormalization"]);
@@ -16,6 +19,12 @@ export interface Attributes {
   readonly graphs?: Readonly<Record<string, Graph>>;
 }
 
+/** A model and the large tensors that it refers to by name. */
+export interface EncodedGraph {
+  readonly model: Uint8Array;
+  readonly weights: readonly { readonly path: string; readonly data: Uint8Array }[];
+}
+
 /** An ONNX graph under construction. Shapes of values are left to onnxruntime, so one graph serves every length. */
 export class Graph {
   readonly #nodes: InstanceType<typeof onnx.NodeProto>[] = [];
@@ -23,6 +32,7 @@ export class Graph {
   readonly #inputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   readonly #outputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   readonly #prefix: string;
+  readonly #blobs: Uint8Array[] = [];
   #count = 0;
 
   /** Names in a subgraph must differ from those around it, so each has a prefix of its own. */
@@ -42,7 +52,15 @@ export class Graph {
   constant(data: Data, dims: readonly number[]): string {
     const name = this.#fresh("constant");
     const element: Element = data instanceof Float32Array ? "float32" : data instanceof Uint8Array ? "uint8" : "int64";
-    this.#initializers.push(onnx.TensorProto.create({ name, dims: [...dims], dataType: ELEMENT[element], rawData: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }));
+    const tensor = { name, dims: [...dims], dataType: ELEMENT[element] };
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if (bytes.byteLength < INLINE_BYTES || this.#prefix !== "") {
+      this.#initializers.push(onnx.TensorProto.create({ ...tensor, rawData: bytes }));
+    } else {
+      const externalData = Object.entries({ location: `weights${this.#blobs.length}`, offset: "0", length: String(bytes.byteLength) }).map(([key, value]) => ({ key, value }));
+      this.#blobs.push(bytes);
+      this.#initializers.push(onnx.TensorProto.create({ ...tensor, dataLocation: 1, externalData }));
+    }
     return name;
   }
 
@@ -82,8 +100,7 @@ export class Graph {
     return outputs;
   }
 
-  /** The bytes of the model. */
-  encode(): Uint8Array {
+  encode(): EncodedGraph {
     const model = onnx.ModelProto.create({
       irVersion: 9,
       opsetImport: [
@@ -92,7 +109,7 @@ export class Graph {
       ],
       graph: this.#proto(),
     });
-    return onnx.ModelProto.encode(model).finish();
+    return { model: onnx.ModelProto.encode(model).finish(), weights: this.#blobs.map((data, i) => ({ path: `weights${i}`, data })) };
   }
 
   #proto(): InstanceType<typeof onnx.GraphProto> {

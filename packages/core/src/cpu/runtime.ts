@@ -1,5 +1,6 @@
 import * as ort from "onnxruntime-node";
 import { LongctxError } from "../errors.ts";
+import type { EncodedGraph } from "./graph.ts";
 
 export type Feeds = Record<string, ort.Tensor>;
 
@@ -11,7 +12,7 @@ const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
   // Every chunk has other lengths, so remembered memory patterns would only pile up.
   enableMemPattern: false,
   logSeverityLevel: 3,
-  extra: { session: { force_spinning_stop: "1", use_device_allocator_for_initializers: "1" } },
+  extra: JSON.parse(process.env.ORTX ?? `{"session":{"force_spinning_stop":"1","use_device_allocator_for_initializers":"1"}}`),
 };
 
 /** A compiled graph. */
@@ -22,9 +23,9 @@ export class Program {
     this.#session = session;
   }
 
-  static async compile(model: Uint8Array, threads: number): Promise<Program> {
+  static async compile({ model, weights }: EncodedGraph, threads: number): Promise<Program> {
     try {
-      return new Program(await ort.InferenceSession.create(model, { ...SESSION_OPTIONS, intraOpNumThreads: threads }));
+      return new Program(await ort.InferenceSession.create(model, { ...SESSION_OPTIONS, intraOpNumThreads: threads, externalData: [...weights] }));
     } catch (cause) {
       throw new LongctxError("device", `onnxruntime refused a graph of the cpu backend: ${String(cause instanceof Error ? cause.message : cause).split("\n", 1)[0]}`, { cause });
     }

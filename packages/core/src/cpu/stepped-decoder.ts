@@ -1,0 +1,104 @@
+import type { AttentionPlan } from "../plan.ts";
+import { attentionGraph } from "./attention-graph.ts";
+import { bindLayer } from "./bindings.ts";
+import { prepareChunk, type PreparedChunk } from "./chunk.ts";
+import type { Passage } from "./cpu-backend.ts";
+import { CpuLayerView } from "./cpu-layer-view.ts";
+import type { KeyCopies } from "./key-copies.ts";
+import type { Parts } from "./layers.ts";
+import { ProgramCache } from "./program-cache.ts";
+import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
+import { stagesGraph } from "./stages.ts";
+
+/** Logits are made for this many rows at once. */
+const LOGIT_ROWS = 64;
+
+/** Attention graphs hold no weights, and differ by the shape of a plan, not by lengths. */
+const KEPT_ATTENTIONS = 64;
+
+/** The model layer by layer: between two layers, hooks see everything and may change the plan or what was attended. */
+export class SteppedDecoder {
+  readonly #parts: Parts;
+  readonly #copies: KeyCopies;
+  readonly #stages: ProgramCache;
+  readonly #attentions: ProgramCache;
+  readonly #streams = [new Scratch(), new Scratch()] as const;
+  readonly #projected = new Scratch();
+  readonly #attended = new Scratch();
+
+  constructor(parts: Parts, threads: number, copies: KeyCopies) {
+    this.#parts = parts;
+    this.#copies = copies;
+    this.#stages = new ProgramCache(1, threads);
+    this.#attentions = new ProgramCache(KEPT_ATTENTIONS, threads);
+  }
+
+  async run({ cache, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
+    const { config } = this.#parts;
+    const { layerCount, hiddenSize, queryHeads, keyHeads, headSize, vocabSize } = config;
+    const { hooks, rawKeys = false } = request;
+    const prepared = new Map<AttentionPlan, PreparedChunk>();
+    const prepare = (plan: AttentionPlan, attend: boolean): PreparedChunk => {
+      const known = attend ? prepared.get(plan) : undefined;
+      const chunk = known ?? prepareChunk(plan, cache.slots, first, count, { rawKeys, attend });
+      if (attend) prepared.set(plan, chunk);
+      return chunk;
+    };
+    const width = queryHeads * headSize;
+    const projected = this.#projected.take(count * (queryHeads + 2 * keyHeads) * headSize);
+    const attended = this.#attended.take(count * width);
+    let [stream, next] = this.#streams.map((scratch) => scratch.take(count * hiddenSize)) as [Float32Array, Float32Array];
+    await this.#stage(0, count, hidden, attended, stream, projected);
+    for (let layer = 0; layer < layerCount; layer++) {
+      const hook = hooks?.layers(layer) ? hooks : undefined;
+      const last = layer === layerCount - 1;
+      const view = hook && new CpuLayerView(config, cache, layer, first, count, projected);
+      hook?.hidden?.(layer, stream);
+      const given = request.plan(layer);
+      const plan = (view && (await hook.queries?.(view, given))) ?? given;
+      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
+      const chunk = prepare(plan, !last || logitRows > 0 || hook !== undefined);
+      await this.#copies.ensure(cache, layer, chunk, first);
+      await this.#attend(cache, layer, chunk, first, count, projected, attended);
+      if (view && hook.attended) {
+        const changed = hook.attended(view, attended);
+        if (changed !== attended) attended.set(changed);
+      }
+      if (last) break;
+      await this.#stage(layer + 1, count, stream, attended, next, projected);
+      [stream, next] = [next, stream];
+    }
+    for (let row = 0; row < logitRows; row += LOGIT_ROWS) {
+      const rows = Math.min(LOGIT_ROWS, logitRows - row);
+      const at = count - logitRows + row;
+      const part = (data: Float32Array, size: number, from: number) => data.subarray(from * size, (from + rows) * size);
+      await this.#stage(layerCount, rows, part(stream, hiddenSize, at), part(attended, width, at), part(next, hiddenSize, 0), part(logits, vocabSize, row));
+    }
+  }
+
+  async #attend(cache: Passage["cache"], layer: number, chunk: PreparedChunk, first: number, count: number, projected: Float32Array, attended: Float32Array): Promise<void> {
+    const { config } = this.#parts;
+    const feeds: Feeds = {
+      ...chunk.feeds(0),
+      projected: floats(projected, 1, count, projected.length / count),
+      positions: integers(Array.from({ length: count }, (_, i) => i), 1, count),
+    };
+    const outputs: Feeds = chunk.tiles.length > 0 ? { attended: floats(attended, count, config.queryHeads, config.headSize) } : {};
+    bindLayer(config, cache, layer, 0, chunk, first, count, feeds, outputs);
+    const program = await this.#attentions.get(chunk.key, () => attentionGraph(config, chunk.shape));
+    await program.run(feeds, outputs);
+  }
+
+  async #stage(index: number, rows: number, hidden: Float32Array, attended: Float32Array, stream: Float32Array, projected: Float32Array): Promise<void> {
+    const { hiddenSize, queryHeads, headSize } = this.#parts.config;
+    const program = await this.#stages.get("stages", () => stagesGraph(this.#parts));
+    await program.run(
+      { hidden: floats(hidden, 1, rows, hiddenSize), attended: floats(attended, 1, rows, queryHeads * headSize), stage: integers([index]) },
+      { stream: floats(stream, 1, rows, hiddenSize), projected: floats(projected, 1, rows, projected.length / rows) },
+    );
+  }
+
+  async release(): Promise<void> {
+    await Promise.all([this.#stages.release(), this.#attentions.release()]);
+  }
+}
