@@ -39,12 +39,15 @@ function largestDifference(rows: Written["logits"], expected: Float32Array): num
 }
 
 describe("longctx logits", () => {
-  it("writes the rows that transformers computes, past the trained window too", async () => {
-    const written = await logits("all.json", long.ids);
-    expect(written.ids).toEqual(long.ids);
-    expect(written.logits).toHaveLength(160);
-    expect(largestDifference(written.logits, long.logits)).toBeLessThan(1e-3);
-  });
+  it.each(["reference", "cpu"])(
+    "writes the rows that transformers computes, past the trained window too: %s",
+    async (device) => {
+      const written = await logits("all.json", long.ids, "--device", device);
+      expect(written.ids).toEqual(long.ids);
+      expect(written.logits).toHaveLength(160);
+      expect(largestDifference(written.logits, long.logits)).toBeLessThan(1e-3);
+    },
+  );
 
   it("--last writes the last rows, whatever the chunk", async () => {
     const { logits: rows } = await logits("last.json", short.ids, "--last", "5", "--chunk", "3");

@@ -85,7 +85,7 @@ async function generate(reference: string, given: string, options: GenerateOptio
     if (io.outIsTerminal && !generation.text.endsWith("\n")) io.out("\n");
     const figures = [
       `prompt ${ids.length} tokens, ${rate(ids.length / timing.prefill)} tok/s`,
-      `new ${generation.ids.length} tokens, ${rate((generation.ids.length - 1) / timing.decode)} tok/s`,
+      `new ${generation.ids.length} tokens, ${rate(timing.decode > 0 ? (generation.ids.length - 1) / timing.decode : NaN)} tok/s`,
       `cache ${bytes(session.bytes)}`,
       `end: ${generation.reason}`,
     ];
@@ -95,7 +95,7 @@ async function generate(reference: string, given: string, options: GenerateOptio
   }
 }
 
-/** Seconds until the first token, and from there to the end. */
+/** Seconds until the first token, and from there to the end; 0 when there was no second one. */
 async function stream(
   generation: Generation,
   io: Io,
@@ -103,12 +103,14 @@ async function stream(
 ): Promise<{ prefill: number; decode: number }> {
   const begin = performance.now();
   let first = NaN;
+  let tokens = 0;
   try {
     for await (const { text } of generation) {
       if (Number.isNaN(first)) {
         first = performance.now();
         progress.clear();
       }
+      tokens++;
       io.out(text);
     }
   } finally {
@@ -116,7 +118,7 @@ async function stream(
   }
   const end = performance.now();
   if (Number.isNaN(first)) first = end;
-  return { prefill: (first - begin) / 1000, decode: (end - first) / 1000 };
+  return { prefill: (first - begin) / 1000, decode: tokens > 1 ? (end - first) / 1000 : 0 };
 }
 
 function checkCapacity(length: number, capacity = Infinity): void {
