@@ -23,7 +23,7 @@ export function methodOf(options: Pick<ReadingOptions, "method">): Composition |
 
 /**
  * Opens a checkpoint, lets `prepare` look at it before any weight is read, and loads the model: what is wrong with the
- * input is said at once. `bounded`: the method evicts, so a text of any length fits. The caller disposes of the model.
+ * input is said at once. `bounded`: the method evicts, so a text of any length fits. Disposing of the model closes the checkpoint.
  */
 export async function openModel<Prepared>(
   reference: string,
@@ -44,8 +44,9 @@ export async function openModel<Prepared>(
     const prepared = prepare(checkpoint, bounded);
     const model = await loadCheckpoint(checkpoint, { device, precision, trainedWindow });
     return { model, method, prepared };
-  } finally {
+  } catch (error) {
     checkpoint.close();
+    throw error;
   }
 }
 
