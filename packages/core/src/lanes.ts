@@ -48,7 +48,13 @@ export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number
     const places = ring && segment.tokens.to > slots.layout.pinned ? 2 : 1;
     const runs = wholeRuns(segment, slots, first, count);
     if (runs.length > places) return null;
-    const hidden = { segment: { ...segment, queries: { from: 0, to: 0 } }, slots: { from: 0, to: 1 }, token: 0, width: 1, masked: true };
+    const hidden = {
+      segment: { ...segment, queries: { from: 0, to: 0 } },
+      slots: { from: 0, to: 1 },
+      token: 0,
+      width: 1,
+      masked: true,
+    };
     for (let i = 0; i < places; i++) lanes.push(runs[i] ?? hidden);
   }
   if (sight(lanes, first, count).includes(false)) return null;
@@ -61,9 +67,15 @@ function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: numbe
   const pieces = lanesOf(segment, slots, first, count);
   if (pieces.length === 0) return [];
   const last = pieces.at(-1)!;
-  return slots.runs(pieces[0]!.token, last.token + last.width).map((run) => {
+  return slots.runs(pieces[0].token, last.token + last.width).map((run) => {
     const inside = pieces.filter((piece) => piece.token >= run.token && piece.token < run.token + (run.to - run.from));
-    return { segment, slots: { from: run.from, to: run.to }, token: run.token, width: run.to - run.from, masked: inside.some((piece) => piece.masked) };
+    return {
+      segment,
+      slots: { from: run.from, to: run.to },
+      token: run.token,
+      width: run.to - run.from,
+      masked: inside.some((piece) => piece.masked),
+    };
   });
 }
 
@@ -99,15 +111,13 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number)
     const begin = cuts[i];
     const masked = cuts.length === 2 ? true : i !== 1;
     return begin < end
-      ? slots
-          .runs(Math.max(begin, 0), end)
-          .map((run) => ({
-            segment,
-            slots: { from: run.from, to: run.to },
-            token: run.token,
-            width: run.to - run.from,
-            masked,
-          }))
+      ? slots.runs(Math.max(begin, 0), end).map((run) => ({
+          segment,
+          slots: { from: run.from, to: run.to },
+          token: run.token,
+          width: run.to - run.from,
+          masked,
+        }))
       : [];
   });
 }
@@ -154,7 +164,7 @@ export function bias(lane: Lane, first: number, count: number): Float32Array {
   for (let t = 0; t < count; t++) {
     const row = mask.subarray(t * lane.width, (t + 1) * lane.width);
     const { from, to } = seenBy(lane, first + t);
-    if (lane.tokens) row.forEach((_, j) => lane.tokens![j]! >= from && lane.tokens![j]! < to && (row[j] = 0));
+    if (lane.tokens) row.forEach((_, j) => lane.tokens![j] >= from && lane.tokens![j] < to && (row[j] = 0));
     else row.fill(0, Math.max(from - lane.token, 0), Math.max(to - lane.token, 0));
   }
   return mask;

@@ -39,7 +39,13 @@ export async function loadCheckpoint(
   const { device, precision } = checkBackend(options);
   const backend = await createBackend(checkpoint, device, precision);
   const { tokenizer, chatTemplate } = checkpoint;
-  return new LanguageModel({ backend, tokenizer, chatTemplate, trainedWindow: options.trainedWindow, onDispose: () => checkpoint.close() });
+  return new LanguageModel({
+    backend,
+    tokenizer,
+    chatTemplate,
+    trainedWindow: options.trainedWindow,
+    onDispose: () => checkpoint.close(),
+  });
 }
 
 function checkBackend({ device = "auto", precision = "exact" }: LoadOptions): { device: Device; precision: Precision } {

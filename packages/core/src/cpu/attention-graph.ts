@@ -46,7 +46,8 @@ export const layerPort = {
   newKeys: (layer: number, rotation: number, head: number) => `layer${layer}_newKeys${rotation}_${head}`,
   newValues: (layer: number, head: number) => `layer${layer}_newValues${head}`,
   keys: (layer: number, tile: number, lane: number, head: number) => `layer${layer}_keys${tile}_${lane}_${head}`,
-  values: (layer: number, tile: number, stretch: number, head: number) => `layer${layer}_values${tile}_${stretch}_${head}`,
+  values: (layer: number, tile: number, stretch: number, head: number) =>
+    `layer${layer}_values${tile}_${stretch}_${head}`,
 };
 
 /** The inputs of a plan that its layers share: declared once a graph. */
@@ -85,12 +86,23 @@ export function attentionGraph(config: ModelConfig, shape: AttentionShape): Enco
  * contain the chunk's own tokens: every query comes out of the same `Split` that writes the keys, so no product can
  * start before they are there.
  */
-export function attention(graph: Graph, config: ModelConfig, shape: AttentionShape, at: { plan: number; layer: number }, projected: string): string | null {
+export function attention(
+  graph: Graph,
+  config: ModelConfig,
+  shape: AttentionShape,
+  at: { plan: number; layer: number },
+  projected: string,
+): string | null {
   const { queryHeads, keyHeads, headSize, rope } = config;
   const group = queryHeads / keyHeads;
   const valueNames = Array.from({ length: keyHeads }, (_, head) => layerPort.newValues(at.layer, head));
   const both = `layer${at.layer}_queriesAndKeys`;
-  graph.split(projected, 2, [(queryHeads + keyHeads) * headSize, ...valueNames.map(() => headSize)], [both, ...valueNames]);
+  graph.split(
+    projected,
+    2,
+    [(queryHeads + keyHeads) * headSize, ...valueNames.map(() => headSize)],
+    [both, ...valueNames],
+  );
   for (const name of valueNames) graph.output(name);
 
   let source = both;
@@ -110,18 +122,35 @@ export function attention(graph: Graph, config: ModelConfig, shape: AttentionSha
     if (count === 0) return;
     const value = use.queries && use.keys ? source : use.queries ? queries : keys;
     const inputs = [value, "positions", planPort.cos(at.plan, rotation), planPort.sin(at.plan, rotation)];
-    const ints = { num_heads: count, rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize, interleaved: 0 };
+    const ints = {
+      num_heads: count,
+      rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize,
+      interleaved: 0,
+    };
     parts.push(use.identity ? value : graph.op("RotaryEmbedding", inputs, { ints }));
-    for (let head = 0; head < keyHeads && use.queries; head++) heads.push({ name: queryName(rotation, head), size: group });
+    for (let head = 0; head < keyHeads && use.queries; head++)
+      heads.push({ name: queryName(rotation, head), size: group });
     for (let head = 0; head < keyHeads && use.keys; head++) {
       const name = layerPort.newKeys(at.layer, rotation, head);
       heads.push({ name, size: 1 });
       graph.output(name);
     }
   });
-  const joined = parts.length > 1 ? graph.op("Concat", parts, { ints: { axis: 2 } }) : parts[0]!;
-  const byHead = graph.op("Reshape", [joined, graph.integers(-1, heads.reduce((sum, head) => sum + head.size, 0), headSize)]);
-  graph.split(byHead, 1, heads.map((head) => head.size), heads.map((head) => head.name));
+  const joined = parts.length > 1 ? graph.op("Concat", parts, { ints: { axis: 2 } }) : parts[0];
+  const byHead = graph.op("Reshape", [
+    joined,
+    graph.integers(
+      -1,
+      heads.reduce((sum, head) => sum + head.size, 0),
+      headSize,
+    ),
+  ]);
+  graph.split(
+    byHead,
+    1,
+    heads.map((head) => head.size),
+    heads.map((head) => head.name),
+  );
   if (shape.tiles.length === 0) return null;
 
   const tiled = new Map<string, readonly string[]>();
@@ -129,35 +158,54 @@ export function attention(graph: Graph, config: ModelConfig, shape: AttentionSha
     const name = queryName(rotation, head);
     if (shape.tiles.length === 1) return name;
     const known = tiled.get(name);
-    if (known) return known[tile]!;
+    if (known) return known[tile];
     const names = shape.tiles.map((_, t) => `${name}_${t}`);
     graph.ops("Split", [name, planPort.tileSizes(at.plan)], names, { ints: { axis: 0 } });
     tiled.set(name, names);
-    return names[tile]!;
+    return names[tile];
   };
   const outputs = shape.tiles.map((tile, t) => {
     // The queries' [T, group, D] of each key head side by side are [T, H, D].
-    const byKeyHead = valueNames.map((_, head) => attend(graph, config, tile, at, t, head, (rotation) => queriesOf(rotation, head, t)));
-    const output = byKeyHead.length > 1 ? graph.op("Concat", byKeyHead, { ints: { axis: 1 } }) : byKeyHead[0]!;
+    const byKeyHead = valueNames.map((_, head) =>
+      attend(graph, config, tile, at, t, head, (rotation) => queriesOf(rotation, head, t)),
+    );
+    const output = byKeyHead.length > 1 ? graph.op("Concat", byKeyHead, { ints: { axis: 1 } }) : byKeyHead[0];
     return tile.blind ? graph.op("Mul", [output, planPort.sighted(at.plan, t)]) : output;
   });
-  return outputs.length > 1 ? graph.op("Concat", outputs, { ints: { axis: 0 } }) : outputs[0]!;
+  return outputs.length > 1 ? graph.op("Concat", outputs, { ints: { axis: 0 } }) : outputs[0];
 }
 
 /** One tile and one key head: scores of every lane, one softmax, values; [rows, group, D]. */
-function attend(graph: Graph, config: ModelConfig, tile: TileShape, at: { plan: number; layer: number }, t: number, head: number, queries: (rotation: number) => string): string {
+function attend(
+  graph: Graph,
+  config: ModelConfig,
+  tile: TileShape,
+  at: { plan: number; layer: number },
+  t: number,
+  head: number,
+  queries: (rotation: number) => string,
+): string {
   if (tile.lanes.length === 0) return graph.op("Mul", [queries(0), graph.constant(Float32Array.of(0), [1])]);
   const scores = tile.lanes.map((lane, l) => {
     const inputs = [queries(lane.rotation), graph.input(layerPort.keys(at.layer, t, l, head), 2)];
-    const products = graph.op("FusedMatMul", inputs, { ints: { transB: 1 }, floats: { alpha: 1 / Math.sqrt(config.headSize) } });
+    const products = graph.op("FusedMatMul", inputs, {
+      ints: { transB: 1 },
+      floats: { alpha: 1 / Math.sqrt(config.headSize) },
+    });
     return lane.masked ? graph.op("Add", [products, planPort.bias(at.plan, t, l)]) : products;
   });
-  const probabilities = graph.op("Softmax", [scores.length > 1 ? graph.op("Concat", scores, { ints: { axis: 2 } }) : scores[0]!], { ints: { axis: -1 } });
+  const probabilities = graph.op(
+    "Softmax",
+    [scores.length > 1 ? graph.op("Concat", scores, { ints: { axis: 2 } }) : scores[0]],
+    { ints: { axis: -1 } },
+  );
   let parts = [probabilities];
   if (tile.stretches.length > 1) {
     parts = tile.stretches.map((_, s) => `layer${at.layer}_stretch${t}_${s}_${head}`);
     graph.ops("Split", [probabilities, planPort.widths(at.plan, t)], parts, { ints: { axis: 2 } });
   }
-  const sums = parts.map((part, s) => graph.op("MatMul", [part, graph.input(layerPort.values(at.layer, t, s, head), 2)]));
+  const sums = parts.map((part, s) =>
+    graph.op("MatMul", [part, graph.input(layerPort.values(at.layer, t, s, head), 2)]),
+  );
   return sums.reduce((sum, next) => graph.op("Add", [sum, next]));
 }

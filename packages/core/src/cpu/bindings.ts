@@ -6,29 +6,56 @@ import { rotation } from "./rotation.ts";
 import { floats, type Feeds } from "./runtime.ts";
 
 /** Binds a layer's cache to the inputs and outputs of its attention: everything is a view, nothing is copied. */
-export function bindLayer(config: ModelConfig, cache: CpuCache, layer: number, port: number, chunk: PreparedChunk, first: number, count: number, feeds: Feeds, outputs: Feeds): void {
+export function bindLayer(
+  config: ModelConfig,
+  cache: CpuCache,
+  layer: number,
+  port: number,
+  chunk: PreparedChunk,
+  first: number,
+  count: number,
+  feeds: Feeds,
+  outputs: Feeds,
+): void {
   const { keyHeads, headSize } = config;
-  const { copies, values } = cache.layers[layer]!;
+  const { copies, values } = cache.layers[layer];
   const slot = cache.slots.slotOf(first);
   const stored = (data: Float32Array, head: number, slots: { from: number; to: number } | Int32Array) =>
     slots instanceof Int32Array
       ? floats(gathered(cache, data, head, slots, headSize), slots.length, headSize)
       : floats(cache.view(data, head, slots.from, slots.to), slots.to - slots.from, headSize);
-  const keysOf = chunk.tiles.map((tile) => tile.lanes.map(({ segment }) => copies.get(rotation(segment.table, segment.keyPosition).id)!.data));
+  const keysOf = chunk.tiles.map((tile) =>
+    tile.lanes.map(({ segment }) => copies.get(rotation(segment.table, segment.keyPosition).id)!.data),
+  );
   for (let head = 0; head < keyHeads; head++) {
     outputs[layerPort.newValues(port, head)] = floats(cache.view(values, head, slot, slot + count), 1, count, headSize);
     for (const [i, by] of chunk.keyRotations) {
-      outputs[layerPort.newKeys(port, i, head)] = floats(cache.view(copies.get(by.id)!.data, head, slot, slot + count), count, 1, headSize);
+      outputs[layerPort.newKeys(port, i, head)] = floats(
+        cache.view(copies.get(by.id)!.data, head, slot, slot + count),
+        count,
+        1,
+        headSize,
+      );
     }
     chunk.tiles.forEach((tile, t) => {
-      tile.lanes.forEach((lane, l) => (feeds[layerPort.keys(port, t, l, head)] = stored(keysOf[t]![l]!, head, lane.slots)));
-      tile.stretches.forEach(({ slots }, s) => (feeds[layerPort.values(port, t, s, head)] = stored(values, head, slots)));
+      tile.lanes.forEach(
+        (lane, l) => (feeds[layerPort.keys(port, t, l, head)] = stored(keysOf[t][l], head, lane.slots)),
+      );
+      tile.stretches.forEach(
+        ({ slots }, s) => (feeds[layerPort.values(port, t, s, head)] = stored(values, head, slots)),
+      );
     });
   }
 }
 
 /** Rows of listed slots, side by side. */
-function gathered(cache: CpuCache, data: Float32Array, head: number, slots: Int32Array, headSize: number): Float32Array {
+function gathered(
+  cache: CpuCache,
+  data: Float32Array,
+  head: number,
+  slots: Int32Array,
+  headSize: number,
+): Float32Array {
   const rows = new Float32Array(slots.length * headSize);
   slots.forEach((slot, i) => rows.set(cache.view(data, head, slot, slot + 1), i * headSize));
   return rows;

@@ -27,45 +27,76 @@ interface ChunkOptions {
 }
 
 /** Any plan: lanes cut where masks begin and end, tiles that fit the processor's cache. */
-export function prepareChunk(plan: AttentionPlan, slots: SlotMap, first: number, count: number, options: ChunkOptions): PreparedChunk {
+export function prepareChunk(
+  plan: AttentionPlan,
+  slots: SlotMap,
+  first: number,
+  count: number,
+  options: ChunkOptions,
+): PreparedChunk {
   const tiles: Tile[] = [];
   for (let row = 0; row < count && options.attend; row += TILE_ROWS) {
     tiles.push(tileOf(plan, slots, first + row, Math.min(TILE_ROWS, count - row)));
   }
   const seen = tiles.flatMap((tile) => tile.lanes.map((lane) => queryRotation(lane.segment)));
   // A tile that sees nothing still takes its zeros from some queries.
-  if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(queryRotation(plan.segments[0]!));
+  if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(queryRotation(plan.segments[0]));
   return assemble(plan, tiles, seen, first, count, options.rawKeys);
 }
 
 /** A plan whose graph is the same for every chunk, or null when it has to be cut anew each time. */
-export function prepareUniformChunk(plan: AttentionPlan, slots: SlotMap, first: number, count: number, rawKeys: boolean): PreparedChunk | null {
+export function prepareUniformChunk(
+  plan: AttentionPlan,
+  slots: SlotMap,
+  first: number,
+  count: number,
+  rawKeys: boolean,
+): PreparedChunk | null {
   const tile = uniformTileOf(plan, slots, first, count);
   if (!tile) return null;
-  return assemble(plan, [{ ...tile, lanes: tile.lanes }], plan.segments.map(queryRotation), first, count, rawKeys, true);
+  return assemble(
+    plan,
+    [{ ...tile, lanes: tile.lanes }],
+    plan.segments.map(queryRotation),
+    first,
+    count,
+    rawKeys,
+    true,
+  );
 }
 
 function queryRotation({ table, queryPosition }: Lane["segment"]): Rotation {
   return rotation(table, queryPosition);
 }
 
-function assemble(plan: AttentionPlan, tiles: readonly Tile[], queries: readonly Rotation[], first: number, count: number, rawKeys: boolean, uniform = false): PreparedChunk {
+function assemble(
+  plan: AttentionPlan,
+  tiles: readonly Tile[],
+  seen: readonly Rotation[],
+  first: number,
+  count: number,
+  rawKeys: boolean,
+  uniform = false,
+): PreparedChunk {
   const uses = new Map<string, { rotation: Rotation; queries: boolean; keys: boolean }>();
   const use = (by: Rotation, what: "queries" | "keys") => {
     const known = uses.get(by.id) ?? { rotation: by, queries: false, keys: false };
     known[what] = true;
     uses.set(by.id, known);
   };
-  for (const by of queries) use(by, "queries");
+  for (const by of seen) use(by, "queries");
   for (const { table, keyPosition } of plan.segments) use(rotation(table, keyPosition), "keys");
-  if (rawKeys) use(rotation({ ...plan.segments[0]!.table, amplitude: 1 }, constantPosition(0)), "keys");
+  if (rawKeys) use(rotation({ ...plan.segments[0].table, amplitude: 1 }, constantPosition(0)), "keys");
   // Those of queries were added first, so index 0 has some.
   const ordered = [...uses.values()];
   const indexOf = new Map(ordered.map(({ rotation: { id } }, i) => [id, i] as const));
   const shape: AttentionShape = {
     rotations: ordered.map(({ queries, keys, rotation: { identity } }) => ({ queries, keys, identity })),
     tiles: tiles.map((tile) => ({
-      lanes: tile.lanes.map((lane) => ({ rotation: indexOf.get(queryRotation(lane.segment).id)!, masked: uniform || lane.masked })),
+      lanes: tile.lanes.map((lane) => ({
+        rotation: indexOf.get(queryRotation(lane.segment).id)!,
+        masked: uniform || lane.masked,
+      })),
       stretches: tile.stretches.map(({ lanes }) => lanes.to - lanes.from),
       blind: tile.blind,
     })),
@@ -81,7 +112,15 @@ function assemble(plan: AttentionPlan, tiles: readonly Tile[], queries: readonly
   };
 }
 
-function planFeeds(number: number, plan: AttentionPlan, shape: AttentionShape, rotations: readonly Rotation[], tiles: readonly Tile[], first: number, count: number): Feeds {
+function planFeeds(
+  number: number,
+  plan: AttentionPlan,
+  shape: AttentionShape,
+  rotations: readonly Rotation[],
+  tiles: readonly Tile[],
+  first: number,
+  count: number,
+): Feeds {
   const tokens = Array.from({ length: count }, (_, t) => first + t);
   const feeds: Feeds = {};
   rotations.forEach((by, i) => {
@@ -90,18 +129,38 @@ function planFeeds(number: number, plan: AttentionPlan, shape: AttentionShape, r
     feeds[planPort.cos(number, i)] = floats(cos, count, by.table.inverse.length);
     feeds[planPort.sin(number, i)] = floats(sin, count, by.table.inverse.length);
   });
-  if (plan.temperature) feeds[planPort.temperature(number)] = floats(Float32Array.from(tokens, (token) => plan.temperature!.at(token)), 1, count, 1);
-  if (tiles.length > 1) feeds[planPort.tileSizes(number)] = integers(tiles.map((tile) => tile.count), tiles.length);
+  if (plan.temperature)
+    feeds[planPort.temperature(number)] = floats(
+      Float32Array.from(tokens, (token) => plan.temperature!.at(token)),
+      1,
+      count,
+      1,
+    );
+  if (tiles.length > 1)
+    feeds[planPort.tileSizes(number)] = integers(
+      tiles.map((tile) => tile.count),
+      tiles.length,
+    );
   tiles.forEach((tile, t) => {
     tile.lanes.forEach((lane, l) => {
-      if (!shape.tiles[t]!.lanes[l]!.masked) return;
-      feeds[planPort.bias(number, t, l)] = lane.masked ? floats(bias(lane, tile.first, tile.count), tile.count, 1, lane.width) : floats(new Float32Array(1), 1, 1, 1);
+      if (!shape.tiles[t].lanes[l].masked) return;
+      feeds[planPort.bias(number, t, l)] = lane.masked
+        ? floats(bias(lane, tile.first, tile.count), tile.count, 1, lane.width)
+        : floats(new Float32Array(1), 1, 1, 1);
     });
     if (tile.stretches.length > 1) {
-      const widths = tile.stretches.map(({ lanes }) => tile.lanes.slice(lanes.from, lanes.to).reduce((sum, lane) => sum + lane.width, 0));
+      const widths = tile.stretches.map(({ lanes }) =>
+        tile.lanes.slice(lanes.from, lanes.to).reduce((sum, lane) => sum + lane.width, 0),
+      );
       feeds[planPort.widths(number, t)] = integers(widths, widths.length);
     }
-    if (tile.blind) feeds[planPort.sighted(number, t)] = floats(Float32Array.from(sight(tile.lanes, tile.first, tile.count), Number), tile.count, 1, 1);
+    if (tile.blind)
+      feeds[planPort.sighted(number, t)] = floats(
+        Float32Array.from(sight(tile.lanes, tile.first, tile.count), Number),
+        tile.count,
+        1,
+        1,
+      );
   });
   return feeds;
 }

@@ -39,7 +39,8 @@ export interface Passage {
  */
 export function createCpu(config: ModelConfig, weights: Weights, options: CpuOptions = {}): Backend {
   const { precision = "exact", threads = availableParallelism() } = options;
-  if (!Number.isInteger(threads) || threads < 1) throw new LongctxError("argument", `${threads} threads are impossible; give a whole number of at least 1.`);
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new LongctxError("argument", `${threads} threads are impossible; give a whole number of at least 1.`);
   return new CpuBackend({ config, weights, precision }, threads);
 }
 
@@ -82,11 +83,15 @@ class CpuBackend implements Backend {
 
   async #forward(request: ForwardRequest): Promise<Float32Array> {
     const { cache, ids, logitRows } = request;
-    if (!(cache instanceof CpuCache)) throw new LongctxError("argument", "This cache belongs to another device; make it with this backend's createCache.");
+    if (!(cache instanceof CpuCache))
+      throw new LongctxError(
+        "argument",
+        "This cache belongs to another device; make it with this backend's createCache.",
+      );
     const { vocabSize, hiddenSize } = this.config;
     const logits = this.#logits.take(logitRows * vocabSize);
     // Keys are written to consecutive slots, so a chunk that goes round the end of the ring is computed in two parts.
-    for (let done = 0; done < ids.length; ) {
+    for (let done = 0; done < ids.length;) {
       const first = cache.slots.length;
       const count = Math.min(ids.length - done, cache.slots.layout.capacity - cache.slots.slotOf(first));
       const after = ids.length - done - count;
@@ -95,7 +100,15 @@ class CpuBackend implements Backend {
       const hidden = this.#hidden.take(count * hiddenSize);
       this.#embedding.rows(ids.slice(done, done + count), hidden);
       cache.slots.append(count);
-      await this.#pass({ cache, request, first, count, hidden, logits: logits.subarray(offset * vocabSize, (offset + rows) * vocabSize), logitRows: rows });
+      await this.#pass({
+        cache,
+        request,
+        first,
+        count,
+        hidden,
+        logits: logits.subarray(offset * vocabSize, (offset + rows) * vocabSize),
+        logitRows: rows,
+      });
       done += count;
     }
     return logits;
@@ -104,7 +117,8 @@ class CpuBackend implements Backend {
   async #pass(passage: Passage): Promise<void> {
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
-    for (let layer = 0; layer < uniform.length; layer++) await this.#copies.ensure(passage.cache, layer, uniform[layer]!, passage.first);
+    for (let layer = 0; layer < uniform.length; layer++)
+      await this.#copies.ensure(passage.cache, layer, uniform[layer], passage.first);
     return this.#whole.run(passage, uniform);
   }
 
@@ -114,7 +128,8 @@ class CpuBackend implements Backend {
     const chunks: PreparedChunk[] = [];
     for (let layer = 0; layer < this.config.layerCount; layer++) {
       const plan = request.plan(layer);
-      if (!prepared.has(plan)) prepared.set(plan, prepareUniformChunk(plan, cache.slots, first, count, request.rawKeys ?? false));
+      if (!prepared.has(plan))
+        prepared.set(plan, prepareUniformChunk(plan, cache.slots, first, count, request.rawKeys ?? false));
       const chunk = prepared.get(plan);
       if (!chunk) return null;
       chunks.push(chunk);

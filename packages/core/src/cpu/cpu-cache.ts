@@ -32,7 +32,8 @@ export class CpuCache implements Cache {
   constructor(config: ModelConfig, slots: SlotMap, layers?: LayerCache[]) {
     this.#config = config;
     this.slots = slots;
-    this.layers = layers ?? Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
+    this.layers =
+      layers ?? Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
   }
 
   #buffer(): Float32Array {
@@ -40,7 +41,11 @@ export class CpuCache implements Cache {
     try {
       return new Float32Array(size);
     } catch (cause) {
-      throw new LongctxError("capacity", `There is no memory for a cache of ${this.slots.layout.capacity} tokens (${this.#config.layerCount} layers of ${2 * size * 4} bytes). Give a smaller capacity.`, { cause });
+      throw new LongctxError(
+        "capacity",
+        `There is no memory for a cache of ${this.slots.layout.capacity} tokens (${this.#config.layerCount} layers of ${2 * size * 4} bytes). Give a smaller capacity.`,
+        { cause },
+      );
     }
   }
 
@@ -57,7 +62,7 @@ export class CpuCache implements Cache {
 
   /** A new copy, taking over the buffer of one that is neither wanted nor its source. */
   addCopy(layer: number, rotation: Rotation, wanted: ReadonlySet<string>, source: Float32Array | undefined): KeyCopy {
-    const { copies } = this.layers[layer]!;
+    const { copies } = this.layers[layer];
     const spare = [...copies].find(([id, { data }]) => !wanted.has(id) && data !== source)?.[0];
     const copy = { rotation, data: (spare !== undefined && copies.get(spare)?.data) || this.#buffer() };
     if (spare !== undefined) copies.delete(spare);
@@ -73,13 +78,15 @@ export class CpuCache implements Cache {
     const copy = new CpuCache(this.#config, this.slots.fork());
     const duplicate = (data: Float32Array, to = copy.#buffer()): Float32Array => {
       for (const [from, end] of this.#held()) {
-        for (let head = 0; head < this.#config.keyHeads; head++) copy.view(to, head, from, end).set(this.view(data, head, from, end));
+        for (let head = 0; head < this.#config.keyHeads; head++)
+          copy.view(to, head, from, end).set(this.view(data, head, from, end));
       }
       return to;
     };
     this.layers.forEach((layer, i) => {
-      duplicate(layer.values, copy.layers[i]!.values);
-      for (const [id, { rotation, data }] of layer.copies) copy.layers[i]!.copies.set(id, { rotation, data: duplicate(data) });
+      duplicate(layer.values, copy.layers[i].values);
+      for (const [id, { rotation, data }] of layer.copies)
+        copy.layers[i].copies.set(id, { rotation, data: duplicate(data) });
     });
     return copy;
   }
@@ -91,7 +98,11 @@ export class CpuCache implements Cache {
 
   save(): Uint8Array {
     const slots = this.#held();
-    const header: Header = { length: this.slots.length, slots, copies: this.layers.map(({ copies }) => [...copies.keys()]) };
+    const header: Header = {
+      length: this.slots.length,
+      slots,
+      copies: this.layers.map(({ copies }) => [...copies.keys()]),
+    };
     const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
     const parts: Uint8Array[] = [head];
     for (const { copies, values } of this.layers) {
@@ -115,13 +126,17 @@ export class CpuCache implements Cache {
 
   static restore(config: ModelConfig, layout: CacheLayout, bytes: Uint8Array): CpuCache {
     const end = bytes.indexOf(10);
-    const damaged = (cause?: unknown) => new LongctxError("file", "The saved cache is damaged, or belongs to another model or capacity; prefill again.", { cause });
+    const damaged = (cause?: unknown) =>
+      new LongctxError("file", "The saved cache is damaged, or belongs to another model or capacity; prefill again.", {
+        cause,
+      });
     if (end < 0) throw damaged();
     try {
       const header = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))) as Header;
       const cache = new CpuCache(config, new SlotMap(layout));
       cache.slots.length = header.length;
-      if (JSON.stringify(cache.#held()) !== JSON.stringify(header.slots) || header.copies.length !== config.layerCount) throw damaged();
+      if (JSON.stringify(cache.#held()) !== JSON.stringify(header.slots) || header.copies.length !== config.layerCount)
+        throw damaged();
       let at = end + 1;
       const read = (data: Float32Array): void => {
         for (let h = 0; h < config.keyHeads; h++) {
@@ -136,7 +151,7 @@ export class CpuCache implements Cache {
       };
       cache.layers.forEach((layer, i) => {
         read(layer.values);
-        for (const id of header.copies[i]!) {
+        for (const id of header.copies[i]) {
           const data = cache.#buffer();
           read(data);
           layer.copies.set(id, { rotation: null, data });

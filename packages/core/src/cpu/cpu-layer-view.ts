@@ -13,7 +13,14 @@ export class CpuLayerView implements LayerView {
   readonly #cache: CpuCache;
   readonly #projected: Float32Array;
 
-  constructor(config: ModelConfig, cache: CpuCache, layer: number, first: number, count: number, projected: Float32Array) {
+  constructor(
+    config: ModelConfig,
+    cache: CpuCache,
+    layer: number,
+    first: number,
+    count: number,
+    projected: Float32Array,
+  ) {
     this.#config = config;
     this.#cache = cache;
     this.layer = layer;
@@ -27,13 +34,18 @@ export class CpuLayerView implements LayerView {
   }
 
   keys(range: { from: number; to: number }): Float32Array {
-    const { copies } = this.#cache.layers[this.layer]!;
+    const { copies } = this.#cache.layers[this.layer];
     const copy = copies.get(RAW) ?? [...copies.values()].find(({ rotation }) => rotation);
     return this.#rows(range, this.#config.queryHeads, copy?.data, copy?.rotation ?? null);
   }
 
   values(range: { from: number; to: number }): Float32Array {
-    return this.#rows(range, this.#config.queryHeads + this.#config.keyHeads, this.#cache.layers[this.layer]!.values, null);
+    return this.#rows(
+      range,
+      this.#config.queryHeads + this.#config.keyHeads,
+      this.#cache.layers[this.layer].values,
+      null,
+    );
   }
 
   /** Some heads' columns of the projection, rows [from, to). */
@@ -41,25 +53,50 @@ export class CpuLayerView implements LayerView {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const stride = (queryHeads + 2 * keyHeads) * headSize;
     const out = new Float32Array((to - from) * heads * headSize);
-    for (let row = from; row < to; row++) out.set(this.#projected.subarray(row * stride + firstHead * headSize, row * stride + (firstHead + heads) * headSize), (row - from) * heads * headSize);
+    for (let row = from; row < to; row++)
+      out.set(
+        this.#projected.subarray(row * stride + firstHead * headSize, row * stride + (firstHead + heads) * headSize),
+        (row - from) * heads * headSize,
+      );
     return out;
   }
 
-  #rows({ from, to }: { from: number; to: number }, firstHead: number, data: Float32Array | undefined, rotation: Rotation | null): Float32Array {
+  #rows(
+    { from, to }: { from: number; to: number },
+    firstHead: number,
+    data: Float32Array | undefined,
+    rotation: Rotation | null,
+  ): Float32Array {
     const { keyHeads, headSize } = this.#config;
     const out = new Float32Array((to - from) * keyHeads * headSize);
     for (let token = from; token < Math.min(to, this.first); token++) {
-      if (!this.#cache.slots.holds(token)) throw new LongctxError("capacity", `Token ${token} was evicted from the cache; ask for tokens it still holds.`);
+      if (!this.#cache.slots.holds(token))
+        throw new LongctxError("capacity", `Token ${token} was evicted from the cache; ask for tokens it still holds.`);
       const slot = this.#cache.slots.slotOf(token);
-      const unturned = rotation && !rotation.identity ? angles({ ...rotation, table: { ...rotation.table, amplitude: 1 }, rule: { id: "0", at: () => 0 } }, [token], 1, rotation) : null;
+      const unturned =
+        rotation && !rotation.identity
+          ? angles(
+              { ...rotation, table: { ...rotation.table, amplitude: 1 }, rule: { id: "0", at: () => 0 } },
+              [token],
+              1,
+              rotation,
+            )
+          : null;
       for (let head = 0; head < keyHeads; head++) {
-        const row = out.subarray(((token - from) * keyHeads + head) * headSize, ((token - from) * keyHeads + head + 1) * headSize);
+        const row = out.subarray(
+          ((token - from) * keyHeads + head) * headSize,
+          ((token - from) * keyHeads + head + 1) * headSize,
+        );
         row.set(this.#cache.view(data!, head, slot, slot + 1));
         if (unturned) turn(row, unturned.cos, unturned.sin);
       }
     }
     const begin = Math.max(from, this.first);
-    if (begin < to) out.set(this.#columns(firstHead, keyHeads, begin - this.first, to - this.first), (begin - from) * keyHeads * headSize);
+    if (begin < to)
+      out.set(
+        this.#columns(firstHead, keyHeads, begin - this.first, to - this.first),
+        (begin - from) * keyHeads * headSize,
+      );
     return out;
   }
 }
@@ -68,8 +105,8 @@ export class CpuLayerView implements LayerView {
 function turn(row: Float32Array, cos: Float32Array, sin: Float32Array): void {
   const pairs = cos.length;
   for (let i = 0; i < pairs; i++) {
-    const [a, b] = [row[i]!, row[i + pairs]!];
-    row[i] = a * cos[i]! - b * sin[i]!;
-    row[i + pairs] = b * cos[i]! + a * sin[i]!;
+    const [a, b] = [row[i], row[i + pairs]];
+    row[i] = a * cos[i] - b * sin[i];
+    row[i + pairs] = b * cos[i] + a * sin[i];
   }
 }

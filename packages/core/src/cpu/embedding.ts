@@ -16,7 +16,7 @@ export class Embedding {
 
   /** Writes the rows of `ids` one after another. */
   rows(ids: readonly number[], out: Float32Array): void {
-    const width = this.#tensor.shape[1]!;
+    const width = this.#tensor.shape[1];
     ids.forEach((id, i) => {
       const row = out.subarray(i * width, (i + 1) * width);
       if (this.#floats) row.set(this.#floats.subarray(id * width, (id + 1) * width));

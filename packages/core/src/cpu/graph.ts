@@ -11,7 +11,15 @@ const INLINE_BYTES = 4096;
 
 const MICROSOFT = "com.microsoft";
 /** Operators that onnxruntime adds to ONNX. */
-const CONTRIBUTED = new Set(["FastGelu", "FusedMatMul", "Gelu", "MatMulNBits", "QuickGelu", "RotaryEmbedding", "SkipSimplifiedLayerNormalization"]);
+const CONTRIBUTED = new Set([
+  "FastGelu",
+  "FusedMatMul",
+  "Gelu",
+  "MatMulNBits",
+  "QuickGelu",
+  "RotaryEmbedding",
+  "SkipSimplifiedLayerNormalization",
+]);
 
 export interface Attributes {
   readonly ints?: Readonly<Record<string, number | readonly number[]>>;
@@ -57,7 +65,11 @@ export class Graph {
     if (bytes.byteLength < INLINE_BYTES || this.#prefix !== "") {
       this.#initializers.push(onnx.TensorProto.create({ ...tensor, rawData: bytes }));
     } else {
-      const externalData = Object.entries({ location: `weights${this.#blobs.length}`, offset: "0", length: String(bytes.byteLength) }).map(([key, value]) => ({ key, value }));
+      const externalData = Object.entries({
+        location: `weights${this.#blobs.length}`,
+        offset: "0",
+        length: String(bytes.byteLength),
+      }).map(([key, value]) => ({ key, value }));
       this.#blobs.push(bytes);
       this.#initializers.push(onnx.TensorProto.create({ ...tensor, dataLocation: 1, externalData }));
     }
@@ -85,7 +97,9 @@ export class Graph {
         input: [...inputs],
         output: [...outputs],
         attribute: [
-          ...Object.entries(attributes.ints ?? {}).map(([name, value]) => (typeof value === "number" ? { name, type: 2, i: value } : { name, type: 7, ints: [...value] })),
+          ...Object.entries(attributes.ints ?? {}).map(([name, value]) =>
+            typeof value === "number" ? { name, type: 2, i: value } : { name, type: 7, ints: [...value] },
+          ),
           ...Object.entries(attributes.floats ?? {}).map(([name, f]) => ({ name, type: 1, f })),
           ...Object.entries(attributes.graphs ?? {}).map(([name, graph]) => ({ name, type: 5, g: graph.#proto() })),
         ],
@@ -109,11 +123,20 @@ export class Graph {
       ],
       graph: this.#proto(),
     });
-    return { model: onnx.ModelProto.encode(model).finish(), weights: this.#blobs.map((data, i) => ({ path: `weights${i}`, data })) };
+    return {
+      model: onnx.ModelProto.encode(model).finish(),
+      weights: this.#blobs.map((data, i) => ({ path: `weights${i}`, data })),
+    };
   }
 
   #proto(): InstanceType<typeof onnx.GraphProto> {
-    return onnx.GraphProto.create({ name: `${this.#prefix}graph`, node: this.#nodes, initializer: this.#initializers, input: this.#inputs, output: this.#outputs });
+    return onnx.GraphProto.create({
+      name: `${this.#prefix}graph`,
+      node: this.#nodes,
+      initializer: this.#initializers,
+      input: this.#inputs,
+      output: this.#outputs,
+    });
   }
 
   #fresh(kind: string): string {
@@ -122,6 +145,7 @@ export class Graph {
 }
 
 function valueInfo(name: string, element: Element, rank?: number): InstanceType<typeof onnx.ValueInfoProto> {
-  const shape = rank === undefined ? undefined : { dim: Array.from({ length: rank }, (_, i) => ({ dimParam: `${name}_${i}` })) };
+  const shape =
+    rank === undefined ? undefined : { dim: Array.from({ length: rank }, (_, i) => ({ dimParam: `${name}_${i}` })) };
   return onnx.ValueInfoProto.create({ name, type: { tensorType: { elemType: ELEMENT[element], shape } } });
 }

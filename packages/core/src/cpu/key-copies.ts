@@ -19,7 +19,7 @@ export class KeyCopies {
 
   /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
   async ensure(cache: CpuCache, layer: number, chunk: PreparedChunk, first: number): Promise<void> {
-    const { copies } = cache.layers[layer]!;
+    const { copies } = cache.layers[layer];
     const wanted = new Set(chunk.keyRotations.map(([, by]) => by.id));
     for (const [, by] of chunk.keyRotations) {
       const kept = copies.get(by.id);
@@ -32,13 +32,22 @@ export class KeyCopies {
 
   async #make(cache: CpuCache, layer: number, by: Rotation, wanted: ReadonlySet<string>, first: number): Promise<void> {
     // Keys without rotation are the exact source; any other copy is turned by the difference of the angles.
-    const known = [...cache.layers[layer]!.copies.values()].filter((copy) => copy.rotation);
+    const known = [...cache.layers[layer].copies.values()].filter((copy) => copy.rotation);
     const source = known.find((copy) => copy.rotation!.identity) ?? known[0];
     if (first > 0 && !source) {
-      throw new LongctxError("argument", "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.");
+      throw new LongctxError(
+        "argument",
+        "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.",
+      );
     }
     const copy = cache.addCopy(layer, by, wanted, source?.data);
-    if (first > 0 && source?.rotation) await this.#turn(cache, first, { data: source.data, rotation: source.rotation }, { data: copy.data, rotation: by });
+    if (first > 0 && source?.rotation)
+      await this.#turn(
+        cache,
+        first,
+        { data: source.data, rotation: source.rotation },
+        { data: copy.data, rotation: by },
+      );
   }
 
   /** Fills a copy of the keys of all held tokens before `end`, each turned by the difference of the angles. */
@@ -49,7 +58,11 @@ export class KeyCopies {
       const count = run.to - run.from;
       const tokens = Array.from({ length: count }, (_, i) => run.token + i);
       const { cos, sin } = angles(to.rotation, tokens, count, from.rotation);
-      const shared = { positions: integers([...tokens.keys()], 1, count), cos: floats(cos, count, cos.length / count), sin: floats(sin, count, sin.length / count) };
+      const shared = {
+        positions: integers([...tokens.keys()], 1, count),
+        cos: floats(cos, count, cos.length / count),
+        sin: floats(sin, count, sin.length / count),
+      };
       for (let head = 0; head < keyHeads; head++) {
         const view = (copy: Copy) => floats(cache.view(copy.data, head, run.from, run.to), 1, count, headSize);
         await this.#program.run({ ...shared, keys: view(from) }, { turned: view(to) });
@@ -71,8 +84,20 @@ interface Copy {
 /** Keys [1, n, D] of one head, turned by given angles. */
 function turnGraph({ rope, headSize }: ModelConfig): EncodedGraph {
   const graph = new Graph();
-  const inputs = [graph.input("keys", 3), graph.input("positions", 2, "int64"), graph.input("cos", 2), graph.input("sin", 2)];
-  graph.op("RotaryEmbedding", inputs, { ints: { num_heads: 1, rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize, interleaved: 0 } }, "turned");
+  const inputs = [
+    graph.input("keys", 3),
+    graph.input("positions", 2, "int64"),
+    graph.input("cos", 2),
+    graph.input("sin", 2),
+  ];
+  graph.op(
+    "RotaryEmbedding",
+    inputs,
+    {
+      ints: { num_heads: 1, rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize, interleaved: 0 },
+    },
+    "turned",
+  );
   graph.output("turned");
   return graph.encode();
 }

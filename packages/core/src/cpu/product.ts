@@ -22,21 +22,27 @@ export function operand(value: string): Operand {
  */
 export function product(graph: Graph, x: Operand, weights: readonly WeightTensor[], precision: Precision): string {
   if (weights.every((weight) => !isQuantised(weight.type))) return floatProduct(graph, x, weights);
-  if (weights.every((weight) => weight.type === weights[0]!.type)) return quantisedProduct(graph, x, stacked(weights.map(unpack)), precision);
-  return graph.op("Concat", weights.map((weight) => product(graph, x, [weight], precision)), { ints: { axis: -1 } });
+  if (weights.every((weight) => weight.type === weights[0].type))
+    return quantisedProduct(graph, x, stacked(weights.map(unpack)), precision);
+  return graph.op(
+    "Concat",
+    weights.map((weight) => product(graph, x, [weight], precision)),
+    { ints: { axis: -1 } },
+  );
 }
 
 function floatProduct(graph: Graph, x: Operand, weights: readonly WeightTensor[]): string {
-  const inputs = weights[0]!.shape[1]!;
-  const outputs = weights.reduce((sum, weight) => sum + weight.shape[0]!, 0);
+  const inputs = weights[0].shape[1];
+  const outputs = weights.reduce((sum, weight) => sum + weight.shape[0], 0);
   // onnxruntime packs [K, N] ahead of time, and only that way round.
   const transposed = new Float32Array(inputs * outputs);
   let first = 0;
   for (const weight of weights) {
-    const rows = weight.shape[0]!;
+    const rows = weight.shape[0];
     const values = weight.toFloat32();
     for (let row = 0; row < rows; row++) {
-      for (let column = 0; column < inputs; column++) transposed[column * outputs + first + row] = values[row * inputs + column]!;
+      for (let column = 0; column < inputs; column++)
+        transposed[column * outputs + first + row] = values[row * inputs + column]!;
     }
     first += rows;
   }
@@ -44,7 +50,7 @@ function floatProduct(graph: Graph, x: Operand, weights: readonly WeightTensor[]
 }
 
 function stacked(matrices: readonly QuantisedMatrix[]): QuantisedMatrix {
-  if (matrices.length === 1) return matrices[0]!;
+  if (matrices.length === 1) return matrices[0];
   const join = <Values extends Float32Array | Uint8Array>(parts: readonly Values[], all: Values): Values => {
     let at = 0;
     for (const part of parts) {
@@ -55,11 +61,20 @@ function stacked(matrices: readonly QuantisedMatrix[]): QuantisedMatrix {
   };
   const size = (key: "codes" | "scales") => matrices.reduce((sum, matrix) => sum + matrix[key].length, 0);
   return {
-    ...matrices[0]!,
+    ...matrices[0],
     rows: matrices.reduce((sum, matrix) => sum + matrix.rows, 0),
-    codes: join(matrices.map((matrix) => matrix.codes), new Uint8Array(size("codes"))),
-    scales: join(matrices.map((matrix) => matrix.scales), new Float32Array(size("scales"))),
-    mins: join(matrices.map((matrix) => matrix.mins), new Float32Array(size("scales"))),
+    codes: join(
+      matrices.map((matrix) => matrix.codes),
+      new Uint8Array(size("codes")),
+    ),
+    scales: join(
+      matrices.map((matrix) => matrix.scales),
+      new Float32Array(size("scales")),
+    ),
+    mins: join(
+      matrices.map((matrix) => matrix.mins),
+      new Float32Array(size("scales")),
+    ),
   };
 }
 
@@ -72,8 +87,14 @@ function quantisedProduct(graph: Graph, x: Operand, matrix: QuantisedMatrix, pre
   const blocks = columns / blockSize;
   const bits = (values: Uint8Array, size: 4 | 8, factors: Float32Array): string => {
     const packed = size === 8 ? values : packNibbles(values);
-    const inputs = [x.value, graph.constant(packed, [rows, blocks, (blockSize * size) / 8]), graph.constant(factors, [rows * blocks])];
-    return graph.op("MatMulNBits", inputs, { ints: { K: columns, N: rows, bits: size, block_size: blockSize, accuracy_level: LEVEL[precision] } });
+    const inputs = [
+      x.value,
+      graph.constant(packed, [rows, blocks, (blockSize * size) / 8]),
+      graph.constant(factors, [rows * blocks]),
+    ];
+    return graph.op("MatMulNBits", inputs, {
+      ints: { K: columns, N: rows, bits: size, block_size: blockSize, accuracy_level: LEVEL[precision] },
+    });
   };
   let output: string;
   let zero: number;
@@ -85,18 +106,27 @@ function quantisedProduct(graph: Graph, x: Operand, matrix: QuantisedMatrix, pre
     zero = 128;
   } else {
     // 8 bits at level 0 take 18 times as long as 4 for a single row, so the two halves of a code are two products.
-    const high = bits(codes.map((code) => code >> 4), 4, scales.map((scale) => 16 * scale));
-    const low = bits(codes.map((code) => code & 15), 4, scales);
+    const high = bits(
+      codes.map((code) => code >> 4),
+      4,
+      scales.map((scale) => 16 * scale),
+    );
+    const low = bits(
+      codes.map((code) => code & 15),
+      4,
+      scales,
+    );
     output = graph.op("Add", [high, low]);
     zero = 16 * 8 + 8;
   }
-  const rest = mins.map((min, i) => min + zero * scales[i]!);
+  const rest = mins.map((min, i) => min + zero * scales[i]);
   if (rest.every((value) => value === 0)) return output;
   const transposed = new Float32Array(rest.length);
   for (let row = 0; row < rows; row++) {
     for (let block = 0; block < blocks; block++) transposed[block * rows + row] = rest[row * blocks + block]!;
   }
-  return graph.op("Add", [output, graph.op("MatMul", [blockSums(graph, x, blocks, blockSize), graph.constant(transposed, [blocks, rows])])]);
+  const sums = blockSums(graph, x, blocks, blockSize);
+  return graph.op("Add", [output, graph.op("MatMul", [sums, graph.constant(transposed, [blocks, rows])])]);
 }
 
 function blockSums(graph: Graph, x: Operand, blocks: number, blockSize: number): string {
@@ -111,6 +141,6 @@ function blockSums(graph: Graph, x: Operand, blocks: number, blockSize: number):
 /** Two codes a byte, the first in the low nibble. */
 function packNibbles(codes: Uint8Array): Uint8Array {
   const packed = new Uint8Array(codes.length / 2);
-  for (let i = 0; i < packed.length; i++) packed[i] = codes[2 * i]! | (codes[2 * i + 1]! << 4);
+  for (let i = 0; i < packed.length; i++) packed[i] = codes[2 * i] | (codes[2 * i + 1] << 4);
   return packed;
 }

@@ -37,28 +37,52 @@ export function unpack(tensor: WeightTensor): QuantisedMatrix {
   const layout = LAYOUTS[tensor.type];
   const [rows, columns] = tensor.shape as [number, number];
   if (!layout || columns % layout.values !== 0) {
-    throw new LongctxError("file", `${tensor.name} has rows of ${columns} values, which are not whole blocks of ${tensor.type}.`);
+    throw new LongctxError(
+      "file",
+      `${tensor.name} has rows of ${columns} values, which are not whole blocks of ${tensor.type}.`,
+    );
   }
   const { bits, blockSize } = layout;
   const bytes = tensor.bytes();
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const blocks = (rows * columns) / blockSize;
-  const out: QuantisedMatrix = { rows, columns, bits, blockSize, codes: new Uint8Array(rows * columns), scales: new Float32Array(blocks), mins: new Float32Array(blocks) };
+  const out: QuantisedMatrix = {
+    rows,
+    columns,
+    bits,
+    blockSize,
+    codes: new Uint8Array(rows * columns),
+    scales: new Float32Array(blocks),
+    mins: new Float32Array(blocks),
+  };
   const perStorageBlock = layout.values / blockSize;
-  for (let i = 0; i < (rows * columns) / layout.values; i++) layout.unpack(view, i * layout.bytes, out, i * layout.values, i * perStorageBlock);
+  for (let i = 0; i < (rows * columns) / layout.values; i++)
+    layout.unpack(view, i * layout.bytes, out, i * layout.values, i * perStorageBlock);
   return out;
 }
 
 /** One row of a quantised matrix, dequantised into `out`; `bytes` are the whole matrix as stored. */
-export function dequantiseRow(type: TensorType, bytes: Uint8Array, row: number, columns: number, out: Float32Array): void {
+export function dequantiseRow(
+  type: TensorType,
+  bytes: Uint8Array,
+  row: number,
+  columns: number,
+  out: Float32Array,
+): void {
   const layout = LAYOUTS[type]!;
   const rowBytes = (columns / layout.values) * layout.bytes;
   const stored = bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
-  const tensor: WeightTensor = { name: `row ${row}`, type, shape: [1, columns], bytes: () => stored, toFloat32: () => out };
+  const tensor: WeightTensor = {
+    name: `row ${row}`,
+    type,
+    shape: [1, columns],
+    bytes: () => stored,
+    toFloat32: () => out,
+  };
   const { codes, scales, mins, blockSize } = unpack(tensor);
   for (let i = 0; i < columns; i++) {
     const block = Math.floor(i / blockSize);
-    out[i] = scales[block]! * codes[i]! + mins[block]!;
+    out[i] = scales[block] * codes[i] + mins[block];
   }
 }
 
@@ -67,7 +91,14 @@ function half(view: DataView, at: number): number {
   const bits = view.getUint16(at, true);
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;
-  const size = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  const size =
+    exponent === 0
+      ? fraction * 2 ** -24
+      : exponent === 31
+        ? fraction
+          ? NaN
+          : Infinity
+        : (1 + fraction / 1024) * 2 ** (exponent - 15);
   return bits & 0x8000 ? -size : size;
 }
 
@@ -82,7 +113,7 @@ function nibbles(view: DataView, at: number, codes: Uint8Array, value: number): 
 
 /** The fifth bits of 32 values, stored apart. */
 function fifthBits(high: number, codes: Uint8Array, value: number): void {
-  for (let i = 0; i < 32; i++) codes[value + i]! |= ((high >>> i) & 1) << 4;
+  for (let i = 0; i < 32; i++) codes[value + i] |= ((high >>> i) & 1) << 4;
 }
 
 /** The 6-bit scale and minimum of sub-block j of Q4_K and Q5_K, packed into 12 bytes. */
@@ -181,7 +212,7 @@ const LAYOUTS: Partial<Record<TensorType, Layout>> = {
       const scale = half(view, at + 208);
       for (let j = 0; j < 16; j++) {
         out.scales[block + j] = scale * view.getInt8(at + 192 + j);
-        out.mins[block + j] = -32 * out.scales[block + j]!;
+        out.mins[block + j] = -32 * out.scales[block + j];
       }
       for (let group = 0; group < 2; group++) {
         for (let i = 0; i < 32; i++) {

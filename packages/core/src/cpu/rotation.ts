@@ -19,7 +19,12 @@ export function rotation(table: FrequencyTable, rule: PositionRule): Rotation {
 }
 
 /** Cosines and sines [n, d/2] of tokens, in float64 and rounded once. */
-export function angles(by: Rotation, tokens: Iterable<number>, count: number, from?: Rotation): { cos: Float32Array; sin: Float32Array } {
+export function angles(
+  by: Rotation,
+  tokens: Iterable<number>,
+  count: number,
+  from?: Rotation,
+): { cos: Float32Array; sin: Float32Array } {
   const { inverse, amplitude } = by.table;
   const pairs = inverse.length;
   const cos = new Float32Array(count * pairs);
@@ -30,7 +35,7 @@ export function angles(by: Rotation, tokens: Iterable<number>, count: number, fr
     const position = by.rule.at(token);
     const before = from?.rule.at(token) ?? 0;
     for (let i = 0; i < pairs; i++) {
-      const angle = position * inverse[i]! - (from ? before * from.table.inverse[i]! : 0);
+      const angle = position * inverse[i] - (from ? before * from.table.inverse[i] : 0);
       cos[row * pairs + i] = Math.cos(angle) * scale;
       sin[row * pairs + i] = Math.sin(angle) * scale;
     }

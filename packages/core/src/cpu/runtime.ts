@@ -12,7 +12,9 @@ const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
   // Every chunk has other lengths, so remembered memory patterns would only pile up.
   enableMemPattern: false,
   logSeverityLevel: 3,
-  extra: JSON.parse(process.env.ORTX ?? `{"session":{"force_spinning_stop":"1","use_device_allocator_for_initializers":"1"}}`),
+  extra: JSON.parse(
+    process.env.ORTX ?? `{"session":{"force_spinning_stop":"1","use_device_allocator_for_initializers":"1"}}`,
+  ),
 };
 
 /** A compiled graph. */
@@ -25,9 +27,19 @@ export class Program {
 
   static async compile({ model, weights }: EncodedGraph, threads: number): Promise<Program> {
     try {
-      return new Program(await ort.InferenceSession.create(model, { ...SESSION_OPTIONS, intraOpNumThreads: threads, externalData: [...weights] }));
+      return new Program(
+        await ort.InferenceSession.create(model, {
+          ...SESSION_OPTIONS,
+          intraOpNumThreads: threads,
+          externalData: [...weights],
+        }),
+      );
     } catch (cause) {
-      throw new LongctxError("device", `onnxruntime refused a graph of the cpu backend: ${String(cause instanceof Error ? cause.message : cause).split("\n", 1)[0]}`, { cause });
+      throw new LongctxError(
+        "device",
+        `onnxruntime refused a graph of the cpu backend: ${String(cause instanceof Error ? cause.message : cause).split("\n", 1)[0]}`,
+        { cause },
+      );
     }
   }
 

@@ -35,12 +35,18 @@ function choose(graph: Graph, parts: Parts, first: number, last: number, prefix:
     return inner;
   };
   const below = graph.op("Less", ["stage", graph.constant(BigInt64Array.of(BigInt(middle)), [])]);
-  graph.ops("If", [below], outputs, { graphs: { then_branch: branch(first, middle - 1), else_branch: branch(middle, last) } });
+  graph.ops("If", [below], outputs, {
+    graphs: { then_branch: branch(first, middle - 1), else_branch: branch(middle, last) },
+  });
 }
 
 function stage(graph: Graph, parts: Parts, index: number, [stream, projected]: readonly [string, string]): void {
-  const next: Stream = index === 0 ? firstNorm(graph, parts, "hidden") : afterAttention(graph, parts, index - 1, "hidden", "attended");
-  const result = index < parts.config.layerCount ? queriesKeysValues(graph, parts, index, next.normed) : head(graph, parts, next.normed);
+  const next: Stream =
+    index === 0 ? firstNorm(graph, parts, "hidden") : afterAttention(graph, parts, index - 1, "hidden", "attended");
+  const result =
+    index < parts.config.layerCount
+      ? queriesKeysValues(graph, parts, index, next.normed)
+      : head(graph, parts, next.normed);
   graph.op("Identity", [next.stream], {}, stream);
   graph.op("Identity", [result], {}, projected);
 }

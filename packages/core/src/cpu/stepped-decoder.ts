@@ -47,7 +47,10 @@ export class SteppedDecoder {
     const width = queryHeads * headSize;
     const projected = this.#projected.take(count * (queryHeads + 2 * keyHeads) * headSize);
     const attended = this.#attended.take(count * width);
-    let [stream, next] = this.#streams.map((scratch) => scratch.take(count * hiddenSize)) as [Float32Array, Float32Array];
+    let [stream, next] = this.#streams.map((scratch) => scratch.take(count * hiddenSize)) as [
+      Float32Array,
+      Float32Array,
+    ];
     await this.#stage(0, count, hidden, attended, stream, projected);
     for (let layer = 0; layer < layerCount; layer++) {
       const hook = hooks?.layers(layer) ? hooks : undefined;
@@ -72,28 +75,59 @@ export class SteppedDecoder {
       const rows = Math.min(LOGIT_ROWS, logitRows - row);
       const at = count - logitRows + row;
       const part = (data: Float32Array, size: number, from: number) => data.subarray(from * size, (from + rows) * size);
-      await this.#stage(layerCount, rows, part(stream, hiddenSize, at), part(attended, width, at), part(next, hiddenSize, 0), part(logits, vocabSize, row));
+      await this.#stage(
+        layerCount,
+        rows,
+        part(stream, hiddenSize, at),
+        part(attended, width, at),
+        part(next, hiddenSize, 0),
+        part(logits, vocabSize, row),
+      );
     }
   }
 
-  async #attend(cache: Passage["cache"], layer: number, chunk: PreparedChunk, first: number, count: number, projected: Float32Array, attended: Float32Array): Promise<void> {
+  async #attend(
+    cache: Passage["cache"],
+    layer: number,
+    chunk: PreparedChunk,
+    first: number,
+    count: number,
+    projected: Float32Array,
+    attended: Float32Array,
+  ): Promise<void> {
     const { config } = this.#parts;
     const feeds: Feeds = {
       ...chunk.feeds(0),
       projected: floats(projected, 1, count, projected.length / count),
-      positions: integers(Array.from({ length: count }, (_, i) => i), 1, count),
+      positions: integers(
+        Array.from({ length: count }, (_, i) => i),
+        1,
+        count,
+      ),
     };
-    const outputs: Feeds = chunk.tiles.length > 0 ? { attended: floats(attended, count, config.queryHeads, config.headSize) } : {};
+    const outputs: Feeds =
+      chunk.tiles.length > 0 ? { attended: floats(attended, count, config.queryHeads, config.headSize) } : {};
     bindLayer(config, cache, layer, 0, chunk, first, count, feeds, outputs);
     const program = await this.#attentions.get(chunk.key, () => attentionGraph(config, chunk.shape));
     await program.run(feeds, outputs);
   }
 
-  async #stage(index: number, rows: number, hidden: Float32Array, attended: Float32Array, stream: Float32Array, projected: Float32Array): Promise<void> {
+  async #stage(
+    index: number,
+    rows: number,
+    hidden: Float32Array,
+    attended: Float32Array,
+    stream: Float32Array,
+    projected: Float32Array,
+  ): Promise<void> {
     const { hiddenSize, queryHeads, headSize } = this.#parts.config;
     const program = await this.#stages.get("stages", () => stagesGraph(this.#parts));
     await program.run(
-      { hidden: floats(hidden, 1, rows, hiddenSize), attended: floats(attended, 1, rows, queryHeads * headSize), stage: integers([index]) },
+      {
+        hidden: floats(hidden, 1, rows, hiddenSize),
+        attended: floats(attended, 1, rows, queryHeads * headSize),
+        stage: integers([index]),
+      },
       { stream: floats(stream, 1, rows, hiddenSize), projected: floats(projected, 1, rows, projected.length / rows) },
     );
   }

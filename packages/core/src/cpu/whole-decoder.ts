@@ -22,7 +22,10 @@ export class WholeDecoder {
     this.#spare = new Float32Array(parts.config.vocabSize);
   }
 
-  async run({ cache, first, count, hidden, logits, logitRows }: Passage, chunks: readonly PreparedChunk[]): Promise<void> {
+  async run(
+    { cache, first, count, hidden, logits, logitRows }: Passage,
+    chunks: readonly PreparedChunk[],
+  ): Promise<void> {
     const { config } = this.#parts;
     const plans = [...new Set(chunks)];
     const planOf = chunks.map((chunk) => plans.indexOf(chunk));
@@ -30,14 +33,27 @@ export class WholeDecoder {
     const rows = Math.max(logitRows, 1);
     const feeds: Feeds = {
       hidden: floats(hidden, 1, count, config.hiddenSize),
-      positions: integers(Array.from({ length: count }, (_, i) => i), 1, count),
-      rows: integers(Array.from({ length: rows }, (_, i) => count - rows + i), rows),
+      positions: integers(
+        Array.from({ length: count }, (_, i) => i),
+        1,
+        count,
+      ),
+      rows: integers(
+        Array.from({ length: rows }, (_, i) => count - rows + i),
+        rows,
+      ),
     };
     plans.forEach((chunk, plan) => Object.assign(feeds, chunk.feeds(plan)));
     const outputs: Feeds = { logits: floats(logitRows > 0 ? logits : this.#spare, 1, rows, config.vocabSize) };
     chunks.forEach((chunk, layer) => bindLayer(config, cache, layer, layer, chunk, first, count, feeds, outputs));
     const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0]);
-    const program = await this.#programs.get(key, () => wholeGraph(this.#parts, plans.map((chunk) => chunk.shape), planOf));
+    const program = await this.#programs.get(key, () =>
+      wholeGraph(
+        this.#parts,
+        plans.map((chunk) => chunk.shape),
+        planOf,
+      ),
+    );
     await program.run(feeds, outputs);
   }
 

@@ -17,14 +17,16 @@ export function wholeGraph(parts: Parts, shapes: readonly AttentionShape[], plan
   const flat = graph.integers(1, -1, queryHeads * headSize);
   let next = firstNorm(graph, parts, "hidden");
   for (let layer = 0; layer < layerCount; layer++) {
-    const plan = planOf[layer]!;
+    const plan = planOf[layer];
     const projected = queriesKeysValues(graph, parts, layer, next.normed);
-    const byHead = attention(graph, parts.config, shapes[plan]!, { plan, layer }, projected)!;
+    const byHead = attention(graph, parts.config, shapes[plan], { plan, layer }, projected)!;
     let attended = graph.op("Reshape", [byHead, flat]);
     let { stream } = next;
     if (layer === layerCount - 1) {
       // Nothing after the last attention mixes tokens, so only the rows asked for go on.
-      [attended, stream] = [attended, stream].map((value) => graph.op("Gather", [value, "rows"], { ints: { axis: 1 } })) as [string, string];
+      [attended, stream] = [attended, stream].map((value) =>
+        graph.op("Gather", [value, "rows"], { ints: { axis: 1 } }),
+      ) as [string, string];
     }
     next = afterAttention(graph, parts, layer, stream, attended);
   }
