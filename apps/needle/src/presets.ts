@@ -1,5 +1,8 @@
-import { LongctxError, resolveModel } from "longctx";
+import { fetchModel, findSmolLM2, LongctxError, type DownloadProgress, type HubOptions } from "longctx";
 import type { RunOptionValues } from "./options.ts";
+
+/** ms between two lines about a download. */
+const TOLD_EVERY = 2000;
 
 /** What `needle start` measures: a run that shows the field's question within a coffee. */
 export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
@@ -25,32 +28,46 @@ export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
     task: "passkey",
     haystack: "filler",
     lengths: [512, 1024, 2048],
-    trials: 2,
+    trials: 1,
     methods: ["none", "rerope:window=512", "streaming:sinks=4,window=508"],
     out: "runs/start-smollm2",
   },
 };
 
-/** @throws LongctxError "argument" for another name, "file" when its model is not on this machine */
-export async function preset(name: string): Promise<RunOptionValues> {
+/** @throws LongctxError "argument" for another name, "network" when its model is not here and cannot be fetched */
+export async function preset(name: string, options: HubOptions = {}): Promise<RunOptionValues> {
   const found = Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined;
   if (!found)
     throw new LongctxError(
       "argument",
       `There is no preset "${name}"; there is ${Object.keys(PRESETS).join(" and ")}. For another model use \`needle run --model …\`.`,
     );
-  if (found.model === "smollm2") await expectSmolLM2();
+  if (found.model === "smollm2") await getSmolLM2(options);
   return found;
 }
 
-async function expectSmolLM2(): Promise<void> {
+/** The model's path or the cache when it is there, else the download, which says how far it is. */
+async function getSmolLM2(options: HubOptions): Promise<void> {
+  if (findSmolLM2()) return;
+  let told = 0;
+  const onProgress = ({ file, received, total }: DownloadProgress): void => {
+    if (performance.now() - told < TOLD_EVERY && received !== total) return;
+    told = performance.now();
+    const size = total === null ? "" : ` of ${megabytes(total)}`;
+    process.stderr.write(`fetching ${file}: ${megabytes(received)}${size}\n`);
+  };
   try {
-    await resolveModel("smollm2");
+    await fetchModel("smollm2", { onProgress, ...options });
   } catch (error) {
-    // A variable that names a wrong file has a message of its own.
-    if (!(error instanceof LongctxError) || process.env["LONGCTX_SMOLLM2"]) throw error;
+    if (!(error instanceof LongctxError) || error.code !== "network") throw error;
     const remedy =
-      "Fetch it once (98 MB) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2 to the path of SmolLM2-135M-Instruct.Q4_1.gguf.";
-    throw new LongctxError("file", `SmolLM2 is not on this machine. ${remedy}`, { cause: error });
+      "Where there is a network, `npm run longctx -- fetch smollm2` gets it (98 MB); or set LONGCTX_SMOLLM2 to the path of SmolLM2-135M-Instruct.Q4_1.gguf.";
+    throw new LongctxError("network", `SmolLM2 is not on this machine and could not be fetched. ${remedy}`, {
+      cause: error,
+    });
   }
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
 }

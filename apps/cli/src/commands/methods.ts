@@ -3,14 +3,17 @@ import { instantiate, methods, type MethodDefinition, type ParameterDefinition }
 import { createColors } from "picocolors";
 import { columns } from "../format.ts";
 import type { Io } from "../io.ts";
+import { methodsMarkdown } from "../methods-markdown.ts";
 
 export function addMethods(program: Command, io: Io): void {
   program
     .command("methods")
     .description("every method: axes, parameters, conflicts, paper")
     .option("--json")
-    .action((options: { readonly json?: true }) => {
-      if (options.json) io.out(`${JSON.stringify(methods.rows.map(describe), null, 2)}\n`);
+    .option("--markdown", "as docs/methods.md")
+    .action((options: { readonly json?: true; readonly markdown?: true }) => {
+      if (options.markdown) io.out(methodsMarkdown(methods.rows, conflictsOf));
+      else if (options.json) io.out(`${JSON.stringify(methods.rows.map(describe), null, 2)}\n`);
       else io.out(methods.rows.map((row) => listing(row, io)).join("\n"));
     });
 }
