@@ -10,7 +10,7 @@ export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
     model: "tiny",
     task: "needle",
     lengths: [256, 512, 1024, 2048, 4096],
-    trials: 4,
+    trials: 3,
     methods: [
       "none",
       "interpolation:factor=auto",
