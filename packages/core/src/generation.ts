@@ -1,7 +1,7 @@
 import { LongctxError } from "./errors.ts";
 import { makeSampler, type SamplingOptions } from "./sampling.ts";
 import type { Session } from "./session.ts";
-import { TextStream } from "./text-stream.ts";
+import { textStream } from "./text-stream.ts";
 
 export interface GenerationOptions extends SamplingOptions {
   /** Read before the first token is drawn; without it the session's last logits are used. */
@@ -17,6 +17,7 @@ export interface GenerationOptions extends SamplingOptions {
 }
 
 export interface GeneratedToken {
+  /** Once more that of the last token where only text that was held back is left to give. */
   readonly id: number;
   /** The text that is complete with this token; may be empty. Always empty without a tokenizer. */
   readonly text: string;
@@ -25,10 +26,14 @@ export interface GeneratedToken {
 /** Why a generation ended: a stop token or text, its length, a full cache, or the caller's signal. */
 export type FinishReason = "stop" | "length" | "capacity" | "aborted";
 
-/** The tokens of a continuation as they come: `for await (const { text } of session.generate(…))`. */
+/**
+ * The tokens of a continuation as they come: `for await (const { text } of session.generate(…))`. It runs once. A signal
+ * ends it with the reason "aborted"; while the prompt is still being read, that is thrown as an error too.
+ */
 export class Generation implements AsyncIterable<GeneratedToken> {
   readonly #session: Session;
   readonly #options: GenerationOptions;
+  #begun = false;
   /** Set when the iteration has ended. */
   reason: FinishReason | null = null;
   /** Ids so far, without the stop token. */
@@ -43,53 +48,56 @@ export class Generation implements AsyncIterable<GeneratedToken> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, void, undefined> {
     const session = this.#session;
-    const { prompt, maxNew = 128, stop = [], signal, onPrefill } = this.#options;
+    const { prompt, maxNew = 128, stop = [], signal } = this.#options;
+    const { tokenizer, config } = session.model;
+    if (this.#begun)
+      throw new LongctxError("argument", "A generation runs once; call generate again to continue the text.");
+    this.#begun = true;
     if (!Number.isInteger(maxNew) || maxNew < 0)
       throw new LongctxError("argument", `maxNew is ${maxNew}; give a whole number of at least 0.`);
-    const stopTokens = new Set(this.#options.stopTokens ?? session.model.config.specialTokens.eos);
-    const sampler = makeSampler(this.#options);
-    const stream = session.model.tokenizer ? new TextStream(session.model.tokenizer, stop) : null;
-    if (stop.length > 0 && !stream)
+    if (stop.length > 0 && !tokenizer)
       throw new LongctxError("argument", "Stop texts need a tokenizer, and this checkpoint has none; use stopTokens.");
-    if (prompt) {
-      for await (const chunk of session.forward(prompt, { signal, onProgress: onPrefill })) void chunk;
-    }
+    const sampler = makeSampler(this.#options);
+    const stopTokens = new Set(this.#options.stopTokens ?? config.specialTokens.eos);
+    if (prompt) await this.#readPrompt(prompt);
+    const stream = tokenizer ? textStream(tokenizer, { after: session.tokens, stop }) : null;
     let logits = session.lastLogits;
     if (!logits)
       throw new LongctxError("argument", "There is nothing to continue; prefill the session or give a prompt.");
-    const finish = (reason: FinishReason): GeneratedToken | null => {
-      this.reason = reason;
-      const rest = stream?.finish() ?? "";
-      this.text += rest;
-      return rest ? { id: this.ids.at(-1)!, text: rest } : null;
-    };
-    let end: GeneratedToken | null = null;
-    for (;;) {
-      if (signal?.aborted) end = finish("aborted");
-      else if (this.ids.length >= maxNew) end = finish("length");
-      if (this.reason) break;
+    if (maxNew === 0) this.reason = "length";
+    while (!this.reason) {
+      if (signal?.aborted) {
+        this.reason = "aborted";
+        break;
+      }
       const id = sampler(logits, session.tokens);
       if (stopTokens.has(id)) {
-        end = finish("stop");
+        this.reason = "stop";
         break;
       }
       this.ids.push(id);
       const text = stream?.push(id) ?? "";
       this.text += text;
       yield { id, text };
-      if (stream?.stopped) {
-        this.reason = "stop";
-        break;
-      }
-      if (this.ids.length >= maxNew) continue;
-      if (session.room < 1) {
-        end = finish("capacity");
-        break;
-      }
-      for await (const chunk of session.forward([id])) void chunk;
-      logits = session.lastLogits!;
+      if (stream?.stopped) this.reason = "stop";
+      else if (this.ids.length >= maxNew) this.reason = "length";
+      else if (session.room < 1) this.reason = "capacity";
+      else logits = await session.prefill([id]);
     }
-    if (end) yield end;
+    const rest = stream?.flush() ?? "";
+    if (stream?.stopped) this.reason = "stop";
+    this.text += rest;
+    if (rest) yield { id: this.ids.at(-1)!, text: rest };
+  }
+
+  async #readPrompt(prompt: readonly number[]): Promise<void> {
+    const { signal, onPrefill } = this.#options;
+    try {
+      await this.#session.prefill(prompt, { signal, onProgress: onPrefill });
+    } catch (error) {
+      if (error instanceof LongctxError && error.code === "aborted") this.reason = "aborted";
+      throw error;
+    }
   }
 
   /** Runs to the end; the whole text. */

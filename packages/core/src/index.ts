@@ -1,5 +1,6 @@
 export * from "./attention-weights.ts";
 export * from "./backend.ts";
+export type { BatchOptions, BatchRow } from "./batch.ts";
 export * from "./capture.ts";
 export * from "./compose.ts";
 export * from "./config.ts";

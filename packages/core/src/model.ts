@@ -1,4 +1,5 @@
 import type { Backend } from "./backend.ts";
+import { generateBatch, type BatchOptions, type BatchRow } from "./batch.ts";
 import { compose } from "./compose.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Method, ModelContext } from "./method.ts";
@@ -47,6 +48,11 @@ export class LanguageModel {
   /** The sequence that `Session.save` wrote; the methods have to be the same. */
   restoreSession(bytes: Uint8Array, options: SessionOptions = {}): Session {
     return restoreSession(this, compose(...methodsOf(options.method)), options, bytes);
+  }
+
+  /** Continues prompts as independent sequences, results in order; see `generateBatch`. */
+  generateBatch(prompts: readonly (readonly number[])[], options?: BatchOptions): Promise<BatchRow[]> {
+    return generateBatch(this, prompts, options);
   }
 
   async dispose(): Promise<void> {

@@ -4,7 +4,7 @@ import { LongctxError } from "./errors.ts";
 export interface SamplingOptions {
   /** 0 (the default) is greedy. */
   readonly temperature?: number;
-  /** Keep the k likeliest tokens. */
+  /** Keep the k likeliest tokens, of equally likely ones those with the smaller ids; 0 (the default) keeps all. */
   readonly topK?: number;
   /** Keep the likeliest tokens whose probabilities sum to at least p (nucleus, Holtzman et al. 2020). */
   readonly topP?: number;
@@ -12,6 +12,7 @@ export interface SamplingOptions {
   readonly minP?: number;
   /** Divides positive and multiplies negative logits of tokens already in the text (CTRL, Keskar et al. 2019). */
   readonly repetitionPenalty?: number;
+  /** A whole number; the same seed draws the same tokens from the same logits. */
   readonly seed?: number;
 }
 
@@ -22,9 +23,11 @@ export function makeSampler(options: SamplingOptions = {}): Sampler {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   check("temperature", temperature, 0, Infinity);
   check("topK", topK, 0, Infinity);
+  whole("topK", topK);
   check("topP", topP, 0, 1);
   check("minP", minP, 0, 1);
   check("repetitionPenalty", repetitionPenalty, Number.MIN_VALUE, Infinity);
+  whole("seed", seed);
   const uniform = uniformFloat64(seed);
   return (given, text) => {
     const logits = repetitionPenalty === 1 ? given : penalised(given, text, repetitionPenalty);
@@ -41,6 +44,10 @@ function check(name: string, value: number, min: number, max: number): void {
     );
 }
 
+function whole(name: string, value: number): void {
+  if (!Number.isSafeInteger(value)) throw new LongctxError("argument", `${name} is ${value}; give a whole number.`);
+}
+
 /** The first of the largest. @throws LongctxError when the logits are not numbers */
 export function argmax(logits: Float32Array): number {
   let best = -1;
@@ -51,12 +58,15 @@ export function argmax(logits: Float32Array): number {
       best = id;
     }
   }
-  if (best < 0)
-    throw new LongctxError(
-      "device",
-      "The model answered with logits that are not numbers; its weights or a method's parameters make it overflow.",
-    );
+  if (best < 0) throw overflow();
   return best;
+}
+
+function overflow(): LongctxError {
+  return new LongctxError(
+    "device",
+    "The model answered with logits that are not numbers; its weights or a method's parameters make it overflow.",
+  );
 }
 
 function penalised(logits: Float32Array, text: readonly number[], penalty: number): Float32Array {
@@ -65,34 +75,57 @@ function penalised(logits: Float32Array, text: readonly number[], penalty: numbe
   return changed;
 }
 
-interface Candidate {
-  readonly id: number;
-  readonly weight: number;
+interface Candidates {
+  readonly ids: readonly number[];
+  /** Probabilities relative to the likeliest token, of all ids [V]. */
+  readonly weights: Float64Array;
 }
 
 function candidates(
   logits: Float32Array,
   p: { temperature: number; topK: number; topP: number; minP: number },
-): Candidate[] {
+): Candidates {
   const top = logits[argmax(logits)];
-  let kept: Candidate[] = [];
-  for (let id = 0; id < logits.length; id++) {
-    const weight = Math.exp((logits[id] - top) / p.temperature);
-    if (weight > 0) kept.push({ id, weight });
-  }
-  kept.sort((a, b) => b.weight - a.weight || a.id - b.id);
-  if (p.topK > 0) kept = kept.slice(0, p.topK);
-  if (p.topP < 1) {
-    const total = kept.reduce((sum, candidate) => sum + candidate.weight, 0);
-    let sum = 0;
-    const enough = kept.findIndex((candidate) => (sum += candidate.weight) >= p.topP * total);
-    kept = kept.slice(0, Math.max(enough, 0) + 1);
-  }
-  return p.minP > 0 ? kept.filter((candidate) => candidate.weight >= p.minP) : kept;
+  if (top === Infinity) throw overflow();
+  const weights = new Float64Array(logits.length);
+  for (let id = 0; id < logits.length; id++) weights[id] = Math.exp((logits[id] - top) / p.temperature) || 0;
+  let ids = p.topK > 0 || p.topP < 1 ? likeliest(weights, p.topK, p.topP) : above(weights, 0);
+  if (p.minP > 0) ids = ids.filter((id) => weights[id] >= p.minP);
+  return { ids, weights };
 }
 
-function draw(kept: readonly Candidate[], uniform: number): number {
-  let rest = uniform * kept.reduce((sum, candidate) => sum + candidate.weight, 0);
-  for (const { id, weight } of kept) if ((rest -= weight) < 0) return id;
-  return kept.at(-1)!.id;
+/** The k likeliest ids, then as many of these as make up the share p, likeliest first. */
+function likeliest(weights: Float64Array, k: number, p: number): number[] {
+  const total = p < 1 && k === 0 ? weights.reduce((sum, weight) => sum + weight) : 0;
+  const enough = (ids: readonly number[]) => (k > 0 ? ids.length >= k : sumOf(ids, weights) >= p * total);
+  // Sorting the whole vocabulary would take as long as decoding a token, and the likeliest few are usually enough.
+  let least = 2 ** -6;
+  let ids = above(weights, least);
+  while (least > 0 && !enough(ids)) {
+    least = least > 2 ** -48 ? least * 2 ** -6 : 0;
+    ids = above(weights, least);
+  }
+  ids.sort((a, b) => weights[b] - weights[a] || a - b);
+  if (k > 0) ids = ids.slice(0, k);
+  if (p === 1) return ids;
+  const share = p * (total || sumOf(ids, weights));
+  let sum = 0;
+  const last = ids.findIndex((id) => (sum += weights[id]) >= share);
+  return last < 0 ? ids : ids.slice(0, last + 1);
+}
+
+function above(weights: Float64Array, least: number): number[] {
+  const ids: number[] = [];
+  for (let id = 0; id < weights.length; id++) if (weights[id] > 0 && weights[id] >= least) ids.push(id);
+  return ids;
+}
+
+function sumOf(ids: readonly number[], weights: Float64Array): number {
+  return ids.reduce((sum, id) => sum + weights[id], 0);
+}
+
+function draw({ ids, weights }: Candidates, uniform: number): number {
+  let rest = uniform * sumOf(ids, weights);
+  for (const id of ids) if ((rest -= weights[id]) < 0) return id;
+  return ids.at(-1)!;
 }

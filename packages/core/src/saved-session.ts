@@ -1,11 +1,16 @@
+import { crc32 } from "./checksum.ts";
 import type { LanguageModel } from "./model.ts";
 import type { Session, SessionState } from "./session.ts";
 
+/** Then 8 hex digits, the checksum of all that follows; then a line of JSON, the header; then the parts. */
 export const MAGIC = "longctx session 1\n";
+
+export const CHECKSUM_DIGITS = 8;
 
 export interface Header {
   readonly method: string;
   readonly model: string;
+  readonly device: string;
   readonly tokens: readonly number[];
   /** Bytes of the parts that follow: the last logits, the cache, the memories in the order of the methods. */
   readonly parts: readonly number[];
@@ -35,15 +40,22 @@ export function saveSession(session: Session, state: SessionState): Uint8Array {
   const header: Header = {
     method: session.method.spec,
     model: fingerprint(session.model),
+    device: session.model.backend.device,
     tokens: session.tokens,
     parts: parts.map((part) => part.byteLength),
   };
-  const head = new TextEncoder().encode(`${MAGIC}${JSON.stringify(header)}\n`);
-  const bytes = new Uint8Array(head.byteLength + parts.reduce((size, part) => size + part.byteLength, 0));
-  let at = 0;
+  const begin = MAGIC.length + CHECKSUM_DIGITS;
+  const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
+  const bytes = new Uint8Array(begin + head.byteLength + parts.reduce((size, part) => size + part.byteLength, 0));
+  let at = begin;
   for (const part of [head, ...parts]) {
     bytes.set(part, at);
     at += part.byteLength;
   }
+  bytes.set(new TextEncoder().encode(`${MAGIC}${checksum(bytes.subarray(begin))}`));
   return bytes;
+}
+
+export function checksum(bytes: Uint8Array): string {
+  return crc32(bytes).toString(16).padStart(CHECKSUM_DIGITS, "0");
 }

@@ -2,6 +2,7 @@ import type { Cache } from "./backend.ts";
 import type { Capture } from "./capture.ts";
 import type { Composition } from "./compose.ts";
 import { LongctxError } from "./errors.ts";
+import { checkIds, checkLength, checkRows } from "./forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
 import { saveSession } from "./saved-session.ts";
@@ -29,7 +30,7 @@ export interface ForwardOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Logits [rows, V] of the tokens whose text indices begin with `first`; valid until the next chunk. */
+/** Logits [rows, V] of the tokens whose text indices begin with `first`; the caller's own. */
 export interface LogitChunk {
   readonly first: number;
   readonly rows: number;
@@ -44,7 +45,24 @@ export interface SessionState {
   readonly lastLogits: Float32Array | null;
 }
 
-/** One sequence: its tokens, its cache, and the methods it is read under. */
+/** How a session's cache is laid out, and how many tokens of a prompt it computes at once. @throws LongctxError */
+export function layoutOf(
+  { backend, context }: LanguageModel,
+  method: Composition,
+  options: SessionOptions,
+): { readonly chunk: number; readonly layout: CacheLayout } {
+  const { chunk = backend.preferredChunk, capacity = context.config.maxPositions } = options;
+  if (!Number.isInteger(chunk) || chunk < 1)
+    throw new LongctxError("argument", `A chunk of ${chunk} tokens is impossible; give a whole number of at least 1.`);
+  method.check(context);
+  return { chunk, layout: method.layout({ ...context, chunk }) ?? { capacity, pinned: capacity } };
+}
+
+/**
+ * One sequence: its tokens, its cache, and the methods it is read under. When reading fails in the middle of a chunk (a
+ * hook throws, the device is lost), the chunk is taken back and the session is as it was before it; where that is
+ * impossible, because tokens were evicted or a memory was written, every further use is refused.
+ */
 export class Session {
   readonly model: LanguageModel;
   readonly method: Composition;
@@ -52,25 +70,22 @@ export class Session {
   readonly chunk: number;
   readonly layout: CacheLayout;
   readonly #cache: Cache;
-  readonly #memory: Map<Method, MethodState>;
+  #memory: ReadonlyMap<Method, MethodState>;
   readonly #tokens: number[];
   #lastLogits: Float32Array | null;
   #busy = false;
+  #disposed = false;
+  /** What left a chunk half read. */
+  #broken: { readonly cause: unknown } | null = null;
 
   constructor(model: LanguageModel, method: Composition, options: SessionOptions, state?: SessionState) {
     const { backend, context } = model;
+    const { chunk, layout } = layoutOf(model, method, options);
     this.model = model;
     this.method = method;
     this.options = options;
-    this.chunk = options.chunk ?? backend.preferredChunk;
-    if (!Number.isInteger(this.chunk) || this.chunk < 1)
-      throw new LongctxError(
-        "argument",
-        `A chunk of ${this.chunk} tokens is impossible; give a whole number of at least 1.`,
-      );
-    method.check(context);
-    const capacity = options.capacity ?? context.config.maxPositions;
-    this.layout = method.layout({ ...context, chunk: this.chunk }) ?? { capacity, pinned: capacity };
+    this.chunk = chunk;
+    this.layout = layout;
     this.#cache = state?.cache ?? backend.createCache(this.layout);
     this.#memory = new Map(
       state?.memory ??
@@ -117,16 +132,13 @@ export class Session {
   /** Reads tokens chunk by chunk and answers with the logits asked for, chunk by chunk. */
   async *forward(ids: readonly number[], options: ForwardOptions = {}): AsyncGenerator<LogitChunk, void, undefined> {
     const { signal, onProgress, capture } = options;
-    const logitRows = Math.min(options.logitRows ?? 1, ids.length);
-    this.#checkIds(ids);
-    if (this.#busy)
-      throw new LongctxError(
-        "argument",
-        "This session is already reading; await one call before the next, or fork it.",
-      );
+    this.#checkIdle();
+    checkIds(ids, this.model.config.vocabSize);
+    this.#checkRoom(ids.length);
+    const logitRows = checkRows(options.logitRows, ids.length);
+    const length = checkLength(options.length, this.length + ids.length);
     this.#busy = true;
     try {
-      const length = options.length ?? this.length + ids.length;
       const rawKeys =
         this.method.lengthDependentOn(this.model.context) ||
         this.method.parts.some((part) => part.select || part.memory);
@@ -136,40 +148,66 @@ export class Session {
         const first = this.length;
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
-        const plans = new Map<number | null, AttentionPlan>();
-        const plan = (layer: number): AttentionPlan => {
-          // Layers differ only in the checkpoint's own window, so most models need one plan a chunk.
-          const key = this.model.config.slidingWindows[layer] ?? null;
-          const known = plans.get(key) ?? this.plan({ first, count, layer, length });
-          plans.set(key, known);
-          return known;
-        };
-        const hooks = layerHooks(this.model.config, this.method, this.#memory, plan, capture);
-        const logits = await this.model.backend.forward({
-          cache: this.#cache,
-          ids: part,
-          plan,
-          logitRows: rows,
-          rawKeys,
-          hooks,
-        });
-        this.#tokens.push(...part);
+        const logits = await this.#read(part, { first, length, rows, rawKeys, capture });
+        for (const id of part) this.#tokens.push(id);
         done += count;
-        this.#lastLogits = null;
-        if (rows > 0) {
-          if (done === ids.length) this.#lastLogits = logits.slice((rows - 1) * this.model.config.vocabSize);
-          yield { first: first + count - rows, rows, logits };
-        }
+        this.#lastLogits = rows > 0 && done === ids.length ? logits.slice(-this.model.config.vocabSize) : null;
+        if (rows > 0) yield { first: first + count - rows, rows, logits };
         onProgress?.(done, ids.length);
       }
     } finally {
       this.#busy = false;
+      if (this.#disposed) this.#cache.dispose();
     }
+  }
+
+  /** One chunk; its logits are a copy, since other sessions of the model may read before they are looked at. */
+  async #read(
+    ids: readonly number[],
+    chunk: {
+      readonly first: number;
+      readonly length: number;
+      readonly rows: number;
+      readonly rawKeys: boolean;
+      readonly capture: Capture | undefined;
+    },
+  ): Promise<Float32Array> {
+    const { first, length, rows, rawKeys, capture } = chunk;
+    const { config, backend } = this.model;
+    const plans = new Map<number | null, AttentionPlan>();
+    const plan = (layer: number): AttentionPlan => {
+      // Layers differ only in the checkpoint's own window, so most models need one plan a chunk.
+      const key = config.slidingWindows[layer] ?? null;
+      const known = plans.get(key) ?? this.plan({ first, count: ids.length, layer, length });
+      plans.set(key, known);
+      return known;
+    };
+    const hooks = layerHooks(config, this.method, this.#memory, plan, capture);
+    try {
+      return (await backend.forward({ cache: this.#cache, ids, plan, logitRows: rows, rawKeys, hooks })).slice();
+    } catch (cause) {
+      this.#takeBack(first, cause);
+      throw cause;
+    }
+  }
+
+  /** After a chunk that failed: the cache may hold some of it, which the text does not. */
+  #takeBack(length: number, cause: unknown): void {
+    if (this.#cache.slots.length === length) return; // it was refused before it began
+    // A memory may have seen half of the chunk, and nobody can tell which half.
+    if (this.#memory.size === 0) {
+      try {
+        return this.#cache.truncate(length);
+      } catch {
+        // Tokens were evicted to make room for the chunk.
+      }
+    }
+    this.#broken = { cause };
   }
 
   /** Reads tokens; the logits of the last `logitRows` rows, [rows, V], the caller's own. */
   async prefill(ids: readonly number[], options: ForwardOptions = {}): Promise<Float32Array> {
-    const rows = Math.min(options.logitRows ?? 1, ids.length);
+    const rows = checkRows(options.logitRows, ids.length);
     const { vocabSize } = this.model.config;
     const all = new Float32Array(rows * vocabSize);
     const begin = this.length + ids.length - rows;
@@ -184,25 +222,36 @@ export class Session {
 
   /** A second session that continues from here; neither sees what the other reads. */
   fork(): Session {
-    const memory = new Map([...this.#memory].map(([method, state]) => [method, state.fork()] as const));
+    this.#checkIdle();
     return new Session(this.model, this.method, this.options, {
       cache: this.#cache.fork(),
-      memory,
+      memory: this.#forkMemory(),
       tokens: this.#tokens,
       lastLogits: this.#lastLogits,
     });
   }
 
-  /** Forget everything after the first `length` tokens. */
+  /** Forget everything after the first `length` tokens. @throws LongctxError when the cache or a memory cannot; nothing is changed then */
   truncate(length: number): void {
+    this.#checkIdle();
+    if (!Number.isInteger(length) || length < 0 || length > this.length)
+      throw new LongctxError(
+        "argument",
+        `Cannot truncate a text of ${this.length} tokens to ${length}; give a whole number from 0 to ${this.length}.`,
+      );
+    if (length === this.length) return;
+    // Copies of the memories, so that all is as it was if one of them, or the cache, refuses.
+    const memory = this.#forkMemory();
+    for (const state of memory.values()) state.truncate(length);
     this.#cache.truncate(length);
-    for (const state of this.#memory.values()) state.truncate(length);
+    this.#memory = memory;
     this.#tokens.length = length;
     this.#lastLogits = null;
   }
 
   /** The session's tokens, cache and memories as bytes; `LanguageModel.restoreSession` takes them. */
   save(): Uint8Array {
+    this.#checkIdle();
     return saveSession(this, {
       cache: this.#cache,
       memory: this.#memory,
@@ -211,24 +260,36 @@ export class Session {
     });
   }
 
+  /** Frees the cache, at the end of the chunks being read if there are any. The session cannot be used any more. */
   dispose(): void {
-    this.#cache.dispose();
+    this.#disposed = true;
+    if (!this.#busy) this.#cache.dispose();
   }
 
-  #checkIds(ids: readonly number[]): void {
-    const { vocabSize } = this.model.config;
-    if (ids.length === 0) throw new LongctxError("argument", "There are no tokens to read; give at least one id.");
-    const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wrong >= 0)
-      throw new LongctxError(
-        "argument",
-        `Token ${wrong} has the id ${ids[wrong]}, but the model's ids go from 0 to ${vocabSize - 1}.`,
-      );
-    if (ids.length > this.room) {
+  #forkMemory(): ReadonlyMap<Method, MethodState> {
+    return new Map([...this.#memory].map(([method, state]) => [method, state.fork()] as const));
+  }
+
+  #checkRoom(count: number): void {
+    if (count > this.room)
       throw new LongctxError(
         "capacity",
-        `The text has ${this.length + ids.length} tokens, but the cache holds ${this.layout.capacity}. Give a capacity of at least ${this.length + ids.length}, a shorter text, or a method that bounds the cache (streaming).`,
+        `The text has ${this.length + count} tokens, but the cache holds ${this.layout.capacity}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache (streaming).`,
       );
-    }
+  }
+
+  #checkIdle(): void {
+    if (this.#disposed) throw new LongctxError("argument", "This session was disposed of; start another one.");
+    if (this.#busy)
+      throw new LongctxError(
+        "argument",
+        "This session is already reading; await one call before the next, or fork it.",
+      );
+    if (this.#broken)
+      throw new LongctxError(
+        "argument",
+        `Reading failed after ${this.length} tokens and left a chunk half read, which its ${this.#memory.size > 0 ? "memory" : "bounded cache"} cannot take back. Start another session, or fork before reading what may fail.`,
+        this.#broken,
+      );
   }
 }

@@ -17,6 +17,5 @@ export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { fetchFromHub, parseHubReference, type HubOptions, type HubReference } from "./hub.ts";
 export { resolveModel } from "./resolve-model.ts";
 export { FETCHABLE_MODELS, fetchModel, findSmolLM2, type FetchableModel } from "./smollm2.ts";
-export { textStream } from "./text-stream.ts";
 export { loadTokenizerFolder, type LoadedTokenizer } from "./tokenizer-folder.ts";
 export { tokenizerFromJson } from "./tokenizer.ts";

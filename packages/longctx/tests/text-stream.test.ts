@@ -1,10 +1,8 @@
+import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
-import type { Tokenizer } from "@longctx/core";
 import { describe, expect, it } from "vitest";
-import { tokenizerFromGguf } from "../src/gguf-tokenizer.ts";
-import { textStream } from "../src/text-stream.ts";
-import type { GgufValue } from "../src/gguf-value.ts";
-import { golden } from "./golden.ts";
+import { textStream, type TextStreamOptions, type Tokenizer } from "@longctx/core";
+import { tokenizerFromGguf, type GgufValue } from "@longctx/loaders";
 
 interface Cases {
   tokens: string[];
@@ -12,11 +10,13 @@ interface Cases {
   scores: number[];
   types: number[];
 }
+const golden = (name: string) =>
+  JSON.parse(readFileSync(new URL(`../../loaders/tests/golden/${name}`, import.meta.url), "utf8")) as Cases;
 const load = (metadata: Record<string, GgufValue>) =>
   tokenizerFromGguf(new Map(Object.entries(metadata).map(([key, value]) => [`tokenizer.ggml.${key}`, value])))
     .tokenizer;
-const bytes = golden("byte-level-cases.json") as Cases;
-const pieces = golden("sentencepiece-cases.json") as Cases;
+const bytes = golden("byte-level-cases.json");
+const pieces = golden("sentencepiece-cases.json");
 const byteLevel = load({
   model: "gpt2",
   pre: "gpt-2",
@@ -33,10 +33,19 @@ const sentencePiece = load({
   bos_token_id: 1,
 });
 
-const streamed = (tokenizer: Tokenizer, ids: readonly number[], options = {}) => {
+const streamed = (tokenizer: Tokenizer, ids: readonly number[], options: TextStreamOptions = {}) => {
   const stream = textStream(tokenizer, options);
   return [...ids.map((id) => stream.push(id)), stream.flush()];
 };
+
+/** The text before the stop text that is complete first, read one character after another. */
+function cutAt(text: string, stop: readonly string[]): [string, boolean] {
+  for (let end = 1; end <= text.length; end++) {
+    const met = stop.filter((one) => one !== "" && text.slice(0, end).endsWith(one));
+    if (met.length > 0) return [text.slice(0, end - Math.max(...met.map((one) => one.length))), true];
+  }
+  return [text, false];
+}
 
 describe.each([
   ["byte-level", byteLevel],
@@ -64,6 +73,27 @@ describe.each([
       { numRuns: 300 },
     );
   });
+
+  it("ends before the first stop text, wherever tokens begin and end", () => {
+    const words = fc.string({ unit: fc.constantFrom("a", "b", "\n", " ", "é", "👍"), maxLength: 24 });
+    const stops = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "\n", "é"), maxLength: 4 }), { maxLength: 3 });
+    fc.assert(
+      fc.property(words, stops, (text, stop) => {
+        const ids = tokenizer.encode(text, { special: false });
+        const stream = textStream(tokenizer, { stop });
+        let out = "";
+        for (const id of ids) {
+          const { stopped } = stream;
+          const part = stream.push(id);
+          expect(stopped && part !== "").toBe(false);
+          out += part;
+        }
+        out += stream.flush();
+        expect([out, stream.stopped]).toEqual(cutAt(tokenizer.decode(ids), stop));
+      }),
+      { numRuns: 500 },
+    );
+  });
 });
 
 it("gives ASCII out at once and waits for what may still grow", () => {
@@ -78,6 +108,16 @@ it("keeps the first space of a SentencePiece text that goes on", () => {
   const rest = world.slice(hello.length);
   expect(streamed(sentencePiece, rest).join("")).toBe("is");
   expect(streamed(sentencePiece, rest, { after: hello }).join("")).toBe(" is");
+});
+
+it("gives nothing out twice or too early around a stop text", () => {
+  const letters = (text: string) => Array.from(text).flatMap((letter) => byteLevel.encode(letter));
+  const parts = (text: string, stop: readonly string[]) => streamed(byteLevel, letters(text), { stop });
+  expect(parts("ab</x", ["</s>"])).toEqual(["a", "b", "", "", "</x", ""]);
+  expect(parts("ab</", ["</s>"])).toEqual(["a", "b", "", "", "</"]);
+  expect(parts("ab</s>c", ["</s>"])).toEqual(["a", "b", "", "", "", "", "", ""]);
+  expect(parts("aab", ["aab"]).join("")).toBe("");
+  expect(parts("aaab", ["aab"]).join("")).toBe("a");
 });
 
 it("starts anew after flush", () => {
