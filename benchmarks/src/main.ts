@@ -1,0 +1,72 @@
+import { resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { findSmolLM2, PRECISIONS, type Precision } from "longctx";
+import { compareWithPeers } from "./cpu-vs-peers.ts";
+import { passkeyOutcomes } from "./passkey-outcomes.ts";
+import { comparePrecisions } from "./precision.ts";
+
+/** What the user wrote, without paths of this machine. */
+const command = `pnpm -C benchmarks -s bench ${process.argv.slice(2).filter(notThePath).join(" ")}`;
+
+function notThePath(argument: string, index: number, all: readonly string[]): boolean {
+  return argument !== "--model" && all[index - 1] !== "--model" && !argument.startsWith("--model=");
+}
+
+const program = new Command("bench")
+  .description("Measures this checkout; everything reads SmolLM2-135M-Instruct: LONGCTX_SMOLLM2, else the fetched one.")
+  .option("--model <file>", "another GGUF file")
+  .showHelpAfterError();
+
+const integer = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("give a whole number of at least 1.");
+  return value;
+};
+const integers = (text: string): number[] => text.split(",").map((part) => integer(part.trim()));
+const names = (text: string): string[] => text.split(",").map((name) => name.trim());
+
+program
+  .command("cpu-vs-peers")
+  .description("prefill, decoding and memory against llama.cpp and transformers; writes docs/benchmarks.md")
+  .option("--lengths <tokens,...>", "lengths of the text", integers, [512, 2048, 8000])
+  .option("--rounds <count>", "rounds over all engines at each length", integer, 3)
+  .option("--decode <count>", "tokens decoded after the text", integer, 64)
+  .option("--peers <name,...>", "whom to compare with", names, ["llama.cpp", "transformers"])
+  .option("--dry", "print only, write no files", false)
+  .action((options: { lengths: number[]; rounds: number; decode: number; peers: string[]; dry: boolean }) =>
+    compareWithPeers({ ...options, model: modelFile(), decodeTokens: options.decode, command }),
+  );
+
+program
+  .command("passkey-outcomes")
+  .description("95 passkey prompts, outcome by outcome against transformers; can be stopped and continued")
+  .addOption(new Option("--precision <name>").choices(PRECISIONS).default("exact"))
+  .option("--lengths <tokens,...>", "only these lengths", integers)
+  .option("--fresh", "forget what an earlier run has done", false)
+  .action((options: { precision: Precision; lengths?: number[]; fresh: boolean }) =>
+    passkeyOutcomes({ ...options, model: modelFile(), lengths: options.lengths ?? null, command }),
+  );
+
+program
+  .command("precision")
+  .description("what `fast` costs: logits, a greedy answer and passkeys of both precisions against transformers")
+  .option("--longest <tokens>", "longest passkey prompts read", integer, 1024)
+  .action((options: { longest: number }) => comparePrecisions({ ...options, model: modelFile(), command }));
+
+function modelFile(): string {
+  const { model } = program.opts<{ model?: string }>();
+  // pnpm runs scripts in the package's folder; paths are relative to where the user is.
+  const path = model === undefined ? findSmolLM2() : resolve(process.env["INIT_CWD"] ?? ".", model);
+  if (path === null)
+    throw new Error(
+      "SmolLM2 is not on this machine; run `longctx fetch smollm2` or set LONGCTX_SMOLLM2 to its .gguf file.",
+    );
+  return path;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}
