@@ -20,7 +20,7 @@ export interface LayerHooks {
 
 export interface ForwardRequest {
   readonly cache: Cache;
-  /** The chunk's token ids; its first token has the text index `cache.slots.length`. */
+  /** The chunk's token ids; its first token has the text index `cache.slots.length`. Sessions cut chunks at a ring's end. */
   readonly ids: readonly number[];
   readonly plan: (layer: number) => AttentionPlan;
   /** How many of the last rows get logits. */

@@ -7,7 +7,10 @@ import type { SlotMap } from "./slots.ts";
  */
 export interface Lane {
   readonly segment: Segment;
-  /** Slots [from, to) hold consecutive tokens beginning with `token`; or the slots of a list, with `tokens` beside it. */
+  /**
+   * Slots [from, to) hold consecutive tokens beginning with `token`; or the slots of a list, with `tokens` beside it. The
+   * listed tokens of the chunk itself are a stretch whose mask hides the others: a list is gathered before it is written.
+   */
   readonly slots: { readonly from: number; readonly to: number } | Int32Array;
   readonly token: number;
   readonly tokens?: Int32Array;
@@ -30,8 +33,9 @@ export interface Tile {
   readonly blind: boolean;
 }
 
-export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile {
-  const lanes = chained(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count)));
+/** `chunk` is the first token of the chunk that the queries belong to, whose keys are being written. */
+export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number, chunk = first): Tile {
+  const lanes = chained(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count, chunk)));
   return { first, count, lanes, stretches: stretchesOf(lanes), blind: sight(lanes, first, count).includes(false) };
 }
 
@@ -64,7 +68,7 @@ export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number
 
 /** A segment's runs of slots, uncut: one lane each, masked where anything in it is. */
 function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
-  const pieces = lanesOf(segment, slots, first, count);
+  const pieces = lanesOf(segment, slots, first, count, first);
   if (pieces.length === 0) return [];
   const last = pieces.at(-1)!;
   return slots.runs(pieces[0].token, last.token + last.width).map((run) => {
@@ -79,7 +83,7 @@ function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: numbe
   });
 }
 
-function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
+function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number, chunk: number): Lane[] {
   const queries = intersect(segment.queries ?? { from: -Infinity, to: Infinity }, { from: first, to: first + count });
   if (queries.from >= queries.to) return [];
   const last = queries.to - 1;
@@ -90,19 +94,16 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number)
     ? { from: last - segment.band.to + 1, to: queries.from - segment.band.from + 1 }
     : { from: 0, to: 0 };
   if (segment.tokens instanceof Int32Array) {
-    const tokens = segment.tokens.filter((token) => token >= some.from && token < some.to && slots.holds(token));
-    if (tokens.length === 0) return [];
-    const masked = tokens.some((token) => token < all.from || token >= all.to);
-    return [
-      {
-        segment,
-        slots: tokens.map((token) => slots.slotOf(token)),
-        token: tokens[0],
-        tokens,
-        width: tokens.length,
-        masked,
-      },
-    ];
+    const seen = segment.tokens.filter((token) => token >= some.from && token < some.to && slots.holds(token));
+    const own = seen.findIndex((token) => token >= chunk);
+    const tokens = own < 0 ? seen : seen.subarray(0, own);
+    const lanes: Lane[] = own < 0 ? [] : stretch(segment, slots, seen[own], seen.at(-1)! + 1, true);
+    if (tokens.length > 0) {
+      const masked = tokens.some((token) => token < all.from || token >= all.to);
+      const places = tokens.map((token) => slots.slotOf(token));
+      lanes.unshift({ segment, slots: places, token: tokens[0], tokens, width: tokens.length, masked });
+    }
+    return lanes;
   }
   const { from, to } = intersect(segment.tokens, some);
   const middle = intersect({ from, to }, all);
@@ -110,16 +111,19 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number)
   return cuts.slice(1).flatMap((end, i) => {
     const begin = cuts[i];
     const masked = cuts.length === 2 ? true : i !== 1;
-    return begin < end
-      ? slots.runs(Math.max(begin, 0), end).map((run) => ({
-          segment,
-          slots: { from: run.from, to: run.to },
-          token: run.token,
-          width: run.to - run.from,
-          masked,
-        }))
-      : [];
+    return begin < end ? stretch(segment, slots, Math.max(begin, 0), end, masked) : [];
   });
+}
+
+/** The slots of tokens [from, to), a lane for each run. */
+function stretch(segment: Segment, slots: SlotMap, from: number, to: number, masked: boolean): Lane[] {
+  return slots.runs(from, to).map((run) => ({
+    segment,
+    slots: { from: run.from, to: run.to },
+    token: run.token,
+    width: run.to - run.from,
+    masked,
+  }));
 }
 
 /** Orders lanes so that as many as possible continue the slots of the one before. */
@@ -161,13 +165,22 @@ const HIDDEN = -1e30;
 /** 0 where query first + t sees the lane's token j, a huge negative number where it does not; [count, width]. */
 export function bias(lane: Lane, first: number, count: number): Float32Array {
   const mask = new Float32Array(count * lane.width).fill(HIDDEN);
+  const listed = listOf(lane);
   for (let t = 0; t < count; t++) {
     const row = mask.subarray(t * lane.width, (t + 1) * lane.width);
     const { from, to } = seenBy(lane, first + t);
-    if (lane.tokens) row.forEach((_, j) => lane.tokens![j] >= from && lane.tokens![j] < to && (row[j] = 0));
-    else row.fill(0, Math.max(from - lane.token, 0), Math.max(to - lane.token, 0));
+    if (!listed) row.fill(0, Math.max(from - lane.token, 0), Math.max(to - lane.token, 0));
+    else for (const { token, at } of listed) if (token >= from && token < to) row[at] = 0;
   }
   return mask;
+}
+
+/** The tokens that a list puts into the lane, and where they are in it; null for a lane of consecutive tokens. */
+function listOf({ segment, tokens, token, width }: Lane): { readonly token: number; readonly at: number }[] | null {
+  if (tokens) return Array.from(tokens, (listed, at) => ({ token: listed, at }));
+  if (!(segment.tokens instanceof Int32Array)) return null;
+  const inside = segment.tokens.filter((listed) => listed >= token && listed < token + width);
+  return Array.from(inside, (listed) => ({ token: listed, at: listed - token }));
 }
 
 /** The tokens that a query's band reaches, held or not. */
@@ -182,7 +195,8 @@ export function sight(lanes: readonly Lane[], first: number, count: number): boo
     lanes.some((lane) => {
       if (!lane.masked) return true;
       const { from, to } = seenBy(lane, first + t);
-      if (lane.tokens) return lane.tokens.some((token) => token >= from && token < to);
+      const listed = listOf(lane);
+      if (listed) return listed.some(({ token }) => token >= from && token < to);
       return Math.max(from, lane.token) < Math.min(to, lane.token + lane.width);
     }),
   );

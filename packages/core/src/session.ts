@@ -144,8 +144,10 @@ export class Session {
         this.method.parts.some((part) => part.select || part.memory);
       for (let done = 0; done < ids.length;) {
         if (signal?.aborted) throw new LongctxError("aborted", `Stopped after ${this.length} tokens, as asked.`);
-        const count = Math.min(this.chunk, ids.length - done);
         const first = this.length;
+        // A chunk ends with the ring at the latest, so that hooks stop at the same places on every device.
+        const slots = this.layout.capacity - this.#cache.slots.slotOf(first);
+        const count = Math.min(this.chunk, ids.length - done, slots);
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
         const logits = await this.#read(part, { first, length, rows, rawKeys, capture });

@@ -1,8 +1,8 @@
 import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../lanes.ts";
-import { constantPosition, type AttentionPlan } from "../plan.ts";
+import type { AttentionPlan } from "../plan.ts";
 import type { SlotMap } from "../slots.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
-import { angles, rotation, type Rotation } from "./rotation.ts";
+import { angles, rotation, UNROTATED, type Rotation } from "./rotation.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
 
 /** Rows of queries whose scores stay in the processor's cache. */
@@ -12,6 +12,8 @@ export const TILE_ROWS = 128;
 export interface PreparedChunk {
   readonly shape: AttentionShape;
   readonly key: string;
+  /** Those of the shape. */
+  readonly rotations: readonly Rotation[];
   /** Rotations that keys are kept under, by index in `shape.rotations`. */
   readonly keyRotations: readonly (readonly [number, Rotation])[];
   readonly tiles: readonly Tile[];
@@ -36,11 +38,11 @@ export function prepareChunk(
 ): PreparedChunk {
   const tiles: Tile[] = [];
   for (let row = 0; row < count && options.attend; row += TILE_ROWS) {
-    tiles.push(tileOf(plan, slots, first + row, Math.min(TILE_ROWS, count - row)));
+    tiles.push(tileOf(plan, slots, first + row, Math.min(TILE_ROWS, count - row), first));
   }
   const seen = tiles.flatMap((tile) => tile.lanes.map((lane) => queryRotation(lane.segment)));
   // A tile that sees nothing still takes its zeros from some queries.
-  if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(queryRotation(plan.segments[0]));
+  if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(UNROTATED);
   return assemble(plan, tiles, seen, first, count, options.rawKeys);
 }
 
@@ -86,7 +88,7 @@ function assemble(
   };
   for (const by of seen) use(by, "queries");
   for (const { table, keyPosition } of plan.segments) use(rotation(table, keyPosition), "keys");
-  if (rawKeys) use(rotation({ ...plan.segments[0].table, amplitude: 1 }, constantPosition(0)), "keys");
+  if (rawKeys || plan.segments.length === 0) use(UNROTATED, "keys");
   // Those of queries were added first, so index 0 has some.
   const ordered = [...uses.values()];
   const indexOf = new Map(ordered.map(({ rotation: { id } }, i) => [id, i] as const));
@@ -106,6 +108,7 @@ function assemble(
   return {
     shape,
     key: JSON.stringify(shape),
+    rotations,
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
     feeds: (number) => planFeeds(number, plan, shape, rotations, tiles, first, count),

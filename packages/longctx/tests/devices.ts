@@ -1,0 +1,33 @@
+import { LanguageModel, type Backend, type ModelConfig, type Weights } from "@longctx/core";
+import { createCpu } from "@longctx/core/cpu";
+import { createReference } from "@longctx/core/reference";
+import { largestDifference, tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
+
+export { largestDifference, tinyIds } from "../../core/tests/tiny-model.ts";
+
+/** The backends under test, and how far each may be from the definition on logits of a few units. */
+export const DEVICES = ["reference", "cpu"] as const;
+export type Device = (typeof DEVICES)[number];
+export const TOLERANCE: Readonly<Record<Device, number>> = { reference: 1e-5, cpu: 1e-3 };
+
+export function backendOf(device: Device, config: ModelConfig, weights: Weights): Backend {
+  return device === "cpu" ? createCpu(config, weights, { threads: 1 }) : createReference(config, weights);
+}
+
+export function modelOf(device: Device, config: ModelConfig, weights: Weights): LanguageModel {
+  return new LanguageModel({ backend: backendOf(device, config, weights), tokenizer: null, chatTemplate: null });
+}
+
+/** The random decoder of two layers on every device. */
+export function tinyModels(changes: Partial<ModelConfig> = {}): Readonly<Record<Device, LanguageModel>> {
+  const config = tinyConfig({ maxPositions: 512, ...changes });
+  const weights = tinyWeights(config);
+  return { reference: modelOf("reference", config, weights), cpu: modelOf("cpu", config, weights) };
+}
+
+/** A stale or missing NaN would make every difference small. */
+export function difference(a: Float32Array, b: Float32Array): number {
+  const wrong = a.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0) throw new Error(`Value ${wrong} is ${a[wrong]}`);
+  return largestDifference(a, b);
+}
