@@ -110,9 +110,14 @@ export async function readText(
     const part = ids.slice(first, first + chunk);
     const plan = (layer: number) =>
       method.plan({ ...context, first, count: part.length, length, layer } satisfies ChunkContext);
-    logits.push(
-      await backend.forward({ cache, ids: part, plan, logitRows: part.length, hooks: options.hooks?.(plan) }),
-    );
+    const rows = await backend.forward({
+      cache,
+      ids: part,
+      plan,
+      logitRows: part.length,
+      hooks: options.hooks?.(plan),
+    });
+    logits.push(rows.slice()); // the backend's own, valid until the next call
   }
   return Float32Array.from(logits.flatMap((rows) => [...rows]));
 }

@@ -12,6 +12,7 @@ import { KeyCopies } from "./key-copies.ts";
 import type { Parts } from "./layers.ts";
 import { Scratch } from "./runtime.ts";
 import { SteppedDecoder } from "./stepped-decoder.ts";
+import { TokenDecoder } from "./token-decoder.ts";
 import { WholeDecoder } from "./whole-decoder.ts";
 
 export interface CpuOptions {
@@ -34,8 +35,8 @@ export interface Passage {
 }
 
 /**
- * The decoder on onnxruntime. Plans whose lanes are the same for every chunk run as one graph of the whole model; hooks
- * and plans that change as they go run layer by layer. `weights` are read when a graph is made, so they stay open.
+ * Chunks run on onnxruntime: plans whose lanes are the same for every chunk as one graph of the whole model, hooks and
+ * plans that change as they go layer by layer. Single tokens run in kernels of their own where they fit. `weights` are read when a graph is made, so they stay open.
  */
 export function createCpu(config: ModelConfig, weights: Weights, options: CpuOptions = {}): Backend {
   const { precision = "exact", threads = availableParallelism() } = options;
@@ -53,12 +54,18 @@ class CpuBackend implements Backend {
   readonly #copies: KeyCopies;
   readonly #whole: WholeDecoder;
   readonly #stepped: SteppedDecoder;
+  readonly #parts: Parts;
+  readonly #threads: number;
+  /** Made for the first single token; null when the model does not fit. */
+  #token: TokenDecoder | null | undefined;
   readonly #hidden = new Scratch();
   readonly #logits = new Scratch();
   /** Calls share the scratch buffers, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(parts: Parts, threads: number) {
+    this.#parts = parts;
+    this.#threads = threads;
     this.config = parts.config;
     this.precision = parts.precision;
     this.#embedding = new Embedding(parts.weights.get("embedding", [parts.config.vocabSize, parts.config.hiddenSize]));
@@ -115,6 +122,12 @@ class CpuBackend implements Backend {
   }
 
   async #pass(passage: Passage): Promise<void> {
+    if (passage.count === 1 && passage.cache.addressable) {
+      if (this.#token === undefined) this.#token = TokenDecoder.fits(this.#parts)
+        ? new TokenDecoder(this.#parts, this.#threads, this.#copies)
+        : null;
+      if (this.#token) return this.#token.run(passage);
+    }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
     for (let layer = 0; layer < uniform.length; layer++)
@@ -139,6 +152,6 @@ class CpuBackend implements Backend {
 
   async dispose(): Promise<void> {
     await this.#queue;
-    await Promise.all([this.#whole.release(), this.#stepped.release(), this.#copies.release()]);
+    await Promise.all([this.#whole.release(), this.#stepped.release(), this.#copies.release(), this.#token?.release()]);
   }
 }

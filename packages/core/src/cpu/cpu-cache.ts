@@ -2,19 +2,20 @@ import type { Cache } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
+import { CacheMemory, type CacheBuffer } from "./cache-memory.ts";
 import type { Rotation } from "./rotation.ts";
 
 interface KeyCopy {
   /** null after `restore`: only the id is known. */
   readonly rotation: Rotation | null;
   /** [K, capacity, D] */
-  readonly data: Float32Array;
+  readonly buffer: CacheBuffer;
 }
 
 interface LayerCache {
   /** Keys, once for each rotation the plans at hand need. */
   readonly copies: Map<string, KeyCopy>;
-  readonly values: Float32Array;
+  readonly values: CacheBuffer;
 }
 
 interface Header {
@@ -23,23 +24,23 @@ interface Header {
   readonly copies: readonly (readonly string[])[];
 }
 
-/** Keys and values of one sequence in ordinary memory. Pages of a buffer that were never written cost nothing. */
+/** Keys and values of one sequence. */
 export class CpuCache implements Cache {
   readonly slots: SlotMap;
   readonly layers: LayerCache[];
+  readonly memory: CacheMemory = new CacheMemory();
   readonly #config: ModelConfig;
 
-  constructor(config: ModelConfig, slots: SlotMap, layers?: LayerCache[]) {
+  constructor(config: ModelConfig, slots: SlotMap) {
     this.#config = config;
     this.slots = slots;
-    this.layers =
-      layers ?? Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
+    this.layers = Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
   }
 
-  #buffer(): Float32Array {
+  #buffer(): CacheBuffer {
     const size = this.#config.keyHeads * this.slots.layout.capacity * this.#config.headSize;
     try {
-      return new Float32Array(size);
+      return this.memory.allocate(size);
     } catch (cause) {
       throw new LongctxError(
         "capacity",
@@ -53,21 +54,36 @@ export class CpuCache implements Cache {
     return this.layers.reduce((sum, { copies, values }) => sum + (copies.size + 1) * values.byteLength, 0);
   }
 
+  /** Do kernels reach all of it? */
+  get addressable(): boolean {
+    return this.layers.every(
+      ({ copies, values }) =>
+        values.address !== null && [...copies.values()].every(({ buffer }) => buffer.address !== null),
+    );
+  }
+
   /** A head's slots [from, to) of a buffer [K, capacity, D]. */
-  view(data: Float32Array, head: number, from: number, to: number): Float32Array {
+  view(buffer: CacheBuffer, head: number, from: number, to: number): Float32Array {
     const { headSize } = this.#config;
     const start = head * this.slots.layout.capacity;
-    return data.subarray((start + from) * headSize, (start + to) * headSize);
+    return buffer.data.subarray((start + from) * headSize, (start + to) * headSize);
   }
 
   /** A new copy, taking over the buffer of one that is neither wanted nor its source. */
-  addCopy(layer: number, rotation: Rotation, wanted: ReadonlySet<string>, source: Float32Array | undefined): KeyCopy {
+  addCopy(layer: number, rotation: Rotation, wanted: ReadonlySet<string>, source: CacheBuffer | undefined): KeyCopy {
     const { copies } = this.layers[layer];
-    const spare = [...copies].find(([id, { data }]) => !wanted.has(id) && data !== source)?.[0];
-    const copy = { rotation, data: (spare !== undefined && copies.get(spare)?.data) || this.#buffer() };
+    const spare = [...copies].find(([id, { buffer }]) => !wanted.has(id) && buffer !== source)?.[0];
+    const copy = { rotation, buffer: (spare !== undefined && copies.get(spare)?.buffer) || this.#buffer() };
     if (spare !== undefined) copies.delete(spare);
     copies.set(rotation.id, copy);
     return copy;
+  }
+
+  dropCopy(layer: number, id: string): void {
+    const { copies } = this.layers[layer];
+    const copy = copies.get(id);
+    if (copy) this.memory.release(copy.buffer);
+    copies.delete(id);
   }
 
   truncate(length: number): void {
@@ -76,17 +92,17 @@ export class CpuCache implements Cache {
 
   fork(): CpuCache {
     const copy = new CpuCache(this.#config, this.slots.fork());
-    const duplicate = (data: Float32Array, to = copy.#buffer()): Float32Array => {
+    const duplicate = (buffer: CacheBuffer, to = copy.#buffer()): CacheBuffer => {
       for (const [from, end] of this.#held()) {
         for (let head = 0; head < this.#config.keyHeads; head++)
-          copy.view(to, head, from, end).set(this.view(data, head, from, end));
+          copy.view(to, head, from, end).set(this.view(buffer, head, from, end));
       }
       return to;
     };
     this.layers.forEach((layer, i) => {
       duplicate(layer.values, copy.layers[i].values);
-      for (const [id, { rotation, data }] of layer.copies)
-        copy.layers[i].copies.set(id, { rotation, data: duplicate(data) });
+      for (const [id, { rotation, buffer }] of layer.copies)
+        copy.layers[i].copies.set(id, { rotation, buffer: duplicate(buffer) });
     });
     return copy;
   }
@@ -106,10 +122,10 @@ export class CpuCache implements Cache {
     const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
     const parts: Uint8Array[] = [head];
     for (const { copies, values } of this.layers) {
-      for (const data of [values, ...[...copies.values()].map((copy) => copy.data)]) {
+      for (const buffer of [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
         for (let h = 0; h < this.#config.keyHeads; h++) {
           for (const [from, to] of slots) {
-            const view = this.view(data, h, from, to);
+            const view = this.view(buffer, h, from, to);
             parts.push(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
           }
         }
@@ -138,10 +154,10 @@ export class CpuCache implements Cache {
       if (JSON.stringify(cache.#held()) !== JSON.stringify(header.slots) || header.copies.length !== config.layerCount)
         throw damaged();
       let at = end + 1;
-      const read = (data: Float32Array): void => {
+      const read = (buffer: CacheBuffer): void => {
         for (let h = 0; h < config.keyHeads; h++) {
           for (const [from, to] of header.slots) {
-            const view = cache.view(data, h, from, to);
+            const view = cache.view(buffer, h, from, to);
             const part = bytes.slice(at, at + view.byteLength);
             if (part.byteLength !== view.byteLength) throw damaged();
             view.set(new Float32Array(part.buffer));
@@ -152,9 +168,9 @@ export class CpuCache implements Cache {
       cache.layers.forEach((layer, i) => {
         read(layer.values);
         for (const id of header.copies[i]) {
-          const data = cache.#buffer();
-          read(data);
-          layer.copies.set(id, { rotation: null, data });
+          const buffer = cache.#buffer();
+          read(buffer);
+          layer.copies.set(id, { rotation: null, buffer });
         }
       });
       if (at !== bytes.byteLength) throw damaged();

@@ -1,6 +1,7 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import type { LayerView } from "../method.ts";
+import type { CacheBuffer } from "./cache-memory.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import { angles, RAW, type Rotation } from "./rotation.ts";
 
@@ -36,7 +37,7 @@ export class CpuLayerView implements LayerView {
   keys(range: { from: number; to: number }): Float32Array {
     const { copies } = this.#cache.layers[this.layer];
     const copy = copies.get(RAW) ?? [...copies.values()].find(({ rotation }) => rotation);
-    return this.#rows(range, this.#config.queryHeads, copy?.data, copy?.rotation ?? null);
+    return this.#rows(range, this.#config.queryHeads, copy?.buffer, copy?.rotation ?? null);
   }
 
   values(range: { from: number; to: number }): Float32Array {
@@ -64,7 +65,7 @@ export class CpuLayerView implements LayerView {
   #rows(
     { from, to }: { from: number; to: number },
     firstHead: number,
-    data: Float32Array | undefined,
+    buffer: CacheBuffer | undefined,
     rotation: Rotation | null,
   ): Float32Array {
     const { keyHeads, headSize } = this.#config;
@@ -87,7 +88,7 @@ export class CpuLayerView implements LayerView {
           ((token - from) * keyHeads + head) * headSize,
           ((token - from) * keyHeads + head + 1) * headSize,
         );
-        row.set(this.#cache.view(data!, head, slot, slot + 1));
+        row.set(this.#cache.view(buffer!, head, slot, slot + 1));
         if (unturned) turn(row, unturned.cos, unturned.sin);
       }
     }

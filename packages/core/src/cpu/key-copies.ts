@@ -1,5 +1,6 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
+import type { CacheBuffer } from "./cache-memory.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
@@ -27,7 +28,7 @@ export class KeyCopies {
       if (kept) copies.set(by.id, { ...kept, rotation: by });
       else await this.#make(cache, layer, by, wanted, first);
     }
-    for (const id of copies.keys()) if (!wanted.has(id)) copies.delete(id);
+    for (const id of copies.keys()) if (!wanted.has(id)) cache.dropCopy(layer, id);
   }
 
   async #make(cache: CpuCache, layer: number, by: Rotation, wanted: ReadonlySet<string>, first: number): Promise<void> {
@@ -40,13 +41,13 @@ export class KeyCopies {
         "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.",
       );
     }
-    const copy = cache.addCopy(layer, by, wanted, source?.data);
+    const copy = cache.addCopy(layer, by, wanted, source?.buffer);
     if (first > 0 && source?.rotation)
       await this.#turn(
         cache,
         first,
-        { data: source.data, rotation: source.rotation },
-        { data: copy.data, rotation: by },
+        { buffer: source.buffer, rotation: source.rotation },
+        { buffer: copy.buffer, rotation: by },
       );
   }
 
@@ -64,7 +65,7 @@ export class KeyCopies {
         sin: floats(sin, count, sin.length / count),
       };
       for (let head = 0; head < keyHeads; head++) {
-        const view = (copy: Copy) => floats(cache.view(copy.data, head, run.from, run.to), 1, count, headSize);
+        const view = (copy: Copy) => floats(cache.view(copy.buffer, head, run.from, run.to), 1, count, headSize);
         await this.#program.run({ ...shared, keys: view(from) }, { turned: view(to) });
       }
     }
@@ -77,7 +78,7 @@ export class KeyCopies {
 }
 
 interface Copy {
-  readonly data: Float32Array;
+  readonly buffer: CacheBuffer;
   readonly rotation: Rotation;
 }
 

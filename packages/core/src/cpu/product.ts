@@ -49,7 +49,7 @@ function floatProduct(graph: Graph, x: Operand, weights: readonly WeightTensor[]
   return graph.op("MatMul", [x.value, graph.constant(transposed, [inputs, outputs])]);
 }
 
-function stacked(matrices: readonly QuantisedMatrix[]): QuantisedMatrix {
+export function stacked(matrices: readonly QuantisedMatrix[]): QuantisedMatrix {
   if (matrices.length === 1) return matrices[0];
   const join = <Values extends Float32Array | Uint8Array>(parts: readonly Values[], all: Values): Values => {
     let at = 0;

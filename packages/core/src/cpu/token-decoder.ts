@@ -1,0 +1,126 @@
+import type { AttentionPlan } from "../plan.ts";
+import { ACTIVATE } from "../reference/dense.ts";
+import { prepareChunk } from "./chunk.ts";
+import type { Passage } from "./cpu-backend.ts";
+import type { CpuCache } from "./cpu-cache.ts";
+import { CpuLayerView } from "./cpu-layer-view.ts";
+import { Dense } from "./dense.ts";
+import type { KeyCopies } from "./key-copies.ts";
+import type { Parts } from "./layers.ts";
+import { TokenAttention, tokenPlan, type TokenPlan } from "./token-attention.ts";
+import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
+
+/**
+ * The model for one token at a time, in kernels of its own: a product with one row is over before onnxruntime has passed
+ * a graph's nodes around. Layer by layer, so hooks see what they see in the `SteppedDecoder`.
+ */
+export class TokenDecoder {
+  readonly #parts: Parts;
+  readonly #copies: KeyCopies;
+  readonly #dense: Dense;
+  readonly #weights: TokenWeights;
+  readonly #attentions = new WeakMap<CpuCache, TokenAttention>();
+
+  constructor(parts: Parts, threads: number, copies: KeyCopies) {
+    this.#parts = parts;
+    this.#copies = copies;
+    this.#dense = new Dense(threads, parts.precision === "exact");
+    this.#weights = tokenWeights(parts, this.#dense);
+  }
+
+  static fits(parts: Parts): boolean {
+    return fitsTokenWeights(parts);
+  }
+
+  async run({ cache, request, first, hidden, logits, logitRows }: Passage): Promise<void> {
+    const { config } = this.#parts;
+    const { hooks, rawKeys = false } = request;
+    const { stream, attended, projected, layers } = this.#weights;
+    const attention = this.#attentionOf(cache);
+    const prepared = new Map<AttentionPlan, TokenPlan>();
+    const prepare = (plan: AttentionPlan): TokenPlan => {
+      const known = prepared.get(plan);
+      if (known) return known;
+      const chunk = prepareChunk(plan, cache.slots, first, 1, { rawKeys, attend: true });
+      const made = tokenPlan(chunk, first, plan.temperature?.at(first));
+      prepared.set(plan, made);
+      return made;
+    };
+    stream.data.set(hidden);
+    for (let layer = 0; layer < layers.length; layer++) {
+      const hook = hooks?.layers(layer) ? hooks : undefined;
+      hook?.hidden?.(layer, stream.data.slice());
+      this.#project(layer);
+      const view = hook && new CpuLayerView(config, cache, layer, first, 1, projected.data.slice());
+      const given = request.plan(layer);
+      const plan = prepare((view && (await hook.queries?.(view, given))) ?? given);
+      await this.#copies.ensure(cache, layer, plan.chunk, first);
+      attention.store(layer, plan, first, projected.data);
+      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
+      if (layer === layers.length - 1 && logitRows === 0 && !hook) return;
+      attention.attend(layer, plan, projected.data, attended.data);
+      if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
+      this.#feedForward(layer);
+    }
+    if (logitRows > 0) logits.set(this.#logits());
+  }
+
+  #attentionOf(cache: CpuCache): TokenAttention {
+    const known = this.#attentions.get(cache) ?? new TokenAttention(this.#parts.config, cache);
+    this.#attentions.set(cache, known);
+    return known;
+  }
+
+  /** stream → q, k and v of a layer. */
+  #project(layer: number): void {
+    const { keyHeads, queryHeads, headSize, hiddenSize, norm } = this.#parts.config;
+    const { layers, stream, normed, projected } = this.#weights;
+    const { attentionNorm, project, projectBias, queryNorm, keyNorm } = layers[layer];
+    const { functions } = this.#dense;
+    functions.normalise(stream.address, attentionNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(project);
+    projected.data.set(project.output.data);
+    if (projectBias) functions.addTo(projected.address, projectBias.address, projected.data.length);
+    for (let head = 0; head < queryHeads + keyHeads; head++) {
+      const weight = head < queryHeads ? queryNorm : keyNorm;
+      const at = projected.address + 4 * head * headSize;
+      if (weight) functions.normalise(at, weight.address, at, headSize, norm.epsilon);
+    }
+  }
+
+  /** attended → stream, past the layer. */
+  #feedForward(layer: number): void {
+    const { hiddenSize, feedForwardSize, norm, activation } = this.#parts.config;
+    const { layers, stream, normed, inner } = this.#weights;
+    const { output, outputBias, feedForwardNorm, gateUp, gateUpBias, down, downBias } = layers[layer];
+    const { functions } = this.#dense;
+    this.#dense.multiply(output);
+    functions.addTo(stream.address, output.output.address, hiddenSize);
+    if (outputBias) functions.addTo(stream.address, outputBias.address, hiddenSize);
+    functions.normalise(stream.address, feedForwardNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(gateUp);
+    const gates = gateUp.output;
+    if (gateUpBias) functions.addTo(gates.address, gateUpBias.address, 2 * feedForwardSize);
+    if (activation === "silu") {
+      functions.silu(gates.address, gates.address + 4 * feedForwardSize, inner.address, feedForwardSize);
+    } else {
+      const activate = ACTIVATE[activation];
+      for (let i = 0; i < feedForwardSize; i++) inner.data[i] = activate(gates.data[i]) * gates.data[feedForwardSize + i];
+    }
+    this.#dense.multiply(down);
+    functions.addTo(stream.address, down.output.address, hiddenSize);
+    if (downBias) functions.addTo(stream.address, downBias.address, hiddenSize);
+  }
+
+  #logits(): Float32Array {
+    const { hiddenSize, norm } = this.#parts.config;
+    const { stream, normed, finalNorm, head } = this.#weights;
+    this.#dense.functions.normalise(stream.address, finalNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(head);
+    return head.output.data;
+  }
+
+  release(): Promise<void> {
+    return this.#dense.release();
+  }
+}
