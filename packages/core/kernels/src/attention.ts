@@ -19,28 +19,10 @@ export function score(
   const bytes = 4 * size;
   let i = 0;
   for (; i + 4 <= count; i += 4) {
-    let query = queries;
-    for (let head = 0; head < heads; head++) {
-      let key = keys;
-      let a = f32x4.splat(0);
-      let b = f32x4.splat(0);
-      let c = f32x4.splat(0);
-      let d = f32x4.splat(0);
-      for (const end = query + bytes; query < end; ) {
-        const q = v128.load(query);
-        a = f32x4.add(a, f32x4.mul(q, v128.load(key)));
-        b = f32x4.add(b, f32x4.mul(q, v128.load(key + bytes)));
-        c = f32x4.add(c, f32x4.mul(q, v128.load(key + 2 * bytes)));
-        d = f32x4.add(d, f32x4.mul(q, v128.load(key + 3 * bytes)));
-        query += 16;
-        key += 16;
-      }
-      // Four sums at once: columns to rows.
-      const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
-      const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
-      const sums = f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
-      v128.store(scores + 4 * (head * stride + i), f32x4.mul(sums, f32x4.splat(scale)));
-    }
+    let head = 0;
+    for (; head + 2 <= heads; head += 2)
+      twoQueries(queries + head * bytes, keys, scores + 4 * (head * stride + i), stride, size, scale);
+    if (head < heads) oneQuery(queries + head * bytes, keys, scores + 4 * (head * stride + i), size, scale);
     keys += 4 * bytes;
   }
   for (; i < count; i++) {
@@ -53,18 +35,124 @@ export function score(
   }
 }
 
+/** Four keys and one query; D is taken in sixteens, and what is left in fours. */
+function oneQuery(query: usize, key0: usize, scores: usize, size: i32, scale: f32): void {
+  const bytes: usize = 4 * size;
+  let key1 = key0 + bytes;
+  let key2 = key1 + bytes;
+  let key3 = key2 + bytes;
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let c = f32x4.splat(0);
+  let d = f32x4.splat(0);
+  for (const end = query + (bytes & ~63); query < end; ) {
+    a = addSixteen(a, query, key0);
+    b = addSixteen(b, query, key1);
+    c = addSixteen(c, query, key2);
+    d = addSixteen(d, query, key3);
+    query += 64;
+    key0 += 64;
+    key1 += 64;
+    key2 += 64;
+    key3 += 64;
+  }
+  for (const end = query + (bytes & 63); query < end; ) {
+    a = addFour(a, query, key0);
+    b = addFour(b, query, key1);
+    c = addFour(c, query, key2);
+    d = addFour(d, query, key3);
+    query += 16;
+    key0 += 16;
+    key1 += 16;
+    key2 += 16;
+    key3 += 16;
+  }
+  v128.store(scores, f32x4.mul(rowSums(a, b, c, d), f32x4.splat(scale)));
+}
+
+/** Four keys and two queries, so that a key is loaded once for both. */
+function twoQueries(query: usize, key0: usize, scores: usize, stride: i32, size: i32, scale: f32): void {
+  const bytes: usize = 4 * size;
+  let key1 = key0 + bytes;
+  let key2 = key1 + bytes;
+  let key3 = key2 + bytes;
+  let other = query + bytes;
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let c = f32x4.splat(0);
+  let d = f32x4.splat(0);
+  let e = f32x4.splat(0);
+  let f = f32x4.splat(0);
+  let g = f32x4.splat(0);
+  let h = f32x4.splat(0);
+  for (const end = query + bytes; query < end; ) {
+    const q = v128.load(query);
+    const r = v128.load(other);
+    const k0 = v128.load(key0);
+    a = f32x4.add(a, f32x4.mul(q, k0));
+    e = f32x4.add(e, f32x4.mul(r, k0));
+    const k1 = v128.load(key1);
+    b = f32x4.add(b, f32x4.mul(q, k1));
+    f = f32x4.add(f, f32x4.mul(r, k1));
+    const k2 = v128.load(key2);
+    c = f32x4.add(c, f32x4.mul(q, k2));
+    g = f32x4.add(g, f32x4.mul(r, k2));
+    const k3 = v128.load(key3);
+    d = f32x4.add(d, f32x4.mul(q, k3));
+    h = f32x4.add(h, f32x4.mul(r, k3));
+    query += 16;
+    other += 16;
+    key0 += 16;
+    key1 += 16;
+    key2 += 16;
+    key3 += 16;
+  }
+  v128.store(scores, f32x4.mul(rowSums(a, b, c, d), f32x4.splat(scale)));
+  v128.store(scores + 4 * stride, f32x4.mul(rowSums(e, f, g, h), f32x4.splat(scale)));
+}
+
+// @ts-ignore: decorator
+@inline
+function addSixteen(sums: v128, query: usize, key: usize): v128 {
+  const front = f32x4.add(
+    f32x4.mul(v128.load(query), v128.load(key)),
+    f32x4.mul(v128.load(query, 16), v128.load(key, 16)),
+  );
+  const back = f32x4.add(
+    f32x4.mul(v128.load(query, 32), v128.load(key, 32)),
+    f32x4.mul(v128.load(query, 48), v128.load(key, 48)),
+  );
+  return f32x4.add(sums, f32x4.add(front, back));
+}
+
+// @ts-ignore: decorator
+@inline
+function addFour(sums: v128, query: usize, key: usize): v128 {
+  return f32x4.add(sums, f32x4.mul(v128.load(query), v128.load(key)));
+}
+
+/** The sum of each of four vectors. */
+// @ts-ignore: decorator
+@inline
+function rowSums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
+}
+
 /** Each row of scores becomes a distribution over its first `count`. */
 export function softmax(scores: usize, heads: i32, count: i32, stride: i32): void {
   for (let head = 0; head < heads; head++) {
     const row = scores + 4 * <usize>(head * stride);
-    let largest = load<f32>(row);
-    for (let i = 1; i < count; i++) largest = max(largest, load<f32>(row + 4 * i));
     // The row is filled up to whole vectors with what adds nothing.
     for (let i = count; i & 3; i++) store<f32>(row + 4 * i, -Infinity);
-    const shift = f32x4.splat(largest);
+    let largest = v128.load(row);
+    for (let i = 4; i < count; i += 4) largest = f32x4.pmax(largest, v128.load(row + 4 * i));
+    largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 2, 3, 0, 1));
+    largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 1, 0, 3, 2));
     let sums = f32x4.splat(0);
     for (let i = 0; i < count; i += 4) {
-      const power = exponential(f32x4.sub(v128.load(row + 4 * i), shift));
+      const power = exponential(f32x4.sub(v128.load(row + 4 * i), largest));
       v128.store(row + 4 * i, power);
       sums = f32x4.add(sums, power);
     }
@@ -88,25 +176,13 @@ export function mix(
   stride: i32,
   size: i32,
 ): void {
-  const bytes = 4 * size;
+  const bytes: usize = 4 * size;
   let i = 0;
   for (; i + 4 <= count; i += 4) {
-    for (let head = 0; head < heads; head++) {
-      const row = probabilities + 4 * (head * stride + i);
-      const a = v128.load32_splat(row);
-      const b = v128.load32_splat(row, 4);
-      const c = v128.load32_splat(row, 8);
-      const d = v128.load32_splat(row, 12);
-      let value = values;
-      let output = outputs + head * bytes;
-      for (const end = value + bytes; value < end; ) {
-        const ab = f32x4.add(f32x4.mul(a, v128.load(value)), f32x4.mul(b, v128.load(value + bytes)));
-        const cd = f32x4.add(f32x4.mul(c, v128.load(value + 2 * bytes)), f32x4.mul(d, v128.load(value + 3 * bytes)));
-        v128.store(output, f32x4.add(v128.load(output), f32x4.add(ab, cd)));
-        value += 16;
-        output += 16;
-      }
-    }
+    let head = 0;
+    for (; head + 2 <= heads; head += 2)
+      twoOutputs(probabilities + 4 * (head * stride + i), values, outputs + <usize>head * bytes, stride, bytes);
+    if (head < heads) oneOutput(probabilities + 4 * (head * stride + i), values, outputs + <usize>head * bytes, bytes);
     values += 4 * bytes;
   }
   for (; i < count; i++) {
@@ -118,5 +194,63 @@ export function mix(
       }
     }
     values += bytes;
+  }
+}
+
+/** Four values for one head. */
+function oneOutput(row: usize, value0: usize, output: usize, bytes: usize): void {
+  const a = v128.load32_splat(row);
+  const b = v128.load32_splat(row, 4);
+  const c = v128.load32_splat(row, 8);
+  const d = v128.load32_splat(row, 12);
+  let value1 = value0 + bytes;
+  let value2 = value1 + bytes;
+  let value3 = value2 + bytes;
+  for (const end = output + bytes; output < end; output += 16) {
+    const ab = f32x4.add(f32x4.mul(a, v128.load(value0)), f32x4.mul(b, v128.load(value1)));
+    const cd = f32x4.add(f32x4.mul(c, v128.load(value2)), f32x4.mul(d, v128.load(value3)));
+    v128.store(output, f32x4.add(v128.load(output), f32x4.add(ab, cd)));
+    value0 += 16;
+    value1 += 16;
+    value2 += 16;
+    value3 += 16;
+  }
+}
+
+/** Four values for two heads, so that a value is loaded once for both. */
+function twoOutputs(row: usize, value0: usize, output: usize, stride: i32, bytes: usize): void {
+  const a = v128.load32_splat(row);
+  const b = v128.load32_splat(row, 4);
+  const c = v128.load32_splat(row, 8);
+  const d = v128.load32_splat(row, 12);
+  row += 4 * stride;
+  const e = v128.load32_splat(row);
+  const f = v128.load32_splat(row, 4);
+  const g = v128.load32_splat(row, 8);
+  const h = v128.load32_splat(row, 12);
+  let value1 = value0 + bytes;
+  let value2 = value1 + bytes;
+  let value3 = value2 + bytes;
+  let other = output + bytes;
+  for (const end = other; output < end; output += 16) {
+    const v0 = v128.load(value0);
+    const v1 = v128.load(value1);
+    const v2 = v128.load(value2);
+    const v3 = v128.load(value3);
+    const first = f32x4.add(
+      f32x4.add(f32x4.mul(a, v0), f32x4.mul(b, v1)),
+      f32x4.add(f32x4.mul(c, v2), f32x4.mul(d, v3)),
+    );
+    v128.store(output, f32x4.add(v128.load(output), first));
+    const second = f32x4.add(
+      f32x4.add(f32x4.mul(e, v0), f32x4.mul(f, v1)),
+      f32x4.add(f32x4.mul(g, v2), f32x4.mul(h, v3)),
+    );
+    v128.store(other, f32x4.add(v128.load(other), second));
+    other += 16;
+    value0 += 16;
+    value1 += 16;
+    value2 += 16;
+    value3 += 16;
   }
 }

@@ -5,7 +5,8 @@
 // @ts-ignore: decorator
 @inline
 export function exponential(values: v128): v128 {
-  const x = f32x4.min(f32x4.max(values, f32x4.splat(-87)), f32x4.splat(88));
+  // The pseudo-minimum is one instruction, the minimum eight.
+  const x = f32x4.pmin(f32x4.pmax(values, f32x4.splat(-87)), f32x4.splat(88));
   const n = f32x4.nearest(f32x4.mul(x, f32x4.splat(1.44269504)));
   // ln 2 in two parts, so that the difference keeps its digits.
   let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
