@@ -97,6 +97,7 @@ class CpuBackend implements Backend {
       );
     const { vocabSize, hiddenSize } = this.config;
     const logits = this.#logits.take(logitRows * vocabSize);
+    this.#copies.adopt(cache, request.plan);
     // Keys are written to consecutive slots, so a chunk that goes round the end of the ring is computed in two parts.
     for (let done = 0; done < ids.length;) {
       const first = cache.slots.length;
@@ -123,9 +124,10 @@ class CpuBackend implements Backend {
 
   async #pass(passage: Passage): Promise<void> {
     if (passage.count === 1 && passage.cache.addressable) {
-      if (this.#token === undefined) this.#token = TokenDecoder.fits(this.#parts)
-        ? new TokenDecoder(this.#parts, this.#threads, this.#copies)
-        : null;
+      if (this.#token === undefined)
+        this.#token = TokenDecoder.fits(this.#parts)
+          ? new TokenDecoder(this.#parts, this.#threads, this.#copies)
+          : null;
       if (this.#token) return this.#token.run(passage);
     }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);

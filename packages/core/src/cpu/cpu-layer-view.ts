@@ -69,6 +69,12 @@ export class CpuLayerView implements LayerView {
     rotation: Rotation | null,
   ): Float32Array {
     const { keyHeads, headSize } = this.#config;
+    const end = this.first + this.count;
+    if (to > end)
+      throw new LongctxError(
+        "argument",
+        `Token ${to - 1} is not in the cache, which ends with ${end - 1}; ask for less.`,
+      );
     const out = new Float32Array((to - from) * keyHeads * headSize);
     for (let token = from; token < Math.min(to, this.first); token++) {
       if (!this.#cache.slots.holds(token))

@@ -1,10 +1,11 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
+import type { AttentionPlan } from "../plan.ts";
 import type { CacheBuffer } from "./cache-memory.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
-import { angles, type Rotation } from "./rotation.ts";
+import { angles, RAW, rotation, UNROTATED, type Rotation } from "./rotation.ts";
 import { floats, integers, Program } from "./runtime.ts";
 
 /** Sees to it that the cache keeps keys under the rotations that a plan reads, turning old keys where a table changed. */
@@ -16,6 +17,18 @@ export class KeyCopies {
   constructor(config: ModelConfig, threads: number) {
     this.#config = config;
     this.#threads = threads;
+  }
+
+  /** A restored cache knows its copies by name only; the plans that made them give them their rotations back. */
+  adopt(cache: CpuCache, plan: (layer: number) => AttentionPlan): void {
+    cache.layers.forEach(({ copies }, layer) => {
+      for (const [id, copy] of copies) {
+        if (copy.rotation) continue;
+        const planned = () => plan(layer).segments.map(({ table, keyPosition }) => rotation(table, keyPosition));
+        const by = id === RAW ? UNROTATED : planned().find((candidate) => candidate.id === id);
+        if (by) copies.set(id, { ...copy, rotation: by });
+      }
+    });
   }
 
   /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
@@ -42,13 +55,14 @@ export class KeyCopies {
       );
     }
     const copy = cache.addCopy(layer, by, wanted, source?.buffer);
-    if (first > 0 && source?.rotation)
-      await this.#turn(
-        cache,
-        first,
-        { buffer: source.buffer, rotation: source.rotation },
-        { buffer: copy.buffer, rotation: by },
-      );
+    if (first === 0 || !source?.rotation) return;
+    const from = { buffer: source.buffer, rotation: source.rotation };
+    try {
+      await this.#turn(cache, first, from, { buffer: copy.buffer, rotation: by });
+    } catch (error) {
+      cache.dropCopy(layer, by.id); // half turned
+      throw error;
+    }
   }
 
   /** Fills a copy of the keys of all held tokens before `end`, each turned by the difference of the angles. */
