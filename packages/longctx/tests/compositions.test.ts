@@ -6,10 +6,10 @@ import { DEVICES, difference, tinyIds, tinyModels } from "./devices.ts";
 
 /** Models whose attention differs in every way that a plan can notice. */
 const MODELS: Readonly<Record<string, Partial<ModelConfig>>> = {
-  "grouped heads": {},
-  "one key head": { queryHeads: 3, keyHeads: 1, headSize: 8, rope: { type: "default", base: 100, rotarySize: 8 } },
-  "as many key heads": { queryHeads: 2, keyHeads: 2, headSize: 8, rope: { type: "default", base: 100, rotarySize: 8 } },
-  "partly rotated heads": { headSize: 8, rope: { type: "default", base: 100, rotarySize: 4 } },
+  "grouped heads, partly rotated": {},
+  "heads of a size without kernels": { headSize: 6 },
+  "one key head": { queryHeads: 3, keyHeads: 1, rope: { type: "default", base: 100, rotarySize: 8 } },
+  "as many key heads": { queryHeads: 2, keyHeads: 2, rope: { type: "default", base: 100, rotarySize: 4 } },
   "a sliding window in the second layer": { slidingWindows: [null, 7] },
   "sliding windows of two sizes": { slidingWindows: [12, 5] },
   "a YaRN of its own": { rope: { type: "yarn", base: 100, rotarySize: 6, factor: 4, originalMaxPositions: 16 } },

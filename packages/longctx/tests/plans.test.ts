@@ -308,7 +308,7 @@ it.each(DEVICES)("what a blind query attends to is zero and not nearly so: %s", 
   };
   await models[device].session({ method: blind, chunk: 8, capacity: 16 }).prefill(ids.slice(0, 16));
   expect(watch.rows).toHaveLength(4);
-  const size = 4 * 6;
+  const size = 4 * 8;
   watch.rows.forEach((row, call) => {
     const begin = call < 2 ? 5 : 0;
     expect(row.subarray(begin * size).every((value) => value === 0)).toBe(true);
