@@ -87,7 +87,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     const rest = stream?.flush() ?? "";
     if (stream?.stopped) this.reason = "stop";
     this.text += rest;
-    if (rest) yield { id: this.ids.at(-1)!, text: rest };
+    if (rest) yield { id: this.ids[this.ids.length - 1], text: rest };
   }
 
   async #readPrompt(prompt: readonly number[]): Promise<void> {

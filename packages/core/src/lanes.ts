@@ -70,7 +70,7 @@ export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number
 function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
   const pieces = lanesOf(segment, slots, first, count, first);
   if (pieces.length === 0) return [];
-  const last = pieces.at(-1)!;
+  const last = pieces[pieces.length - 1];
   return slots.runs(pieces[0].token, last.token + last.width).map((run) => {
     const inside = pieces.filter((piece) => piece.token >= run.token && piece.token < run.token + (run.to - run.from));
     return {
@@ -97,7 +97,7 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number,
     const seen = segment.tokens.filter((token) => token >= some.from && token < some.to && slots.holds(token));
     const own = seen.findIndex((token) => token >= chunk);
     const tokens = own < 0 ? seen : seen.subarray(0, own);
-    const lanes: Lane[] = own < 0 ? [] : stretch(segment, slots, seen[own], seen.at(-1)! + 1, true);
+    const lanes: Lane[] = own < 0 ? [] : stretch(segment, slots, seen[own], seen[seen.length - 1] + 1, true);
     if (tokens.length > 0) {
       const masked = tokens.some((token) => token < all.from || token >= all.to);
       const places = tokens.map((token) => slots.slotOf(token));
@@ -131,7 +131,7 @@ function chained(lanes: readonly Lane[]): Lane[] {
   const chains: Lane[][] = [];
   const begin = (lane: Lane) => (lane.slots instanceof Int32Array ? Infinity : lane.slots.from);
   for (const lane of [...lanes].sort((a, b) => begin(a) - begin(b))) {
-    const chain = chains.find((candidate) => continues(candidate.at(-1)!, lane));
+    const chain = chains.find((candidate) => continues(candidate[candidate.length - 1], lane));
     if (chain) chain.push(lane);
     else chains.push([lane]);
   }

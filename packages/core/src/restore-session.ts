@@ -5,7 +5,9 @@ import { isToken } from "./forward-checks.ts";
 import type { Method, MethodState } from "./method.ts";
 import type { LanguageModel } from "./model.ts";
 import { checksum, CHECKSUM_DIGITS, fingerprint, MAGIC, type Header } from "./saved-session.ts";
-import { layoutOf, Session, type SessionOptions } from "./session.ts";
+import { layoutOf } from "./session-layout.ts";
+import { Session, type SessionOptions } from "./session.ts";
+import type { CacheLayout } from "./slots.ts";
 
 /**
  * The session that `saveSession` wrote; apart from it, since sessions save themselves but do not restore themselves.
@@ -54,12 +56,7 @@ export function restoreSession(
   });
 }
 
-function restoreCache(
-  model: LanguageModel,
-  layout: ReturnType<typeof layoutOf>["layout"],
-  bytes: Uint8Array,
-  length: number,
-): Cache {
+function restoreCache(model: LanguageModel, layout: CacheLayout, bytes: Uint8Array, length: number): Cache {
   const cache = guarded("the cache", () => model.backend.restoreCache(layout, bytes));
   if (cache.slots.length === length) return cache;
   cache.dispose();

@@ -127,5 +127,5 @@ function sumOf(ids: readonly number[], weights: Float64Array): number {
 function draw({ ids, weights }: Candidates, uniform: number): number {
   let rest = uniform * sumOf(ids, weights);
   for (const id of ids) if ((rest -= weights[id]) < 0) return id;
-  return ids.at(-1)!;
+  return ids[ids.length - 1];
 }

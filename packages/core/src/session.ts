@@ -6,6 +6,7 @@ import { checkIds, checkLength, checkRows } from "./forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
 import { saveSession } from "./saved-session.ts";
+import { layoutOf } from "./session-layout.ts";
 import type { Method, MethodState } from "./method.ts";
 import type { LanguageModel } from "./model.ts";
 import type { AttentionPlan } from "./plan.ts";
@@ -43,19 +44,6 @@ export interface SessionState {
   readonly memory: ReadonlyMap<Method, MethodState>;
   readonly tokens: readonly number[];
   readonly lastLogits: Float32Array | null;
-}
-
-/** How a session's cache is laid out, and how many tokens of a prompt it computes at once. @throws LongctxError */
-export function layoutOf(
-  { backend, context }: LanguageModel,
-  method: Composition,
-  options: SessionOptions,
-): { readonly chunk: number; readonly layout: CacheLayout } {
-  const { chunk = backend.preferredChunk, capacity = context.config.maxPositions } = options;
-  if (!Number.isInteger(chunk) || chunk < 1)
-    throw new LongctxError("argument", `A chunk of ${chunk} tokens is impossible; give a whole number of at least 1.`);
-  method.check(context);
-  return { chunk, layout: method.layout({ ...context, chunk }) ?? { capacity, pinned: capacity } };
 }
 
 /**

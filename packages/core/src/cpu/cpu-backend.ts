@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import type { Backend, Cache, ForwardRequest, Precision } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
+import { checkIds } from "../forward-checks.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
@@ -96,6 +97,10 @@ class CpuBackend implements Backend {
         "This cache belongs to another device; make it with this backend's createCache.",
       );
     const { vocabSize, hiddenSize } = this.config;
+    if (cache.layers.length === 0)
+      throw new LongctxError("argument", "This cache was disposed of; create another one.");
+    checkIds(ids, vocabSize);
+    cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
     const logits = this.#logits.take(logitRows * vocabSize);
     this.#copies.adopt(cache, request.plan);
     // Keys are written to consecutive slots, so a chunk that goes round the end of the ring is computed in two parts.
