@@ -1,13 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
-import { main } from "assemblyscript/asc";
+import { createMemoryStream, main } from "assemblyscript/asc";
 
 const FOLDER = fileURLToPath(new URL("src/", import.meta.url));
-const OPTIONS = [
-  ...["-O3", "--noAssert", "--runtime", "stub", "--enable", "simd"],
-  ...["--importMemory", "--noExportMemory", "--initialMemory", "1", "--maximumMemory", "65536"],
-];
+const OPTIONS = "-O3 --noAssert --runtime stub --enable simd --importMemory --noExportMemory".split(" ");
+const PAGES = ["--initialMemory", "1", "--maximumMemory", "65536"];
 const MODULES = { attention: [], dense: ["--sharedMemory", "--enable", "threads"] };
 
 /** The text of src/cpu/kernel-bytes.ts. */
@@ -23,7 +21,9 @@ export async function kernelBytes(): Promise<string> {
 async function compile(name: string, options: readonly string[]): Promise<Uint8Array> {
   let binary = new Uint8Array();
   const files = ["--baseDir", FOLDER, `${name}.ts`, "--outFile", `${name}.wasm`];
-  const { error, stderr } = await main([...files, ...OPTIONS, ...options], {
+  const stderr = createMemoryStream();
+  const { error } = await main([...files, ...OPTIONS, ...PAGES, ...options], {
+    stderr,
     writeFile: (_, contents) => {
       if (typeof contents !== "string") binary = Uint8Array.from(contents);
     },

@@ -1,4 +1,5 @@
 import { exponential } from "./exponential";
+export * from "./compact";
 
 /**
  * Attention of one query token over keys and values in place. The query heads that share a key head go together, so that
@@ -140,35 +141,38 @@ function rowSums(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
 }
 
-/** Each row of scores becomes a distribution over its first `count`. */
-export function softmax(scores: usize, heads: i32, count: i32, stride: i32): void {
+/** Each row of scores becomes a distribution over its first `count`, but for a factor: the row's sum goes to `sums`. */
+export function softmax(scores: usize, sums: usize, heads: i32, count: i32, stride: i32): void {
   for (let head = 0; head < heads; head++) {
     const row = scores + 4 * <usize>(head * stride);
-    // The row is filled up to whole vectors with what adds nothing.
-    for (let i = count; i & 3; i++) store<f32>(row + 4 * i, -Infinity);
+    // The row is filled up with what adds nothing: four vectors at a time share the constants of the exponential.
+    for (let i = count; i & 15; i++) store<f32>(row + 4 * i, -Infinity);
     let largest = v128.load(row);
     for (let i = 4; i < count; i += 4) largest = f32x4.pmax(largest, v128.load(row + 4 * i));
     largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 2, 3, 0, 1));
     largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 1, 0, 3, 2));
-    let sums = f32x4.splat(0);
-    for (let i = 0; i < count; i += 4) {
-      const power = exponential(f32x4.sub(v128.load(row + 4 * i), largest));
-      v128.store(row + 4 * i, power);
-      sums = f32x4.add(sums, power);
+    let sum = f32x4.splat(0);
+    for (let at = row, end = row + 4 * <usize>count; at < end; at += 64) {
+      const a = exponential(f32x4.sub(v128.load(at), largest));
+      const b = exponential(f32x4.sub(v128.load(at, 16), largest));
+      const c = exponential(f32x4.sub(v128.load(at, 32), largest));
+      const d = exponential(f32x4.sub(v128.load(at, 48), largest));
+      v128.store(at, a);
+      v128.store(at, b, 16);
+      v128.store(at, c, 32);
+      v128.store(at, d, 48);
+      sum = f32x4.add(sum, f32x4.add(f32x4.add(a, b), f32x4.add(c, d)));
     }
-    const sum =
-      f32x4.extract_lane(sums, 0) +
-      f32x4.extract_lane(sums, 1) +
-      f32x4.extract_lane(sums, 2) +
-      f32x4.extract_lane(sums, 3);
-    const factor = f32x4.splat(1 / sum);
-    for (let i = 0; i < count; i += 4) v128.store(row + 4 * i, f32x4.mul(v128.load(row + 4 * i), factor));
+    store<f32>(
+      sums + 4 * head,
+      f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3),
+    );
   }
 }
 
-/** outputs[h] += Σ probabilities[h, i] · value i; outputs [heads, D], values [count, D]. */
+/** outputs[h] += Σ weights[h, i] · value i; outputs [heads, D], values [count, D]. */
 export function mix(
-  probabilities: usize,
+  weights: usize,
   values: usize,
   outputs: usize,
   heads: i32,
@@ -181,13 +185,13 @@ export function mix(
   for (; i + 4 <= count; i += 4) {
     let head = 0;
     for (; head + 2 <= heads; head += 2)
-      twoOutputs(probabilities + 4 * (head * stride + i), values, outputs + <usize>head * bytes, stride, bytes);
-    if (head < heads) oneOutput(probabilities + 4 * (head * stride + i), values, outputs + <usize>head * bytes, bytes);
+      twoOutputs(weights + 4 * (head * stride + i), values, outputs + <usize>head * bytes, stride, bytes);
+    if (head < heads) oneOutput(weights + 4 * (head * stride + i), values, outputs + <usize>head * bytes, bytes);
     values += 4 * bytes;
   }
   for (; i < count; i++) {
     for (let head = 0; head < heads; head++) {
-      const a = load<f32>(probabilities + 4 * (head * stride + i));
+      const a = load<f32>(weights + 4 * (head * stride + i));
       for (let j = 0; j < size; j++) {
         const at = outputs + 4 * (head * size + j);
         store<f32>(at, load<f32>(at) + a * load<f32>(values + 4 * j));

@@ -27,7 +27,16 @@ export class CacheMemory {
   }
 }
 
+/** A second copy of a buffer's rows in 8 bits, see kernels/src/compact.ts. */
+export interface CompactCopy {
+  readonly codes: CacheBuffer;
+  readonly scales: CacheBuffer;
+  /** Tokens before this one are up to date. */
+  done: number;
+}
+
 export class CacheBuffer {
+  compact: CompactCopy | null = null;
   readonly size: number;
   /** In bytes from the start of the memory; null outside it. */
   readonly address: number | null;
@@ -49,6 +58,7 @@ export class CacheBuffer {
   }
 
   get byteLength(): number {
-    return this.size * 4;
+    const compact = this.compact ? this.compact.codes.byteLength + this.compact.scales.byteLength : 0;
+    return this.size * 4 + compact;
   }
 }

@@ -51,15 +51,19 @@ export class CpuCache implements Cache {
   }
 
   get bytes(): number {
-    return this.layers.reduce((sum, { copies, values }) => sum + (copies.size + 1) * values.byteLength, 0);
+    return this.#buffers().reduce((sum, buffer) => sum + buffer.byteLength, 0);
   }
 
   /** Do kernels reach all of it? */
   get addressable(): boolean {
-    return this.layers.every(
-      ({ copies, values }) =>
-        values.address !== null && [...copies.values()].every(({ buffer }) => buffer.address !== null),
-    );
+    return this.#buffers().every(({ address }) => address !== null);
+  }
+
+  #buffers(): CacheBuffer[] {
+    return this.layers.flatMap(({ copies, values }) => [
+      values,
+      ...Array.from(copies.values(), ({ buffer }) => buffer),
+    ]);
   }
 
   /** A head's slots [from, to) of a buffer [K, capacity, D]. */
@@ -74,6 +78,7 @@ export class CpuCache implements Cache {
     const { copies } = this.layers[layer];
     const spare = [...copies].find(([id, { buffer }]) => !wanted.has(id) && buffer !== source)?.[0];
     const copy = { rotation, buffer: (spare !== undefined && copies.get(spare)?.buffer) || this.#buffer() };
+    if (copy.buffer.compact) copy.buffer.compact.done = 0;
     if (spare !== undefined) copies.delete(spare);
     copies.set(rotation.id, copy);
     return copy;
@@ -88,6 +93,7 @@ export class CpuCache implements Cache {
 
   truncate(length: number): void {
     this.slots.truncate(length);
+    for (const { compact } of this.#buffers()) if (compact) compact.done = Math.min(compact.done, length);
   }
 
   fork(): CpuCache {

@@ -3,7 +3,7 @@ import { DENSE } from "./kernel-bytes.ts";
 import { GROUP, KIND, type PackedMatrix } from "./packed-matrix.ts";
 import { instantiate, PAGE_BYTES, wasmMemory, wasmModule, type WasmMemory, type WasmModule } from "./web-assembly.ts";
 
-/** See kernels/dense.ts; numbers are addresses unless they are sizes. */
+/** See kernels/src/dense.ts; numbers are addresses unless they are sizes. */
 interface DenseFunctions {
   multiply(product: number): void;
   serve(): void;
@@ -58,7 +58,7 @@ export class Dense {
   constructor(threads: number, exact: boolean) {
     compiled ??= wasmModule(DENSE);
     this.exact = exact;
-    this.functions = instantiate(compiled, this.#memory);
+    this.functions = instantiate(compiled, this.#memory) as DenseFunctions;
     this.#threads = threads;
     const workerData = { module: compiled, memory: this.#memory };
     this.#workers = Array.from({ length: threads - 1 }, () => {

@@ -6,7 +6,7 @@ export const GROUP = 8;
 /** What the dense kernels call a kind; `exact` adds 1 to those with codes. */
 export const KIND = { floats: 0, fourBits: 1, eightBits: 3 } as const;
 
-/** A matrix in the order in which the dense kernels read it: see kernels/dense.ts. */
+/** A matrix in the order in which the dense kernels read it: see kernels/src/dense.ts. */
 export interface PackedMatrix {
   readonly kind: (typeof KIND)[keyof typeof KIND];
   readonly rows: number;
@@ -22,7 +22,12 @@ export interface PackedMatrix {
 export function packFloats(rows: number, columns: number, values: () => Float32Array): PackedMatrix {
   const groups = Math.ceil(rows / GROUP);
   return {
-    ...{ kind: KIND.floats, rows, columns, blockSize: 1, minima: false, bytes: groups * GROUP * columns * 4 },
+    kind: KIND.floats,
+    rows,
+    columns,
+    blockSize: 1,
+    minima: false,
+    bytes: groups * GROUP * columns * 4,
     write(to) {
       const out = new Float32Array(to.buffer, to.byteOffset, to.byteLength / 4);
       const matrix = values();
@@ -44,7 +49,11 @@ export function packCodes(matrix: QuantisedMatrix): PackedMatrix {
   const blockBytes = codeBytes + GROUP * 4 * (minima ? 2 : 1);
   const groups = Math.ceil(rows / GROUP);
   return {
-    ...{ kind: bits === 4 ? KIND.fourBits : KIND.eightBits, rows, columns, blockSize, minima },
+    kind: bits === 4 ? KIND.fourBits : KIND.eightBits,
+    rows,
+    columns,
+    blockSize,
+    minima,
     bytes: groups * blocks * blockBytes,
     write(to) {
       const floats = new Float32Array(to.buffer, to.byteOffset, to.byteLength / 4);

@@ -7,7 +7,8 @@ import { CpuLayerView } from "./cpu-layer-view.ts";
 import { Dense } from "./dense.ts";
 import type { KeyCopies } from "./key-copies.ts";
 import type { Parts } from "./layers.ts";
-import { TokenAttention, tokenPlan, type TokenPlan } from "./token-attention.ts";
+import { TokenAttention } from "./token-attention.ts";
+import { tokenPlan, type TokenPlan } from "./token-plan.ts";
 import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
 
 /**
@@ -66,7 +67,8 @@ export class TokenDecoder {
   }
 
   #attentionOf(cache: CpuCache): TokenAttention {
-    const known = this.#attentions.get(cache) ?? new TokenAttention(this.#parts.config, cache);
+    const { config, precision } = this.#parts;
+    const known = this.#attentions.get(cache) ?? new TokenAttention(config, cache, precision === "fast");
     this.#attentions.set(cache, known);
     return known;
   }
@@ -105,7 +107,8 @@ export class TokenDecoder {
       functions.silu(gates.address, gates.address + 4 * feedForwardSize, inner.address, feedForwardSize);
     } else {
       const activate = ACTIVATE[activation];
-      for (let i = 0; i < feedForwardSize; i++) inner.data[i] = activate(gates.data[i]) * gates.data[feedForwardSize + i];
+      for (let i = 0; i < feedForwardSize; i++)
+        inner.data[i] = activate(gates.data[i]) * gates.data[feedForwardSize + i];
     }
     this.#dense.multiply(down);
     functions.addTo(stream.address, down.output.address, hiddenSize);

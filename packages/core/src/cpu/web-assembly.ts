@@ -29,6 +29,6 @@ export function wasmModule(base64: string): WasmModule {
 }
 
 /** The functions of a module over a memory. */
-export function instantiate<Functions>(module: WasmModule, memory: WasmMemory): Functions {
-  return new Instance(module, { env: { memory } }).exports as Functions;
+export function instantiate(module: WasmModule, memory: WasmMemory): unknown {
+  return new Instance(module, { env: { memory } }).exports;
 }
