@@ -3,7 +3,7 @@ import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
 import { largestDifference, tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
 
-export { largestDifference, tinyIds } from "../../core/tests/tiny-model.ts";
+export { tinyIds } from "../../core/tests/tiny-model.ts";
 
 /** The backends under test, and how far each may be from the definition on logits of a few units. */
 export const DEVICES = ["reference", "cpu"] as const;

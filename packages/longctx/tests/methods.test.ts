@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { LanguageModel, type Method } from "@longctx/core";
-import { createReference } from "@longctx/core/reference";
+import type { Method } from "@longctx/core";
 import { dynamicNtk, interpolation, yarn } from "@longctx/rope";
+import { DEVICES, modelOf } from "./devices.ts";
 import { readGolden } from "./read-golden.ts";
 
 /** Checkpoints with the same weights as golden/llama, whose config asks for what the methods do. */
@@ -11,9 +11,12 @@ const MADE_WITH: readonly (readonly [string, Method])[] = [
   ["llama-rope-yarn", yarn({ factor: 4 })],
 ];
 
-describe("a method on a plain checkpoint is what transformers computes under the config that names it", async () => {
+/** As in the test of the golden checkpoints themselves. */
+const TOLERANCE = { reference: 5e-5, cpu: 1e-3 } as const;
+
+describe.each(DEVICES)("a method is what transformers computes under the config that names it: %s", async (device) => {
   const { config, weights } = await readGolden("llama");
-  const model = new LanguageModel({ backend: createReference(config, weights), tokenizer: null, chatTemplate: null });
+  const model = modelOf(device, config, weights);
 
   it.each(MADE_WITH)("%s", async (name, method) => {
     const golden = await readGolden(name);
@@ -23,7 +26,7 @@ describe("a method on a plain checkpoint is what transformers computes under the
     for (const { ids, logits } of golden.cases) {
       const computed = await model.session({ method, capacity: 256 }).prefill(ids, { logitRows: ids.length });
       const largest = computed.reduce((most, value, i) => Math.max(most, Math.abs(value - logits[i])), 0);
-      expect(largest).toBeLessThan(5e-5);
+      expect(largest).toBeLessThan(TOLERANCE[device]);
     }
     const generation = model
       .session({ method, capacity: 256 })
