@@ -59,10 +59,11 @@ export class Composition implements Method {
     return method ? Boolean(method.lengthDependent) : isLengthDependent(context.config.rope);
   }
 
-  plan(chunk: ChunkContext): AttentionPlan {
+  /** `table` is that of the chunk's length, for callers that have it. */
+  plan(chunk: ChunkContext, table = this.table(chunk, chunk.length)): AttentionPlan {
     const base: Segment = {
       tokens: EVERYTHING,
-      table: this.table(chunk, chunk.length),
+      table,
       queryPosition: TEXT_POSITION,
       keyPosition: TEXT_POSITION,
       band: EVERYTHING,

@@ -83,3 +83,29 @@ export function sees(segment: Segment, query: number, token: number): boolean {
     ? segment.tokens.includes(token)
     : token >= segment.tokens.from && token < segment.tokens.to;
 }
+
+/** Do two plans say the same? Tables and rules are compared by their ids. */
+export function samePlan(a: AttentionPlan, b: AttentionPlan): boolean {
+  return (
+    a.temperature?.id === b.temperature?.id &&
+    a.segments.length === b.segments.length &&
+    a.segments.every((segment, i) => sameSegment(segment, b.segments[i]))
+  );
+}
+
+function sameSegment(a: Segment, b: Segment): boolean {
+  return (
+    a.table.id === b.table.id &&
+    a.queryPosition.id === b.queryPosition.id &&
+    a.keyPosition.id === b.keyPosition.id &&
+    sameRange(a.band, b.band) &&
+    (a.queries && b.queries ? sameRange(a.queries, b.queries) : a.queries === b.queries) &&
+    (a.tokens instanceof Int32Array || b.tokens instanceof Int32Array
+      ? a.tokens === b.tokens
+      : sameRange(a.tokens, b.tokens))
+  );
+}
+
+function sameRange(a: TokenRange, b: TokenRange): boolean {
+  return a.from === b.from && a.to === b.to;
+}

@@ -9,7 +9,7 @@ import { saveSession } from "./saved-session.ts";
 import { layoutOf } from "./session-layout.ts";
 import type { Method, MethodState } from "./method.ts";
 import type { LanguageModel } from "./model.ts";
-import type { AttentionPlan } from "./plan.ts";
+import { samePlan, type AttentionPlan } from "./plan.ts";
 import type { CacheLayout } from "./slots.ts";
 
 export interface SessionOptions {
@@ -164,14 +164,7 @@ export class Session {
   ): Promise<Float32Array> {
     const { first, length, rows, rawKeys, capture } = chunk;
     const { config, backend } = this.model;
-    const plans = new Map<number | null, AttentionPlan>();
-    const plan = (layer: number): AttentionPlan => {
-      // Layers differ only in the checkpoint's own window, so most models need one plan a chunk.
-      const key = config.slidingWindows[layer] ?? null;
-      const known = plans.get(key) ?? this.plan({ first, count: ids.length, layer, length });
-      plans.set(key, known);
-      return known;
-    };
+    const plan = this.#plans(first, ids.length, length);
     const hooks = layerHooks(config, this.method, this.#memory, plan, capture);
     try {
       return (await backend.forward({ cache: this.#cache, ids, plan, logitRows: rows, rawKeys, hooks })).slice();
@@ -179,6 +172,23 @@ export class Session {
       this.#takeBack(first, cause);
       throw cause;
     }
+  }
+
+  /** The plan of each layer; layers that see the same have one plan, which backends prepare once. */
+  #plans(first: number, count: number, length: number): (layer: number) => AttentionPlan {
+    const { context } = this.model;
+    const table = this.method.table(context, length);
+    const plans: AttentionPlan[] = [];
+    const ofLayers: AttentionPlan[] = [];
+    return (layer) => {
+      if (!ofLayers[layer]) {
+        const made = this.method.plan({ ...context, first, count, layer, length }, table);
+        const same = plans.find((known) => samePlan(known, made));
+        if (!same) plans.push(made);
+        ofLayers[layer] = same ?? made;
+      }
+      return ofLayers[layer];
+    };
   }
 
   /** After a chunk that failed: the cache may hold some of it, which the text does not. */

@@ -6,6 +6,7 @@ import {
   EVERYTHING,
   makeTable,
   TEXT_POSITION,
+  type AttentionPlan,
   type LayerView,
   type Method,
   type MethodState,
@@ -85,8 +86,14 @@ describe.each([
     const layerless = planned((segments, { layer }) => (layer === 1 ? [] : [...segments]));
     const late = planned((segments, { first }) => (first < 20 ? [] : [...segments]));
     const nothing = planned(() => []);
+    const plain = await expectSame(
+      planned((segments) => [...segments]),
+      { looked },
+    );
     for (const chunk of [1, 20]) {
-      await expectSame(layerless, { chunk, looked });
+      const half = await expectSame(layerless, { chunk, looked });
+      expect(difference(half, plain)).toBeGreaterThan(1e-2);
+      expect(difference(half, await expectSame(nothing, { chunk, looked }))).toBeGreaterThan(1e-2);
       await expectSame(late, { chunk, looked });
       expectBlind(await expectSame(nothing, { chunk, looked }), 0, 60);
     }
@@ -204,6 +211,8 @@ const look = fc.record({
   hidden: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
   /** Chunks that have the segment; plans may change from chunk to chunk. */
   every: fc.constantFrom(1, 1, 1, 2),
+  /** Layers that lack the segment. */
+  without: fc.constantFrom(null, null, null, 0, 1),
 });
 
 /** Disjoint segments: tokens, distances and queries are each cut into pieces, and every piece is looked at in its own way. */
@@ -218,8 +227,8 @@ const randomPlan = fc
     tempered: fc.boolean(),
   })
   .map(({ tokens, lists, bands, ahead, queries, looks, tempered }): Method => {
-    const said = looks.map(({ table, queryPosition, keyPosition, hidden, every }) =>
-      hidden ? "hidden" : [tables.indexOf(table), queryPosition.id, keyPosition.id, every].join(" "),
+    const said = looks.map(({ table, queryPosition, keyPosition, hidden, every, without }) =>
+      hidden ? "hidden" : [tables.indexOf(table), queryPosition.id, keyPosition.id, every, without].join(" "),
     );
     const spec = JSON.stringify({ tokens, lists, bands, ahead, queries, tempered, said });
     const pieces: Segment["tokens"][] = ranges(0, tokens);
@@ -228,13 +237,15 @@ const randomPlan = fc
       pieces[0] = Int32Array.from({ length: to }, (_, n) => n);
     }
     const method = planned(
-      (_, { first }) =>
+      (_, { first, layer }) =>
         pieces
           .flatMap((piece, p) =>
             ranges(ahead ? -Infinity : 0, bands).flatMap((band, b) =>
               ranges(0, queries).map((asking, q) => {
-                const { hidden, every, ...how } = looks[p * 9 + b * 3 + q];
-                return hidden || first % every !== 0 ? null : { ...how, tokens: piece, band, queries: asking };
+                const { hidden, every, without, ...how } = looks[p * 9 + b * 3 + q];
+                return hidden || first % every !== 0 || layer === without
+                  ? null
+                  : { ...how, tokens: piece, band, queries: asking };
               }),
             ),
           )
@@ -243,6 +254,19 @@ const randomPlan = fc
     );
     return { ...method, spec };
   });
+
+it("layers may differ, and share a plan where they do not", async () => {
+  const made: AttentionPlan[] = [];
+  const config = { layerCount: 4, slidingWindows: [null, 9, null, 9] };
+  const { reference } = tinyModels(config);
+  const watched: Method = {
+    ...planned((segments, { layer }) => (layer === 2 ? segments.slice(1) : [...segments])),
+    select: { layers: () => true, plan: (plan) => (made.push(plan), plan) },
+  };
+  await reference.session({ method: watched }).prefill(ids.slice(0, 20));
+  expect(made.map(({ segments }) => segments.map(({ band }) => band.to))).toEqual([[Infinity], [9], [], [9]]);
+  expect(made[3]).toBe(made[1]);
+});
 
 describe("random plans", () => {
   it("are computed as they are defined", async () => {
