@@ -76,7 +76,8 @@ export function packCodes(matrix: QuantisedMatrix): PackedMatrix {
 
 /** The code that symmetric types mean by 0. */
 function middle(codes: Uint8Array): number {
-  const largest = codes.reduce((most, code) => Math.max(most, code), 0);
+  let largest = 0;
+  for (const code of codes) if (code > largest) largest = code;
   return largest > 63 ? 128 : largest > 31 ? 32 : 16;
 }
 
