@@ -280,7 +280,7 @@ describe("random plans", () => {
           await expectSame(method, { chunk, looked, count });
         },
       ),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   });
 
@@ -300,7 +300,7 @@ describe("random plans", () => {
         };
         await expectSame(kept, { chunk, looked, count: 60 });
       }),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   });
 });

@@ -129,7 +129,7 @@ describe.each(DEVICES)("%s", (device) => {
           expect(difference(Float32Array.from(parts.flatMap((part) => [...part])), alone[i])).toBeLessThan(1e-5),
         );
       }),
-      { numRuns: 3 },
+      { numRuns: 2 },
     );
   });
 
