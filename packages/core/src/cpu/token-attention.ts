@@ -183,7 +183,8 @@ export class TokenAttention {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const size = queryHeads * headSize;
     const group = queryHeads / keyHeads;
-    const stride = Math.ceil(width / STRIDE) * STRIDE;
+    // Three more, which the last lane of a row would write into the next.
+    const stride = Math.ceil((width + 3) / STRIDE) * STRIDE;
     let end = 0;
     const take = (count: number): number => {
       const at = end;
