@@ -28,7 +28,7 @@ describe.skipIf(path === null)("SmolLM2-135M-Instruct on the cpu", () => {
   let model: LanguageModel;
   beforeAll(async () => {
     model = await load(path!, { device: "cpu" });
-  });
+  }, 120_000);
   afterAll(() => model?.dispose());
 
   it.each(logitCases())("computes the logits of $name as transformers does", async (golden) => {
