@@ -1,6 +1,7 @@
 import type { MethodDefinition } from "@longctx/core";
 import { dynamicNtkMethod } from "./dynamic-ntk.ts";
 import { interpolationMethod } from "./interpolation.ts";
+import { lognMethod } from "./logn.ts";
 import { noneMethod } from "./none.ts";
 import { ntkMethod } from "./ntk.ts";
 import { reropeMethod } from "./rerope.ts";
@@ -8,6 +9,7 @@ import { yarnMethod } from "./yarn.ts";
 
 export * from "./dynamic-ntk.ts";
 export * from "./interpolation.ts";
+export * from "./logn.ts";
 export * from "./none.ts";
 export * from "./ntk.ts";
 export * from "./rerope.ts";
@@ -32,4 +34,5 @@ export const ropeMethods: readonly MethodDefinition[] = [
   dynamicNtkMethod,
   yarnMethod,
   reropeMethod,
+  lognMethod,
 ];

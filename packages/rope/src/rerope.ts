@@ -8,6 +8,7 @@ import {
   type ParameterValues,
   type Segment,
 } from "@longctx/core";
+import { checkLogn, lognTemperature } from "./logn.ts";
 
 /**
  * ReRoPE: distances beyond the window w count as w, so no text is longer than what the model was trained on.
@@ -44,8 +45,7 @@ export const reropeMethod = defineMethod({
       spec,
       axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
       segments: (segments) => segments.flatMap(split).filter((segment) => segment !== null),
-      temperature:
-        logn === 1 ? (m, { trainedWindow }) => Math.max(1, Math.log(m + 1) / Math.log(trainedWindow)) : undefined,
+      ...(logn === 1 ? { check: checkLogn, temperature: lognTemperature } : {}),
     };
   },
 });

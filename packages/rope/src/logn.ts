@@ -1,0 +1,41 @@
+import { defineMethod, instantiate, LongctxError, type Method, type ModelContext } from "@longctx/core";
+
+/**
+ * Log-n scaling: scores grow with the logarithm of the number of tokens that a query could see, which keeps the entropy
+ * of attention where it was in training. Su Jianlin, "Attention scale from the invariance of entropy", 2021
+ * (kexue.fm/archives/8823); beyond the trained window only, as in kexue.fm/archives/9708.
+ */
+export const lognMethod = defineMethod({
+  name: "logn",
+  axes: ["temperature"],
+  summary: "Scores grow with the logarithm of the position beyond the trained window.",
+  paper: "Su 2021, kexue.fm/archives/8823; Su 2023, kexue.fm/archives/9708",
+  deviations:
+    "Within the trained window nothing changes. T comes from the model instead of a constant of 4096, as in the author's code. m is the index in the text, also under methods that forget tokens.",
+  parameters: {},
+  create: (_, spec): Method => ({
+    spec,
+    axes: ["temperature"],
+    check: checkLogn,
+    temperature: lognTemperature,
+  }),
+});
+
+/** max(1, ln(m+1) / ln T): what multiplies the scores of the query at text index m, counted from 0. */
+export function lognTemperature(query: number, { trainedWindow }: Pick<ModelContext, "trainedWindow">): number {
+  return Math.max(1, Math.log(query + 1) / Math.log(trainedWindow));
+}
+
+/** @throws LongctxError "method" where ln T is 0 */
+export function checkLogn({ trainedWindow }: Pick<ModelContext, "trainedWindow">): void {
+  if (trainedWindow < 2)
+    throw new LongctxError(
+      "method",
+      `Log-n scaling divides by ln T, but the trained window T is ${trainedWindow}; give one of at least 2 tokens (--trained-window), or leave logn out.`,
+    );
+}
+
+/** Log-n scaling of the scores beyond the trained window. */
+export function logn(): Method {
+  return instantiate(lognMethod, {});
+}
