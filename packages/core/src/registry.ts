@@ -7,6 +7,8 @@ export interface ParameterDefinition {
   readonly unit: "tokens" | "ratio" | "flag" | "turns" | "number";
   /** null: it has to be given. A text says how it follows from the model ("0.1·ln(factor)+1"). */
   readonly default: number | string | null;
+  /** For pictures and examples, at a trained window of 4096 tokens; what has a default needs none. */
+  readonly example?: number;
   readonly min?: number;
   readonly max?: number;
   readonly integer?: boolean;
@@ -21,6 +23,8 @@ export interface MethodDefinition<
   readonly name: string;
   readonly axes: readonly Axis[];
   readonly summary: string;
+  /** The formula, in the letters of docs/methods.md. */
+  readonly definition?: string;
   readonly paper: string;
   /** What the code does differently from the paper or from well-known implementations; "none" is an answer. */
   readonly deviations: string;
