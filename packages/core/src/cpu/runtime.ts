@@ -12,9 +12,7 @@ const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
   // Every chunk has other lengths, so remembered memory patterns would only pile up.
   enableMemPattern: false,
   logSeverityLevel: 3,
-  extra: JSON.parse(
-    process.env.ORTX ?? `{"session":{"force_spinning_stop":"1","use_device_allocator_for_initializers":"1"}}`,
-  ),
+  extra: { session: { force_spinning_stop: "1", use_device_allocator_for_initializers: "1" } },
 };
 
 /** A compiled graph. */
