@@ -1,0 +1,189 @@
+import { readFileSync } from "node:fs";
+
+/**
+ * The judge of every method: a Llama (or Mistral) checkpoint read from its safetensors and computed in float64 with full
+ * T × T loops. It knows no cache, chunks, segments or positions, and shares no code with what it judges: a method is the
+ * five formulas of `Attention`.
+ */
+
+/** What a method does to attention, for the query at text index m, the key at text index n and rotary pair i < D/2. */
+export interface Attention {
+  /** Radians by which the query is turned against the key. */
+  angle(m: number, n: number, i: number): number;
+  visible(m: number, n: number): boolean;
+  /** Multiplies the scores of query m, beside 1/√D. */
+  scale(m: number): number;
+  /** Multiplies cos and sin of queries and of keys. */
+  readonly amplitude: number;
+}
+
+export interface Llama {
+  readonly hiddenSize: number;
+  readonly queryHeads: number;
+  readonly keyHeads: number;
+  readonly headSize: number;
+  readonly feedForwardSize: number;
+  readonly layers: number;
+  readonly vocabSize: number;
+  readonly epsilon: number;
+  readonly base: number;
+  readonly maxPositions: number;
+  /** Tokens a query sees under the checkpoint's own config, itself included; Infinity for all. */
+  readonly slidingWindow: number;
+  /** A tensor under the name in the file, float32. */
+  tensor(name: string): Float32Array;
+}
+
+/** `config.json` and `model.safetensors` of a folder in Hugging Face layout, float32 weights. */
+export function readLlama(folder: string): Llama {
+  const config = JSON.parse(readFileSync(`${folder}/config.json`, "utf8")) as {
+    [name: string]: number;
+  } & { rope_parameters: { rope_theta: number }; sliding_window?: number };
+  const file = readFileSync(`${folder}/model.safetensors`);
+  const begin = 8 + Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.toString("utf8", 8, begin)) as Record<string, { data_offsets: [number, number] }>;
+  return {
+    hiddenSize: config.hidden_size,
+    queryHeads: config.num_attention_heads,
+    keyHeads: config.num_key_value_heads,
+    headSize: config.head_dim,
+    feedForwardSize: config.intermediate_size,
+    layers: config.num_hidden_layers,
+    vocabSize: config.vocab_size,
+    epsilon: config.rms_norm_eps,
+    base: config.rope_parameters.rope_theta,
+    maxPositions: config.max_position_embeddings,
+    slidingWindow: config.sliding_window ?? Infinity,
+    tensor(name) {
+      const [from, to] = header[name].data_offsets;
+      return new Float32Array(Uint8Array.from(file.subarray(begin + from, begin + to)).buffer);
+    },
+  };
+}
+
+/** Logits [T, V] of a text read under a method's definition. */
+export function denseLogits(llama: Llama, ids: readonly number[], attention: Attention): Float64Array {
+  const { hiddenSize, feedForwardSize, vocabSize, epsilon } = llama;
+  const T = ids.length;
+  const pairs = rotations(llama, T, attention);
+  const embedding = llama.tensor("model.embed_tokens.weight");
+  const hidden = new Float64Array(T * hiddenSize);
+  ids.forEach((id, t) => hidden.set(embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), t * hiddenSize));
+
+  for (let layer = 0; layer < llama.layers; layer++) {
+    const weight = (name: string) => llama.tensor(`model.layers.${layer}.${name}.weight`);
+    const input = rmsNorm(hidden, weight("input_layernorm"), epsilon);
+    const q = product(input, weight("self_attn.q_proj"), hiddenSize);
+    const k = product(input, weight("self_attn.k_proj"), hiddenSize);
+    const v = product(input, weight("self_attn.v_proj"), hiddenSize);
+    const mixed = attend(llama, T, { q, k, v }, attention, pairs);
+    add(hidden, product(mixed, weight("self_attn.o_proj"), llama.queryHeads * llama.headSize));
+    const middle = rmsNorm(hidden, weight("post_attention_layernorm"), epsilon);
+    const gate = product(middle, weight("mlp.gate_proj"), hiddenSize);
+    const up = product(middle, weight("mlp.up_proj"), hiddenSize);
+    const active = gate.map((x, j) => (x / (1 + Math.exp(-x))) * up[j]);
+    add(hidden, product(active, weight("mlp.down_proj"), feedForwardSize));
+  }
+  const last = rmsNorm(hidden, llama.tensor("model.norm.weight"), epsilon);
+  const logits = product(last, llama.tensor("lm_head.weight"), hiddenSize);
+  if (logits.length !== T * vocabSize) throw new Error(`${logits.length} logits`);
+  return logits;
+}
+
+interface Rotations {
+  readonly cos: Float64Array;
+  readonly sin: Float64Array;
+  /** [T, T], 1 where m sees n. */
+  readonly seen: Uint8Array;
+}
+
+/** cos and sin [T, T, D/2], the same in every layer and head. */
+function rotations({ headSize }: Llama, T: number, attention: Attention): Rotations {
+  const half = headSize / 2;
+  const cos = new Float64Array(T * T * half);
+  const sin = new Float64Array(T * T * half);
+  const seen = new Uint8Array(T * T);
+  for (let m = 0; m < T; m++)
+    for (let n = 0; n < T; n++) {
+      if (!attention.visible(m, n)) continue;
+      seen[m * T + n] = 1;
+      for (let i = 0; i < half; i++) {
+        const angle = attention.angle(m, n, i);
+        cos[(m * T + n) * half + i] = Math.cos(angle);
+        sin[(m * T + n) * half + i] = Math.sin(angle);
+      }
+    }
+  return { cos, sin, seen };
+}
+
+/** softmax(scale · amplitude² · (R(angle) q)·k / √D) v for every head, [T, H·D]. */
+function attend(
+  { queryHeads, keyHeads, headSize }: Llama,
+  T: number,
+  { q, k, v }: { readonly q: Float64Array; readonly k: Float64Array; readonly v: Float64Array },
+  { scale, amplitude }: Attention,
+  { cos, sin, seen }: Rotations,
+): Float64Array {
+  const half = headSize / 2;
+  const out = new Float64Array(T * queryHeads * headSize);
+  for (let head = 0; head < queryHeads; head++) {
+    const keyHead = Math.floor(head / (queryHeads / keyHeads));
+    for (let m = 0; m < T; m++) {
+      const atQuery = (m * queryHeads + head) * headSize;
+      const scores = new Float64Array(T).fill(-Infinity);
+      for (let n = 0; n < T; n++) {
+        if (!seen[m * T + n]) continue;
+        const atKey = (n * keyHeads + keyHead) * headSize;
+        let score = 0;
+        for (let i = 0; i < half; i++) {
+          const c = cos[(m * T + n) * half + i];
+          const s = sin[(m * T + n) * half + i];
+          const x = q[atQuery + i];
+          const y = q[atQuery + half + i];
+          score += (x * c - y * s) * k[atKey + i] + (y * c + x * s) * k[atKey + half + i];
+        }
+        scores[n] = (score * amplitude * amplitude * scale(m)) / Math.sqrt(headSize);
+      }
+      const largest = scores.reduce((a, b) => Math.max(a, b));
+      const weights = scores.map((score) => Math.exp(score - largest));
+      const sum = weights.reduce((a, b) => a + b);
+      for (let n = 0; n < T; n++) {
+        if (!seen[m * T + n]) continue;
+        const atValue = (n * keyHeads + keyHead) * headSize;
+        const weight = weights[n] / sum;
+        for (let j = 0; j < headSize; j++) out[atQuery + j] += weight * v[atValue + j];
+      }
+    }
+  }
+  return out;
+}
+
+function rmsNorm(rows: Float64Array, weight: Float32Array, epsilon: number): Float64Array {
+  const size = weight.length;
+  const out = new Float64Array(rows.length);
+  for (let at = 0; at < rows.length; at += size) {
+    let squares = 0;
+    for (let j = 0; j < size; j++) squares += rows[at + j] ** 2;
+    const factor = 1 / Math.sqrt(squares / size + epsilon);
+    for (let j = 0; j < size; j++) out[at + j] = rows[at + j] * factor * weight[j];
+  }
+  return out;
+}
+
+/** rows [T, inputs] times weight [outputs, inputs] transposed. */
+function product(rows: Float64Array, weight: Float32Array, inputs: number): Float64Array {
+  const outputs = weight.length / inputs;
+  const T = rows.length / inputs;
+  const out = new Float64Array(T * outputs);
+  for (let t = 0; t < T; t++)
+    for (let o = 0; o < outputs; o++) {
+      let sum = 0;
+      for (let j = 0; j < inputs; j++) sum += rows[t * inputs + j] * weight[o * inputs + j];
+      out[t * outputs + o] = sum;
+    }
+  return out;
+}
+
+function add(rows: Float64Array, more: Float64Array): void {
+  for (let j = 0; j < rows.length; j++) rows[j] += more[j];
+}
