@@ -82,6 +82,10 @@ export class Composition implements Method {
     return { segments, temperature: { id: tempered.map((part) => part.spec).join("+"), at } };
   }
 
+  get readAtOnce(): number {
+    return Math.max(0, ...this.parts.map((part) => part.readAtOnce ?? 0));
+  }
+
   layout(context: ModelContext & { readonly chunk: number }): CacheLayout | undefined {
     return this.parts.find((part) => part.layout)?.layout?.(context);
   }

@@ -1,3 +1,4 @@
+import type { Composition } from "./compose.ts";
 import { LongctxError } from "./errors.ts";
 
 /** @throws LongctxError "argument" when there are none, or one is not in the vocabulary */
@@ -30,4 +31,27 @@ export function checkLength(length: number | undefined, read: number): number {
       `The length of the whole text is given as ${length}, but ${read} tokens of it are read; give a whole number of at least that.`,
     );
   return length ?? read;
+}
+
+/** @throws LongctxError "argument" when the first tokens have to be read by one call, and it has too few */
+export function checkBeginning(count: number, { readAtOnce, spec }: Composition): void {
+  if (count < readAtOnce)
+    throw new LongctxError(
+      "argument",
+      `The first ${readAtOnce} tokens see each other under ${spec}, so one call has to read them, but it has ${count}. Hand over at least ${readAtOnce} tokens at once, or make the prefix smaller.`,
+    );
+}
+
+/** @throws LongctxError "argument" unless a text of `read` tokens can end after `length` of them */
+export function checkTruncation(length: number, read: number, { readAtOnce, spec }: Composition): void {
+  if (!Number.isInteger(length) || length < 0 || length > read)
+    throw new LongctxError(
+      "argument",
+      `Cannot truncate a text of ${read} tokens to ${length}; give a whole number from 0 to ${read}.`,
+    );
+  if (length > 0 && length < readAtOnce)
+    throw new LongctxError(
+      "argument",
+      `Cannot truncate to ${length}: the first ${readAtOnce} tokens see each other under ${spec}, so none of them can be forgotten alone. Truncate to 0, or to at least ${readAtOnce}.`,
+    );
 }

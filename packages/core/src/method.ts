@@ -26,6 +26,8 @@ export interface ChunkContext extends ModelContext {
   readonly first: number;
   readonly count: number;
   readonly length: number;
+  /** N of the first prompt that was read, also for what is read or generated after it. */
+  readonly promptLength: number;
   readonly layer: number;
 }
 
@@ -78,6 +80,8 @@ export interface Method {
   segments?(segments: readonly Segment[], chunk: ChunkContext): Segment[];
   /** Axis τ: multiplies the scores of the query at text index m. */
   temperature?(query: number, context: ModelContext): number;
+  /** The first so many tokens of a text see each other in both directions, so that they have to be read at once. */
+  readonly readAtOnce?: number;
   /** Which slots hold which tokens, when the cache is bounded. */
   layout?(context: ModelContext & { readonly chunk: number }): CacheLayout | undefined;
 

@@ -74,6 +74,12 @@ export function among(segment: Segment, range: TokenRange): Segment | null {
   return tokens.from < tokens.to ? { ...segment, tokens } : null;
 }
 
+/** The segment narrowed to some queries, or null when nothing is left. */
+export function askedBy(segment: Segment, range: TokenRange): Segment | null {
+  const queries = segment.queries ? intersect(segment.queries, range) : range;
+  return queries.from < queries.to ? { ...segment, queries } : null;
+}
+
 /** Does query m see token n through this segment? `n` must be a cached token; list membership is checked. */
 export function sees(segment: Segment, query: number, token: number): boolean {
   const distance = query - token;

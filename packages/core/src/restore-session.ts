@@ -33,7 +33,7 @@ export function restoreSession(
       "method",
       `The session was saved under ${header.method}, not under ${method.spec}; give the same method.`,
     );
-  const { tokens } = header;
+  const { tokens, promptLength } = header;
   const [logits, cached, ...memories] = parts;
   const { vocabSize } = model.config;
   const remembering = method.parts.filter((part) => part.memory);
@@ -52,6 +52,7 @@ export function restoreSession(
     cache: restoreCache(model, layout, cached, tokens.length),
     memory,
     tokens,
+    promptLength,
     lastLogits: logits.byteLength > 0 ? new Float32Array(logits.buffer) : null,
   });
 }
@@ -85,14 +86,19 @@ function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array
 }
 
 function isHeader(value: unknown): value is Header {
-  const { method, model, device, tokens, parts } = (value ?? {}) as Record<keyof Header, unknown>;
+  const { method, model, device, tokens, promptLength, parts } = (value ?? {}) as Record<keyof Header, unknown>;
   return (
     [method, model, device].every((name) => typeof name === "string") &&
     Array.isArray(tokens) &&
+    isCount(promptLength) &&
     Array.isArray(parts) &&
     parts.length >= 2 &&
-    parts.every((size: unknown) => Number.isSafeInteger(size) && (size as number) >= 0)
+    parts.every(isCount)
   );
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function guarded<Value>(what: string, act: () => Value): Value {

@@ -12,6 +12,7 @@ export interface Header {
   readonly model: string;
   readonly device: string;
   readonly tokens: readonly number[];
+  readonly promptLength: number;
   /** Bytes of the parts that follow: the last logits, the cache, the memories in the order of the methods. */
   readonly parts: readonly number[];
 }
@@ -42,6 +43,7 @@ export function saveSession(session: Session, state: SessionState): Uint8Array {
     model: fingerprint(session.model),
     device: session.model.backend.device,
     tokens: session.tokens,
+    promptLength: state.promptLength,
     parts: parts.map((part) => part.byteLength),
   };
   const begin = MAGIC.length + CHECKSUM_DIGITS;

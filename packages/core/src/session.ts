@@ -2,7 +2,7 @@ import type { Cache } from "./backend.ts";
 import type { Capture } from "./capture.ts";
 import type { Composition } from "./compose.ts";
 import { LongctxError } from "./errors.ts";
-import { checkIds, checkLength, checkRows } from "./forward-checks.ts";
+import { checkBeginning, checkIds, checkLength, checkRows, checkTruncation } from "./forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
 import { saveSession } from "./saved-session.ts";
@@ -43,6 +43,7 @@ export interface SessionState {
   readonly cache: Cache;
   readonly memory: ReadonlyMap<Method, MethodState>;
   readonly tokens: readonly number[];
+  readonly promptLength: number;
   readonly lastLogits: Float32Array | null;
 }
 
@@ -60,6 +61,8 @@ export class Session {
   readonly #cache: Cache;
   #memory: ReadonlyMap<Method, MethodState>;
   readonly #tokens: number[];
+  /** N of the first prompt; 0 before it. */
+  #promptLength: number;
   #lastLogits: Float32Array | null;
   #busy = false;
   #disposed = false;
@@ -80,6 +83,7 @@ export class Session {
         method.parts.flatMap((part) => (part.memory ? [[part, part.memory.create(context)] as const] : [])),
     );
     this.#tokens = [...(state?.tokens ?? [])];
+    this.#promptLength = state?.promptLength ?? 0;
     this.#lastLogits = state?.lastLogits ?? null;
   }
 
@@ -114,7 +118,9 @@ export class Session {
     readonly layer: number;
     readonly length?: number;
   }): AttentionPlan {
-    return this.method.plan({ ...this.model.context, ...query, length: query.length ?? query.first + query.count });
+    const length = query.length ?? query.first + query.count;
+    const promptLength = this.length > 0 ? this.#promptLength : length;
+    return this.method.plan({ ...this.model.context, ...query, length, promptLength });
   }
 
   /** Reads tokens chunk by chunk and answers with the logits asked for, chunk by chunk. */
@@ -123,8 +129,10 @@ export class Session {
     this.#checkIdle();
     checkIds(ids, this.model.config.vocabSize);
     this.#checkRoom(ids.length);
+    if (this.length === 0) checkBeginning(ids.length, this.method);
     const logitRows = checkRows(options.logitRows, ids.length);
     const length = checkLength(options.length, this.length + ids.length);
+    if (this.length === 0) this.#promptLength = length;
     this.#busy = true;
     try {
       const rawKeys =
@@ -135,7 +143,8 @@ export class Session {
         const first = this.length;
         // A chunk ends with the ring at the latest, so that hooks stop at the same places on every device.
         const slots = this.layout.capacity - this.#cache.slots.slotOf(first);
-        const count = Math.min(this.chunk, ids.length - done, slots);
+        const chunk = first === 0 ? Math.max(this.chunk, this.method.readAtOnce) : this.chunk;
+        const count = Math.min(chunk, ids.length - done, slots);
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
         const logits = await this.#read(part, { first, length, rows, rawKeys, capture });
@@ -182,7 +191,10 @@ export class Session {
     const ofLayers: AttentionPlan[] = [];
     return (layer) => {
       if (!ofLayers[layer]) {
-        const made = this.method.plan({ ...context, first, count, layer, length }, table);
+        const made = this.method.plan(
+          { ...context, first, count, layer, length, promptLength: this.#promptLength },
+          table,
+        );
         const same = plans.find((known) => samePlan(known, made));
         if (!same) plans.push(made);
         ofLayers[layer] = same ?? made;
@@ -227,6 +239,7 @@ export class Session {
       cache: this.#cache.fork(),
       memory: this.#forkMemory(),
       tokens: this.#tokens,
+      promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
     });
   }
@@ -234,11 +247,7 @@ export class Session {
   /** Forget everything after the first `length` tokens. @throws LongctxError when the cache or a memory cannot; nothing is changed then */
   truncate(length: number): void {
     this.#checkIdle();
-    if (!Number.isInteger(length) || length < 0 || length > this.length)
-      throw new LongctxError(
-        "argument",
-        `Cannot truncate a text of ${this.length} tokens to ${length}; give a whole number from 0 to ${this.length}.`,
-      );
+    checkTruncation(length, this.length, this.method);
     if (length === this.length) return;
     // Copies of the memories, so that all is as it was if one of them, or the cache, refuses.
     const memory = this.#forkMemory();
@@ -256,6 +265,7 @@ export class Session {
       cache: this.#cache,
       memory: this.#memory,
       tokens: this.#tokens,
+      promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
     });
   }

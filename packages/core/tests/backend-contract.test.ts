@@ -18,7 +18,8 @@ describe.each(Object.entries(BACKENDS))("the %s", (_, create) => {
   const backend = create();
   const read = (cache: Cache, part: readonly number[]) => {
     const first = cache.slots.length;
-    const where = { config, trainedWindow: 32, first, count: part.length, length: first + part.length };
+    const length = first + part.length;
+    const where = { config, trainedWindow: 32, first, count: part.length, length, promptLength: length };
     const plan = (layer: number): AttentionPlan => compose().plan({ ...where, layer });
     return backend.forward({ cache, ids: part, plan, logitRows: part.length }).then((logits) => logits.slice());
   };
@@ -68,7 +69,7 @@ it.each(Object.entries(BACKENDS))("a chunk may go round the end of a ring: %s", 
     for (let first = 0; first < ids.length; first += chunk) {
       const part = ids.slice(first, first + chunk);
       const plan = (layer: number): AttentionPlan => {
-        const context = { config, trainedWindow: 32, first, count: part.length, length: 24, layer };
+        const context = { config, trainedWindow: 32, first, count: part.length, length: 24, promptLength: 24, layer };
         const segments = compose()
           .plan(context)
           .segments.map((segment) => ({ ...segment, band: { from: 0, to: 5 } }));

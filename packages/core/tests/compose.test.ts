@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   among,
+  askedBy,
   compose,
   EVERYTHING,
   intersect,
@@ -16,7 +17,14 @@ import { tinyConfig } from "./tiny-model.ts";
 
 const config = tinyConfig({ slidingWindows: [null, 6] });
 const context = { config, trainedWindow: 32 };
-const chunk = (layer: number): ChunkContext => ({ ...context, first: 0, count: 4, length: 4, layer });
+const chunk = (layer: number): ChunkContext => ({
+  ...context,
+  first: 0,
+  count: 4,
+  length: 4,
+  promptLength: 4,
+  layer,
+});
 const half: Method = {
   spec: "half",
   axes: ["visibility"],
@@ -75,6 +83,11 @@ describe("compose", () => {
     expect(compose(half, warm).layout({ ...context, chunk: 4 })).toEqual({ capacity: 9, pinned: 1 });
   });
 
+  it("reads at once what any of its methods wants", () => {
+    expect(compose(half).readAtOnce).toBe(0);
+    expect(compose(half, { ...shifted, readAtOnce: 5 }).readAtOnce).toBe(5);
+  });
+
   it("takes the table of the frequency method for the length asked", () => {
     const table: Method = {
       spec: "table",
@@ -121,7 +134,7 @@ describe("segments", () => {
     expect(sees({ ...segment, tokens: Int32Array.of(3, 5) }, 6, 5)).toBe(true);
   });
 
-  it("are narrowed by bands and tokens, to nothing where nothing is left", () => {
+  it("are narrowed by bands, tokens and queries, to nothing where nothing is left", () => {
     expect(intersect({ from: 0, to: 5 }, { from: 3, to: Infinity })).toEqual({ from: 3, to: 5 });
     expect(within(segment, { from: 3, to: 9 })?.band).toEqual({ from: 3, to: 5 });
     expect(within(segment, { from: 5, to: 9 })).toBeNull();
@@ -130,5 +143,9 @@ describe("segments", () => {
     const list = { ...segment, tokens: Int32Array.of(3, 5, 9) };
     expect(among(list, { from: 4, to: 9 })?.tokens).toEqual(Int32Array.of(5));
     expect(among(list, { from: 6, to: 9 })).toBeNull();
+    expect(askedBy(segment, { from: 4, to: Infinity })?.queries).toEqual({ from: 4, to: Infinity });
+    const asked = { ...segment, queries: { from: 3, to: 6 } };
+    expect(askedBy(asked, { from: 4, to: 9 })?.queries).toEqual({ from: 4, to: 6 });
+    expect(askedBy(asked, { from: 6, to: 9 })).toBeNull();
   });
 });

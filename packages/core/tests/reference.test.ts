@@ -34,6 +34,7 @@ function read(
       first,
       count: part.length,
       length: first + part.length,
+      promptLength: first + part.length,
       layer,
     });
     return options.window

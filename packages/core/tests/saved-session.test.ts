@@ -88,6 +88,8 @@ describe.each(Object.entries(BACKENDS))("a session of the %s", async (_, create)
     ["no header", () => null, /lacks something/],
     ["a header that is a list", () => [], /lacks something/],
     ["a header without tokens", (header) => ({ ...header, tokens: undefined }), /lacks something/],
+    ["no length of its prompt", (header) => ({ ...header, promptLength: undefined }), /lacks something/],
+    ["half a token in its prompt", (header) => ({ ...header, promptLength: 2.5 }), /lacks something/],
     ["sizes that are none", (header) => ({ ...header, parts: [-1, 2] }), /lacks something/],
     ["sizes in words", (header) => ({ ...header, parts: ["12", 2] }), /lacks something/],
     ["too few parts", (header) => ({ ...header, parts: [0] }), /lacks something/],

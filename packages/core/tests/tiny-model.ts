@@ -109,7 +109,14 @@ export async function readText(
   for (let first = 0; first < ids.length; first += chunk) {
     const part = ids.slice(first, first + chunk);
     const plan = (layer: number) =>
-      method.plan({ ...context, first, count: part.length, length, layer } satisfies ChunkContext);
+      method.plan({
+        ...context,
+        first,
+        count: part.length,
+        length,
+        promptLength: length,
+        layer,
+      } satisfies ChunkContext);
     const rows = await backend.forward({
       cache,
       ids: part,

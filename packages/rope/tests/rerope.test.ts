@@ -5,7 +5,7 @@ import { tinyConfig } from "../../core/tests/tiny-model.ts";
 import { distances } from "./distances.ts";
 
 const config = tinyConfig();
-const chunk: ChunkContext = { config, trainedWindow: 4096, first: 0, count: 1, length: 1, layer: 0 };
+const chunk: ChunkContext = { config, trainedWindow: 4096, first: 0, count: 1, length: 1, promptLength: 1, layer: 0 };
 
 describe("rerope", () => {
   it("is g(t) = min(t, w)", () => {
