@@ -1,14 +1,6 @@
-import {
-  constantPosition,
-  defineMethod,
-  instantiate,
-  TEXT_POSITION,
-  within,
-  type Method,
-  type ParameterValues,
-  type Segment,
-} from "@longctx/core";
+import { constantPosition, defineMethod, instantiate, type Method, type ParameterValues } from "@longctx/core";
 import { checkLogn, lognTemperature } from "./logn.ts";
+import { nearAndFar } from "./near-and-far.ts";
 
 /**
  * ReRoPE: distances beyond the window w count as w, so no text is longer than what the model was trained on.
@@ -21,7 +13,7 @@ export const reropeMethod = defineMethod({
   summary: "Distances beyond the window count as the window.",
   paper: "Su 2023, kexue.fm/archives/9708",
   deviations:
-    "One softmax over a near and a far band instead of two score matrices of which each entry is chosen; the numbers are the same. logn is off unless asked for, and takes T from the model instead of a constant of 4096.",
+    "One softmax over a near and a far band instead of two score matrices of which each entry is chosen; the numbers are the same. logn is off unless asked for, and takes T from the model instead of a constant of 4096. Tokens ahead of their query (prefix) keep their distance.",
   parameters: {
     window: {
       about: "largest distance, w; a quarter to a half of the trained window is usual",
@@ -33,18 +25,11 @@ export const reropeMethod = defineMethod({
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
   create: ({ window = 1, logn = 0 }, spec): Method => {
-    const [query, key] = [constantPosition(window), constantPosition(0)];
-    const split = (segment: Segment): (Segment | null)[] =>
-      segment.queryPosition.id === TEXT_POSITION.id && segment.keyPosition.id === TEXT_POSITION.id
-        ? [
-            within(segment, { from: -Infinity, to: window }), // g(t) = t
-            within({ ...segment, queryPosition: query, keyPosition: key }, { from: window, to: Infinity }), // g(t) = w
-          ]
-        : [segment];
+    const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
       spec,
       axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
-      segments: (segments) => segments.flatMap(split).filter((segment) => segment !== null),
+      segments: (segments) => nearAndFar(segments, window, far),
       ...(logn === 1 ? { check: checkLogn, temperature: lognTemperature } : {}),
     };
   },

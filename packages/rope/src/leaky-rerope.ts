@@ -1,0 +1,59 @@
+import { defineMethod, instantiate, type Method, type ParameterValues, type PositionRule } from "@longctx/core";
+import { checkLogn, lognTemperature } from "./logn.ts";
+import { nearAndFar } from "./near-and-far.ts";
+
+/**
+ * Leaky ReRoPE: beyond the window w, distances grow by 1/k a token instead of 1, so far tokens are still told apart.
+ * Su Jianlin, "Inverse use of Leaky ReRoPE" and "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9728 and
+ * 9708): g(t) = t for t < w, w + (t − w)/k from there on.
+ */
+export const leakyReropeMethod = defineMethod({
+  name: "leaky-rerope",
+  axes: ["distance", "temperature"],
+  summary: "Distances beyond the window grow more slowly.",
+  paper: "Su 2023, kexue.fm/archives/9708 and 9728",
+  deviations:
+    "Positions beyond the window are real numbers instead of a second frequency table, which is the same angle under every frequency method. One softmax over a near and a far band instead of two score matrices of which each entry is chosen. logn is off unless asked for, and takes T from the model instead of a constant of 4096. Tokens ahead of their query (prefix) keep their distance.",
+  parameters: {
+    window: {
+      about: "distances up to here are true, w",
+      unit: "tokens",
+      default: null,
+      example: 1024,
+      min: 1,
+      integer: true,
+    },
+    factor: {
+      about: "tokens a step of distance takes beyond the window, k; w + (N − w)/k is best kept below half of T",
+      unit: "ratio",
+      default: null,
+      example: 8,
+      min: 1,
+    },
+    logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
+  },
+  create: ({ window = 1, factor = 1, logn = 0 }, spec): Method => {
+    // (m − n)/k + w − w/k, the constant on the query's side, so that a key's position is its own for good
+    const offset = window * (1 - 1 / factor);
+    const queryPosition: PositionRule = { id: `m/${factor}+${offset}`, at: (m) => m / factor + offset };
+    const keyPosition: PositionRule = { id: `m/${factor}`, at: (n) => n / factor };
+    return {
+      spec,
+      axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
+      segments: (segments) =>
+        factor === 1 ? [...segments] : nearAndFar(segments, window, { queryPosition, keyPosition }),
+      ...(logn === 1 ? { check: checkLogn, temperature: lognTemperature } : {}),
+    };
+  },
+});
+
+export type LeakyReropeOptions = ParameterValues<Pick<typeof leakyReropeMethod.parameters, "window" | "factor">> &
+  Partial<ParameterValues<typeof leakyReropeMethod.parameters>>;
+
+/**
+ * Leaky ReRoPE with `window` tokens (at least 1), `factor` tokens for a step of distance beyond (a ratio, at least 1),
+ * `logn` 0 or 1. @throws LongctxError "method"
+ */
+export function leakyRerope(parameters: LeakyReropeOptions): Method {
+  return instantiate(leakyReropeMethod, parameters);
+}

@@ -1,0 +1,54 @@
+import { defineMethod, instantiate, type Method, type ParameterValues, type PositionRule } from "@longctx/core";
+import { nearAndFar } from "./near-and-far.ts";
+
+/**
+ * Self-Extend: tokens beyond the neighbour window W are met in groups of G that share a position, so (T − W)·G + W tokens
+ * stay within trained distances. Jin et al., "LLM Maybe LongLM: Self-Extend LLM Context Window Without Tuning", 2024
+ * (arXiv:2401.01325), section 3: g = ⌊m/G⌋ − ⌊n/G⌋ + W − ⌊W/G⌋.
+ */
+export const selfExtendMethod = defineMethod({
+  name: "self-extend",
+  axes: ["distance"],
+  summary: "Tokens beyond the window share positions in groups.",
+  paper: "Jin et al. 2024, arXiv:2401.01325, section 3",
+  deviations:
+    "Division rounds down everywhere, as in the paper; most prefill paths of the authors' code divide without rounding, so that prompt and generation disagree where G does not divide W. llama.cpp's self-extend is another algorithm, which rewrites cached positions and loses its neighbour window every W tokens. A checkpoint's own sliding window is off. Tokens ahead of their query (prefix) keep their distance.",
+  parameters: {
+    window: {
+      about: "distances up to here are true, W; less than half to two thirds of T with what the groups add",
+      unit: "tokens",
+      default: null,
+      example: 1024,
+      min: 1,
+      integer: true,
+    },
+    group: {
+      about: "tokens that share a position beyond the window, G",
+      unit: "tokens",
+      default: null,
+      example: 8,
+      min: 1,
+      integer: true,
+    },
+  },
+  create: ({ window = 1, group = 1 }, spec): Method => {
+    const offset = window - Math.floor(window / group);
+    const queryPosition: PositionRule = {
+      id: `floor(m/${group})+${offset}`,
+      at: (m) => Math.floor(m / group) + offset,
+    };
+    const keyPosition: PositionRule = { id: `floor(m/${group})`, at: (n) => Math.floor(n / group) };
+    return {
+      spec,
+      axes: ["distance"],
+      disablesSlidingWindow: true,
+      segments: (segments) =>
+        group === 1 ? [...segments] : nearAndFar(segments, window, { queryPosition, keyPosition }),
+    };
+  },
+});
+
+/** Self-Extend with a `window` of at least 1 token and groups of `group` tokens (at least 1). @throws LongctxError "method" */
+export function selfExtend(parameters: ParameterValues<typeof selfExtendMethod.parameters>): Method {
+  return instantiate(selfExtendMethod, parameters);
+}

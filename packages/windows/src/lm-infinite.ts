@@ -1,0 +1,64 @@
+import {
+  among,
+  constantPosition,
+  defineMethod,
+  instantiate,
+  within,
+  type Method,
+  type ParameterValues,
+} from "@longctx/core";
+
+/**
+ * LM-Infinite: a Λ-shaped mask that leaves the first tokens and the last `window` tokens visible, and a ceiling on
+ * distances: first tokens that have left the window stay at exactly its length. Han et al., "LM-Infinite: Zero-Shot
+ * Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
+ */
+export const lmInfiniteMethod = defineMethod({
+  name: "lm-infinite",
+  axes: ["visibility", "distance"],
+  summary: "See the first tokens at the window's distance, and the last ones; the cache is bounded.",
+  paper: "Han et al. 2023, arXiv:2308.16137, section 4",
+  deviations:
+    "What is not visible is not kept either; the authors' code keeps all keys. The optional attention to the best tokens of the middle is left out. The mask is exact for every query, also within a chunk. A layer with a sliding window of its own keeps it, and loses sight of the first tokens beyond it.",
+  parameters: {
+    sinks: {
+      about: "first tokens that stay visible; 10 to 100 in the paper",
+      unit: "tokens",
+      default: 10,
+      min: 0,
+      integer: true,
+    },
+    window: {
+      about: "last tokens that are visible, the query's own included; the largest distance",
+      unit: "tokens",
+      default: null,
+      example: 4086,
+      min: 1,
+      integer: true,
+    },
+  },
+  create: ({ sinks = 10, window = 1 }, spec): Method => {
+    const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
+    return {
+      spec,
+      axes: ["visibility", "distance"],
+      segments: (segments) =>
+        segments
+          .flatMap((segment) => {
+            const left = within({ ...segment, ...far }, { from: window, to: Infinity });
+            return [within(segment, { from: -Infinity, to: window }), left && among(left, { from: 0, to: sinks })];
+          })
+          .filter((segment) => segment !== null),
+      // The queries of a chunk reach back `window` tokens each, so the first one needs chunk − 1 more than the last.
+      layout: ({ chunk }) => ({ capacity: sinks + window + chunk - 1, pinned: sinks }),
+    };
+  },
+});
+
+export type LmInfiniteOptions = ParameterValues<Pick<typeof lmInfiniteMethod.parameters, "window">> &
+  Partial<ParameterValues<typeof lmInfiniteMethod.parameters>>;
+
+/** LM-Infinite with `sinks` tokens (10 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
+export function lmInfinite(parameters: LmInfiniteOptions): Method {
+  return instantiate(lmInfiniteMethod, parameters);
+}

@@ -1,0 +1,104 @@
+import { defineMethod, instantiate, LongctxError, type Method, type ParameterValues } from "@longctx/core";
+import { inParallel, type ParallelLayout } from "./parallel-layout.ts";
+
+/**
+ * Parallel context windows: parts of the prompt are read side by side, each from position 0 on and blind for the others;
+ * the task behind them sees all, from the position after the longest on. Ratner et al., "Parallel Context Windows for
+ * Large Language Models", 2022 (arXiv:2212.10947), section 2.
+ */
+export const parallelMethod = defineMethod({
+  name: "parallel",
+  axes: ["visibility", "distance"],
+  summary: "Parts of the prompt are read side by side at the same positions; the task sees all.",
+  paper: "Ratner et al. 2022, arXiv:2212.10947, section 2",
+  deviations:
+    "A spec cuts the prompt into equal windows wherever that is; the library takes documents of any lengths (parallelDocuments), whose windows share one BOS token and are indented to the left. One sequence whose windows do not see one another, instead of a batch whose caches are joined. A layer with a sliding window of its own keeps it, counted in the text.",
+  parameters: {
+    windows: { about: "parallel windows, B", unit: "number", default: null, example: 3, min: 1, integer: true },
+    task: {
+      about: "last tokens of the prompt that are the task, and what equal windows leave over",
+      unit: "tokens",
+      default: "N − B·floor(N/(B+1)) for a prompt of N tokens",
+      min: 1,
+      integer: true,
+    },
+  },
+  create: ({ windows = 1, task }, spec): Method =>
+    parallelMethodOf(spec, (promptLength) => equalWindows(promptLength, windows, task)),
+});
+
+function parallelMethodOf(spec: string, layout: (promptLength: number) => ParallelLayout): Method {
+  return {
+    spec,
+    axes: ["visibility", "distance"],
+    segments: (segments, chunk) => inParallel(segments, layout(chunk.promptLength), chunk),
+  };
+}
+
+/** floor(N/(B+1)) tokens a window, or floor((N − task)/B). @throws LongctxError "method" when that is none */
+function equalWindows(promptLength: number, count: number, task?: number): ParallelLayout {
+  if (count === 1) return { shared: 0, widths: [promptLength] };
+  const width = Math.floor(task === undefined ? promptLength / (count + 1) : (promptLength - task) / count);
+  if (width < 1)
+    throw new LongctxError(
+      "method",
+      `parallel: a prompt of ${promptLength} tokens cannot be cut into ${count} windows and a task${task === undefined ? "" : ` of ${task} tokens`}; give at least ${count + (task ?? 1)} tokens in one call (or say the prompt's whole length with its first part), or fewer windows.`,
+    );
+  return { shared: 0, widths: Array.from({ length: count }, () => width) };
+}
+
+export type ParallelOptions = ParameterValues<Pick<typeof parallelMethod.parameters, "windows">> &
+  Partial<ParameterValues<typeof parallelMethod.parameters>>;
+
+/**
+ * The prompt as `windows` parallel windows of equal width (at least 1) and a task of at least `task` tokens; without it
+ * the task is about as long as a window. The text of a session begins with that prompt. @throws LongctxError "method"
+ */
+export function parallel(parameters: ParallelOptions): Method {
+  return instantiate(parallelMethod, parameters);
+}
+
+export interface ParallelWindows {
+  /** Tokens of each window, the shared ones included. */
+  readonly windows: readonly number[];
+  /** First tokens of the text, which every window begins with: 1 unless given, for BOS. */
+  readonly shared?: number;
+}
+
+/**
+ * Windows of any lengths, for a text that is the shared tokens, what each window has behind them, and the task. Windows of
+ * 5 and 3 tokens with one shared are a text of 1 + 4 + 2 tokens and then the task, whose positions begin with 5.
+ * @throws LongctxError "method"
+ */
+export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Method {
+  if (!Number.isInteger(shared) || shared < 0)
+    throw new LongctxError(
+      "method",
+      `parallel: shared is ${shared}, but has to be a whole number of at least 0 (tokens).`,
+    );
+  if (windows.length === 0) throw new LongctxError("method", "parallel: there are no windows; give at least one.");
+  const wrong = windows.findIndex((width) => !Number.isSafeInteger(width) || width <= shared);
+  if (wrong >= 0)
+    throw new LongctxError(
+      "method",
+      `parallel: window ${wrong} has ${windows[wrong]} tokens, but needs a whole number of at least ${shared + 1}, the ${shared} shared ones included.`,
+    );
+  const layout = { shared, widths: windows.map((width) => width - shared) };
+  return parallelMethodOf(`parallel:windows=${windows.join("/")},shared=${shared}`, () => layout);
+}
+
+/**
+ * Documents as parallel windows: the text to read and the method to read it under. Ids without special tokens; `shared`
+ * is what every document begins with (BOS). @throws LongctxError "method" when a document is empty, or there is none
+ */
+export function parallelDocuments(
+  documents: readonly (readonly number[])[],
+  task: readonly number[],
+  shared: readonly number[] = [],
+): { readonly ids: number[]; readonly method: Method } {
+  const windows = documents.map((document) => shared.length + document.length);
+  return {
+    ids: [...shared, ...documents.flat(), ...task],
+    method: parallelWindows({ windows, shared: shared.length }),
+  };
+}

@@ -1,0 +1,56 @@
+import {
+  askedBy,
+  among,
+  defineMethod,
+  EVERYTHING,
+  instantiate,
+  type Method,
+  type ParameterValues,
+} from "@longctx/core";
+
+/**
+ * Prefix attention: the first `length` tokens see each other in both directions, a token ahead of its query at a negative
+ * distance; everything after them is causal. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
+ * Text-to-Text Transformer", 2019 (arXiv:1910.10683), section 3.2.1 (prefix LM).
+ */
+export const prefixMethod = defineMethod({
+  name: "prefix",
+  axes: ["visibility"],
+  summary: "The first tokens see each other in both directions.",
+  paper: "Raffel et al. 2019, arXiv:1910.10683, section 3.2.1",
+  deviations:
+    "For decoders that were trained with causal attention, so a measurement rather than an improvement. The prefix is read at once, whatever the chunk. A layer with a sliding window of its own keeps it backwards, and sees all of the prefix ahead.",
+  parameters: {
+    length: {
+      about: "tokens of the prefix; the first call has to read all of them",
+      unit: "tokens",
+      default: null,
+      example: 2048,
+      min: 0,
+      integer: true,
+    },
+  },
+  create: ({ length = 0 }, spec): Method => ({
+    spec,
+    axes: ["visibility"],
+    readAtOnce: length,
+    segments: (segments) =>
+      length < 2
+        ? [...segments] // a token alone has nothing ahead of it
+        : segments
+            .flatMap((segment) => {
+              const bidirectional = { ...segment, band: { from: -Infinity, to: segment.band.to } };
+              const whole = among(bidirectional, { from: 0, to: length });
+              return [
+                whole && askedBy(whole, { from: 0, to: length }),
+                askedBy(segment, { from: length, to: EVERYTHING.to }),
+              ];
+            })
+            .filter((segment) => segment !== null),
+  }),
+});
+
+/** Bidirectional attention within the first `length` tokens (at least 0). @throws LongctxError "method" */
+export function prefix(parameters: ParameterValues<typeof prefixMethod.parameters>): Method {
+  return instantiate(prefixMethod, parameters);
+}

@@ -1,0 +1,39 @@
+import { defineMethod, instantiate, within, type Method, type ParameterValues } from "@longctx/core";
+
+/**
+ * Sliding window attention: a query sees the last `window` tokens, itself included, at their true distances. Beltagy,
+ * Peters, Cohan: "Longformer: The Long-Document Transformer", 2020 (arXiv:2004.05150), section 3.1.
+ */
+export const slidingMethod = defineMethod({
+  name: "sliding",
+  axes: ["visibility"],
+  summary: "See the last tokens only; the cache is bounded.",
+  paper: "Beltagy et al. 2020, arXiv:2004.05150, section 3.1",
+  deviations:
+    "The window lies before the query, not around it. It goes for every layer; a layer with a narrower window of its own keeps that.",
+  parameters: {
+    window: {
+      about: "last tokens that are visible, the query's own included",
+      unit: "tokens",
+      default: null,
+      example: 4096,
+      min: 1,
+      integer: true,
+    },
+  },
+  create: ({ window = 1 }, spec): Method => ({
+    spec,
+    axes: ["visibility"],
+    segments: (segments) =>
+      segments
+        .map((segment) => within(segment, { from: -Infinity, to: window })) // m − n < window
+        .filter((segment) => segment !== null),
+    // The queries of a chunk reach back `window` tokens each, so the first one needs chunk − 1 more than the last.
+    layout: ({ chunk }) => ({ capacity: window + chunk - 1, pinned: 0 }),
+  }),
+});
+
+/** Sliding window attention with a `window` of at least 1 token. @throws LongctxError "method" */
+export function sliding(parameters: ParameterValues<typeof slidingMethod.parameters>): Method {
+  return instantiate(slidingMethod, parameters);
+}
