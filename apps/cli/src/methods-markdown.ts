@@ -1,4 +1,4 @@
-import type { MethodDefinition, ParameterDefinition } from "longctx";
+import { listed, type MethodDefinition, type ParameterDefinition } from "longctx";
 
 /** docs/methods.md: everything the registry knows, so that no page can fall behind it. */
 export function methodsMarkdown(
@@ -34,7 +34,7 @@ function section(row: MethodDefinition, conflicts: Readonly<Record<string, strin
     ...(parameters.length > 0 ? ["", "| parameter | unit | default | |", "|---|---|---|---|"] : []),
     ...parameters.map(
       ([key, parameter]) =>
-        `| \`${key}\` | ${unit(parameter)} | ${parameter.default ?? "needed"} | ${parameter.about} |`,
+        `| \`${key}\` | ${range(parameter)} | ${parameter.default ?? "needed"} | ${parameter.about} |`,
     ),
     "",
     `Deviations: ${row.deviations}`,
@@ -42,10 +42,17 @@ function section(row: MethodDefinition, conflicts: Readonly<Record<string, strin
   ];
 }
 
-function unit({ unit: name, min, max }: ParameterDefinition): string {
-  if (name === "flag") return "0 or 1";
-  const range = [min === undefined ? "" : `≥ ${min}`, max === undefined ? "" : `≤ ${max}`].filter(
-    (part) => part !== "",
-  );
-  return range.length > 0 ? `${name}, ${range.join(", ")}` : name;
+function range(parameter: ParameterDefinition): string {
+  if (!("min" in parameter || "max" in parameter)) return kindOf(parameter);
+  const { min, max } = parameter;
+  return [kindOf(parameter), min === undefined ? "" : `≥ ${min}`, max === undefined ? "" : `≤ ${max}`]
+    .filter((part) => part !== "")
+    .join(", ");
+}
+
+/** What a parameter's value is: a unit, a few words, or a file. */
+export function kindOf(parameter: ParameterDefinition): string {
+  if (parameter.unit === "choice") return listed(parameter.choices);
+  if (parameter.unit === "file") return "JSON file";
+  return parameter.unit === "flag" ? "0 or 1" : parameter.unit;
 }

@@ -1,20 +1,15 @@
 import { LongctxError, listed } from "./errors.ts";
 import type { Axis, Method } from "./method.ts";
-
-/** One parameter of a method as the command line, the docs and the checks see it. */
-export interface ParameterDefinition {
-  readonly about: string;
-  readonly unit: "tokens" | "ratio" | "flag" | "turns" | "number";
-  /** null: it has to be given. A text says how it follows from the model ("0.1·ln(factor)+1"). */
-  readonly default: number | string | null;
-  /** For pictures and examples, at a trained window of 4096 tokens; what has a default needs none. */
-  readonly example?: number;
-  readonly min?: number;
-  readonly max?: number;
-  readonly integer?: boolean;
-}
-
-export type ParameterValues<P> = { [Name in keyof P]: number };
+import {
+  checkParameter,
+  defaultOf,
+  readParameter,
+  writeParameter,
+  type JsonReader,
+  type ParameterDefinition,
+  type ParameterValue,
+  type ParameterValues,
+} from "./parameters.ts";
 
 /** A method's row: what the command line, the tests, the benchmark and docs/methods.md read. */
 export interface MethodDefinition<
@@ -29,7 +24,7 @@ export interface MethodDefinition<
   /** What the code does differently from the paper or from well-known implementations; "none" is an answer. */
   readonly deviations: string;
   readonly parameters: P;
-  /** Only parameters that were given or have a numeric default are in `values`; `spec` is canonical. */
+  /** Only parameters that were given or have a number or a word as default are in `values`; `spec` is canonical. */
   create(values: Partial<ParameterValues<P>>, spec: string): Method;
 }
 
@@ -43,8 +38,11 @@ export function defineMethod<const P extends Readonly<Record<string, ParameterDe
 /** The methods a program offers, by name. */
 export class MethodRegistry {
   readonly #rows = new Map<string, MethodDefinition>();
+  readonly #readJson: JsonReader | undefined;
 
-  constructor(rows: Iterable<MethodDefinition>) {
+  /** `readJson` reads the files that specs name; without it they are refused, as there are none in a browser. */
+  constructor(rows: Iterable<MethodDefinition>, readJson?: JsonReader) {
+    this.#readJson = readJson;
     for (const row of rows) {
       if (this.#rows.has(row.name)) throw new LongctxError("method", `Two methods are called ${row.name}.`);
       this.#rows.set(row.name, row);
@@ -55,7 +53,7 @@ export class MethodRegistry {
     return [...this.#rows.values()];
   }
 
-  /** `yarn:factor=4+streaming:sinks=4,window=1020` → the methods, in the order written. @throws LongctxError "method" */
+  /** `yarn:factor=4+streaming:sinks=4,window=1020` → the methods, in the order written. @throws LongctxError "method", "file" */
   parse(spec: string): Method[] {
     return spec.split("+").map((part) => this.#parseOne(part.trim(), spec));
   }
@@ -69,7 +67,7 @@ export class MethodRegistry {
         "method",
         `There is no method "${name}" in "${spec}"; there is ${listed(this.#rows.keys())}.`,
       );
-    const given = new Map<string, number>();
+    const given = new Map<string, ParameterValue>();
     for (const pair of colon < 0 ? [] : part.slice(colon + 1).split(",")) {
       const [key = "", text, ...rest] = pair.split("=");
       const names = Object.keys(row.parameters);
@@ -82,7 +80,7 @@ export class MethodRegistry {
       if (text === undefined || rest.length > 0 || text.trim() === "")
         throw new LongctxError("method", `Write ${name}'s parameter as ${key}=VALUE, not "${pair}".`);
       if (given.has(key)) throw new LongctxError("method", `${name} is given ${key} twice in "${spec}".`);
-      given.set(key, text === "true" ? 1 : text === "false" ? 0 : Number(text));
+      given.set(key, readParameter(name, key, row.parameters[key], text, this.#readJson));
     }
     return instantiate(row, Object.fromEntries(given));
   }
@@ -93,10 +91,10 @@ export function instantiate<P extends Readonly<Record<string, ParameterDefinitio
   row: MethodDefinition<P>,
   given: Partial<ParameterValues<P>>,
 ): Method {
-  const values: Record<string, number> = {};
+  const values: Record<string, ParameterValue> = {};
   const written: string[] = [];
   for (const [key, parameter] of Object.entries(row.parameters)) {
-    const value = (given as Record<string, number | undefined>)[key];
+    const value = (given as Readonly<Record<string, ParameterValue | undefined>>)[key];
     if (value === undefined && parameter.default === null) {
       throw new LongctxError(
         "method",
@@ -104,29 +102,16 @@ export function instantiate<P extends Readonly<Record<string, ParameterDefinitio
       );
     }
     if (value !== undefined) {
-      checkValue(row.name, key, parameter, value);
-      written.push(`${key}=${value}`);
+      checkParameter(row.name, key, parameter, value);
+      written.push(`${key}=${writeParameter(value)}`);
       values[key] = value;
-    } else if (typeof parameter.default === "number") {
-      values[key] = parameter.default;
+    } else {
+      const fallback = defaultOf(parameter);
+      if (fallback !== undefined) values[key] = fallback;
     }
   }
   return row.create(
     values as Partial<ParameterValues<P>>,
     written.length > 0 ? `${row.name}:${written.join(",")}` : row.name,
   );
-}
-
-function checkValue(method: string, key: string, parameter: ParameterDefinition, value: number): void {
-  const { min = -Infinity, max = Infinity, integer = false, unit } = parameter;
-  const wanted =
-    unit === "flag"
-      ? "0 or 1"
-      : `a ${integer ? "whole " : ""}number${min > -Infinity ? ` of at least ${min}` : ""}${max < Infinity ? ` and at most ${max}` : ""}`;
-  const fits =
-    unit === "flag"
-      ? value === 0 || value === 1
-      : Number.isFinite(value) && value >= min && value <= max && (!integer || Number.isInteger(value));
-  if (!fits)
-    throw new LongctxError("method", `${method}: ${key} is ${value}, but has to be ${wanted} (${parameter.about}).`);
 }

@@ -1,11 +1,12 @@
 import { compose, MethodRegistry, type Composition } from "@longctx/core";
 import { ropeMethods } from "@longctx/rope";
 import { windowMethods } from "@longctx/windows";
+import { readJson } from "./read-json.ts";
 
 /** Every method there is: what the command line, the benchmark, the tests and the docs read. */
-export const methods = new MethodRegistry([...ropeMethods, ...windowMethods]);
+export const methods = new MethodRegistry([...ropeMethods, ...windowMethods], readJson);
 
-/** `yarn:factor=4+streaming:sinks=4,window=1020` as one method. @throws LongctxError "method" */
+/** `yarn:factor=4+streaming:sinks=4,window=1020` as one method. @throws LongctxError "method", "file" */
 export function parseMethod(spec: string): Composition {
   return compose(...methods.parse(spec));
 }

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
-import { instantiate, methods, type MethodDefinition, type ParameterDefinition } from "longctx";
+import { exampleOf, instantiate, methods, type MethodDefinition } from "longctx";
 import { createColors } from "picocolors";
 import { columns } from "../format.ts";
 import type { Io } from "../io.ts";
-import { methodsMarkdown } from "../methods-markdown.ts";
+import { kindOf, methodsMarkdown } from "../methods-markdown.ts";
 
 export function addMethods(program: Command, io: Io): void {
   program
@@ -25,23 +25,17 @@ function describe(row: MethodDefinition): object {
 
 /** Conflicts beyond the axes are known to an instance; they do not depend on its parameters. */
 export function conflictsOf(row: MethodDefinition): Readonly<Record<string, string>> {
-  const needed = Object.entries(row.parameters).filter(([, parameter]) => parameter.default === null);
-  return (
-    instantiate(row, Object.fromEntries(needed.map(([key, parameter]) => [key, sample(parameter)]))).conflicts ?? {}
-  );
-}
-
-function sample({ min = 1, max = Infinity }: ParameterDefinition): number {
-  return Math.min(Math.max(min, 1), max);
+  const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter)]);
+  return instantiate(row, Object.fromEntries(examples)).conflicts ?? {};
 }
 
 function listing(row: MethodDefinition, io: Io): string {
   const colors = createColors(io.outIsTerminal);
-  const parameters = Object.entries(row.parameters).map(([key, { about, unit, default: value }]) => [
+  const parameters = Object.entries(row.parameters).map(([key, parameter]) => [
     `  ${key}`,
-    unit === "flag" ? "0 or 1" : unit,
-    value === null ? "needed" : `default ${value}`,
-    about,
+    kindOf(parameter),
+    parameter.default === null ? "needed" : `default ${parameter.default}`,
+    parameter.about,
   ]);
   const conflicts = Object.entries(conflictsOf(row)).map(([other, reason]) => `  not with ${other}: ${reason}\n`);
   return `${colors.bold(row.name)} (${row.axes.join(", ") || "no axis"}): ${row.summary}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;

@@ -1,0 +1,123 @@
+import { LongctxError, listed } from "./errors.ts";
+
+/** A number, or a flag that is 0 or 1. */
+export interface NumberParameter {
+  readonly about: string;
+  readonly unit: "tokens" | "ratio" | "flag" | "turns" | "radians" | "number";
+  /** null: it has to be given. A text says how it follows from the model ("0.1·ln(factor)+1"). */
+  readonly default: number | string | null;
+  /** For pictures and examples, at a trained window of 4096 tokens; what has a default needs none. */
+  readonly example?: number;
+  readonly min?: number;
+  readonly max?: number;
+  readonly integer?: boolean;
+}
+
+/** One of a few words. */
+export interface ChoiceParameter {
+  readonly about: string;
+  readonly unit: "choice";
+  readonly choices: readonly string[];
+  readonly default: string;
+}
+
+/** The path of a JSON file on a command line; its content reaches the method, which checks it. */
+export interface FileParameter {
+  readonly about: string;
+  readonly unit: "file";
+  readonly default: null;
+  /** Content that the method takes, for pictures and examples, at heads of 64 channels. */
+  readonly example: unknown;
+}
+
+/** One parameter of a method as the command line, the docs and the checks see it. */
+export type ParameterDefinition = NumberParameter | ChoiceParameter | FileParameter;
+
+/** What a file parameter is once it has been read; made without a file, `path` is the name that a spec shows. */
+export interface JsonFile {
+  readonly path: string;
+  readonly content: unknown;
+}
+
+/** Reads a JSON file. @throws LongctxError "file" when it is missing or no JSON */
+export type JsonReader = (path: string) => unknown;
+
+export type ParameterValue<D extends ParameterDefinition = ParameterDefinition> = D extends ChoiceParameter
+  ? D["choices"][number]
+  : D extends FileParameter
+    ? JsonFile
+    : number;
+
+export type ParameterValues<P extends Readonly<Record<string, ParameterDefinition>>> = {
+  [Name in keyof P]: ParameterValue<P[Name]>;
+};
+
+/** The value a parameter has when it is not given; undefined where that follows from the model, or it has to be given. */
+export function defaultOf(parameter: ParameterDefinition): ParameterValue | undefined {
+  if (parameter.unit === "choice") return parameter.default;
+  return typeof parameter.default === "number" ? parameter.default : undefined;
+}
+
+/** A value for pictures and examples; undefined where the default, or what follows from the model, serves. */
+export function exampleOf(parameter: ParameterDefinition): ParameterValue | undefined {
+  if (parameter.unit === "choice") return undefined;
+  if (parameter.unit === "file") return { path: "example.json", content: parameter.example };
+  return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
+}
+
+/** What a text stands for as this parameter; whether it fits is for `checkParameter` to say. */
+export function readParameter(
+  method: string,
+  key: string,
+  parameter: ParameterDefinition,
+  text: string,
+  readJson: JsonReader | undefined,
+): ParameterValue {
+  if (parameter.unit === "choice") return text.trim();
+  if (parameter.unit === "file") {
+    const path = text.trim();
+    if (readJson) return { path, content: readJson(path) };
+    throw new LongctxError(
+      "method",
+      `${method}: ${key} is the file ${path}, but nothing here reads files; make the method with its factory instead.`,
+    );
+  }
+  return text === "true" ? 1 : text === "false" ? 0 : Number(text);
+}
+
+/** As a spec spells it. */
+export function writeParameter(value: ParameterValue): string {
+  return typeof value === "object" ? value.path : String(value);
+}
+
+/** @throws LongctxError "method" when the value is not one of those that the parameter takes */
+export function checkParameter(
+  method: string,
+  key: string,
+  parameter: ParameterDefinition,
+  value: ParameterValue,
+): void {
+  if (!fits(parameter, value))
+    throw new LongctxError(
+      "method",
+      `${method}: ${key} is ${writeParameter(value)}, but has to be ${wanted(parameter)} (${parameter.about}).`,
+    );
+}
+
+function fits(parameter: ParameterDefinition, value: ParameterValue): boolean {
+  if (parameter.unit === "file") return typeof value === "object";
+  if (parameter.unit === "choice") return parameter.choices.some((choice) => choice === value);
+  if (typeof value !== "number" || !Number.isFinite(value)) return false;
+  if (parameter.unit === "flag") return value === 0 || value === 1;
+  const { min = -Infinity, max = Infinity, integer = false } = parameter;
+  return value >= min && value <= max && (!integer || Number.isInteger(value));
+}
+
+function wanted(parameter: ParameterDefinition): string {
+  if (parameter.unit === "file") return "a JSON file";
+  if (parameter.unit === "choice") return listed(parameter.choices);
+  if (parameter.unit === "flag") return "0 or 1";
+  const { min, max, integer = false } = parameter;
+  const bounds = [min === undefined ? "" : `of at least ${min}`, max === undefined ? "" : `of at most ${max}`];
+  return `a ${integer ? "whole " : ""}number ${bounds.filter((bound) => bound !== "").join(" and ")}`.trimEnd();
+}
