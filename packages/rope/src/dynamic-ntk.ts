@@ -7,6 +7,7 @@ import {
   type Method,
   type ParameterValues,
 } from "@longctx/core";
+import { lengthConflicts } from "./length-conflicts.ts";
 
 /**
  * Dynamic NTK: NTK-aware scaling whose strength follows the length n of the text; within the trained window T nothing
@@ -27,10 +28,7 @@ export const dynamicNtkMethod = defineMethod({
     spec,
     axes: ["frequencies"],
     lengthDependent: true,
-    conflicts: {
-      streaming:
-        "its cache never grows past its window, so the table would follow a length that attention never sees; use ntk with a fixed factor",
-    },
+    conflicts: lengthConflicts("ntk with a fixed factor"),
     // α = factor · n/T − (factor − 1) beyond T, 1 within it; b' = b · α^(d/(d−2))
     frequencies: ({ rope, trainedWindow, length }) =>
       makeTable(ntkFrequencies(rope.base, rope.rotarySize, dynamicAlpha(factor, length, trainedWindow))),

@@ -1,10 +1,12 @@
 import {
   defineMethod,
   instantiate,
+  llama3Frequencies,
   LongctxError,
   makeTable,
   yarnAmplitude,
   yarnFrequencies,
+  type LengthContext,
   type Method,
   type ParameterValues,
 } from "@longctx/core";
@@ -18,9 +20,11 @@ export const yarnMethod = defineMethod({
   name: "yarn",
   axes: ["frequencies", "temperature"],
   summary: "Interpolate slow pairs, keep fast ones, blend between, and sharpen the softmax.",
+  definition:
+    "h(i) = θ_i/s · ramp_i + θ_i · (1 − ramp_i); form=code: ramp_i = clamp((i − l)/(h − l)), l and h the pairs that turn beta_fast and beta_slow times in T; form=paper: 1 − ramp_i = clamp((T·θ_i/2π − beta_slow)/(beta_fast − beta_slow)); cos and sin times attention_factor",
   paper: "Peng et al. 2023, arXiv:2309.00071, eq. 17-22",
   deviations:
-    "The ramp is linear in the index of the pair, as in the authors' code and every implementation, not in the number of turns (eq. 18). beta_fast and beta_slow are the paper's β and α. The attention factor multiplies cos and sin of queries and keys at every length, so scores grow by its square. attention_factor=1 leaves the temperature axis to another method.",
+    "By default the ramp is linear in the index of the pair, as in the authors' code and every implementation; form=paper makes it linear in the number of turns (eq. 18), where truncate has nothing to round. beta_fast and beta_slow are the paper's β and α. The attention factor multiplies cos and sin of queries and keys at every length, so scores grow by its square. attention_factor=1 leaves the temperature axis to another method.",
   parameters: {
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1 },
     beta_fast: {
@@ -31,41 +35,57 @@ export const yarnMethod = defineMethod({
     },
     beta_slow: { about: "pairs that turn at most this often are interpolated", unit: "turns", default: 1, min: 0.01 },
     attention_factor: { about: "factor on cos and sin", unit: "number", default: "0.1·ln(factor)+1", min: 0.01 },
-    truncate: { about: "round the ramp's ends to whole pairs", unit: "flag", default: 1 },
+    truncate: { about: "round the ramp's ends to whole pairs (form=code)", unit: "flag", default: 1 },
+    form: {
+      about: "the ramp is linear in the pair's index (code) or in its turns (paper, eq. 18)",
+      unit: "choice",
+      choices: ["code", "paper"],
+      default: "code",
+    },
   },
   create: (
-    { factor = 1, beta_fast: betaFast = 32, beta_slow: betaSlow = 1, attention_factor: given, truncate = 1 },
+    {
+      factor = 1,
+      beta_fast: betaFast = 32,
+      beta_slow: betaSlow = 1,
+      attention_factor: given,
+      truncate = 1,
+      form = "code",
+    },
     spec,
   ): Method => {
-    if (betaFast < betaSlow) {
-      throw new LongctxError(
-        "method",
-        `yarn: beta_fast is ${betaFast} and beta_slow ${betaSlow}, but the fast pairs turn more often; exchange the two.`,
-      );
-    }
+    checkBetas(betaFast, betaSlow, form);
     const amplitude = given ?? yarnAmplitude(factor); // √(1/t) = 0.1 ln s + 1 (eq. 22)
+    const inverse = ({ rope: { base, rotarySize }, trainedWindow: window }: LengthContext) =>
+      form === "paper"
+        ? // γ(r) of eq. 18 with r_i = T/λ_i (eq. 17) into eq. 19-20: what Llama 3.1 does with α and β for its low and high
+          llama3Frequencies(base, rotarySize, { factor, window, low: betaSlow, high: betaFast })
+        : yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: truncate === 1 });
     return {
       spec,
       axes: amplitude === 1 ? ["frequencies"] : ["frequencies", "temperature"],
-      frequencies: ({ rope, trainedWindow }) =>
-        makeTable(
-          yarnFrequencies(rope.base, rope.rotarySize, {
-            factor,
-            window: trainedWindow,
-            betaFast,
-            betaSlow,
-            truncate: truncate === 1,
-          }),
-          amplitude,
-        ),
+      frequencies: (context) => makeTable(inverse(context), amplitude),
     };
   },
 });
 
+function checkBetas(betaFast: number, betaSlow: number, form: "code" | "paper"): void {
+  if (betaFast < betaSlow)
+    throw new LongctxError(
+      "method",
+      `yarn: beta_fast is ${betaFast} and beta_slow ${betaSlow}, but the fast pairs turn more often; exchange the two.`,
+    );
+  if (betaFast === betaSlow && form === "paper")
+    throw new LongctxError(
+      "method",
+      `yarn: beta_fast and beta_slow are both ${betaFast}, but the paper's ramp divides by their difference; make beta_fast larger, or use form=code.`,
+    );
+}
+
 export type YarnOptions = ParameterValues<Pick<typeof yarnMethod.parameters, "factor">> &
   Partial<ParameterValues<typeof yarnMethod.parameters>>;
 
-/** YaRN by `factor` (a ratio, at least 1); betas in turns, `truncate` 0 or 1. @throws LongctxError "method" */
+/** YaRN by `factor` (a ratio, at least 1); betas in turns, `truncate` 0 or 1, `form` "code" or "paper". @throws LongctxError "method" */
 export function yarn(parameters: YarnOptions): Method {
   return instantiate(yarnMethod, parameters);
 }

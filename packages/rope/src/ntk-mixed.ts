@@ -1,0 +1,59 @@
+import {
+  defaultFrequencies,
+  defineMethod,
+  instantiate,
+  makeTable,
+  type Method,
+  type ParameterValues,
+} from "@longctx/core";
+
+/**
+ * Mixed NTK scaling: reads rotary positions as digits of a number in several radices, and spreads the factor over them.
+ * Su Jianlin, "Transformer upgrade path 11: carrying β-ary positions through", 2023 (kexue.fm/archives/9706).
+ */
+export const ntkMixedMethod = defineMethod({
+  name: "ntk-mixed",
+  axes: ["frequencies"],
+  summary: "Slow every pair, the fast ones least, by an exponential in a power of the pair's number.",
+  definition: "h(i) = θ_i · exp(−a·(i+1)^β), a = ln(factor) / (d/2)^β",
+  paper: "Su 2023, kexue.fm/archives/9706",
+  deviations:
+    "Changes the frequencies only: the author's code also scales queries by log-n, which is `ntk-mixed:factor+logn` here. Unlike `ntk` it slows the fastest pair too, so short texts suffer; β = 0 is `interpolation`. The author uses a factor of 12.",
+  parameters: {
+    factor: {
+      about: "extension, k: what the slowest pair is divided by",
+      unit: "ratio",
+      default: null,
+      min: 1,
+      example: 4,
+    },
+    beta: {
+      about: "how evenly the factor is spread: 0 divides all pairs alike",
+      unit: "number",
+      default: 0.75,
+      min: 0,
+    },
+  },
+  create: ({ factor = 1, beta = 0.75 }, spec): Method => ({
+    spec,
+    axes: ["frequencies"],
+    frequencies: ({ rope }) => makeTable(ntkMixedFrequencies(rope.base, rope.rotarySize, factor, beta)),
+  }),
+});
+
+/** θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β. */
+export function ntkMixedFrequencies(base: number, rotarySize: number, factor: number, beta: number): Float64Array {
+  const pairs = rotarySize / 2;
+  // a·m^β as ln k · (m / (d/2))^β, which stays finite for every β.
+  return defaultFrequencies(base, rotarySize).map(
+    (frequency, i) => frequency * Math.exp(-Math.log(factor) * ((i + 1) / pairs) ** beta),
+  );
+}
+
+export type NtkMixedOptions = ParameterValues<Pick<typeof ntkMixedMethod.parameters, "factor">> &
+  Partial<ParameterValues<typeof ntkMixedMethod.parameters>>;
+
+/** Mixed NTK scaling by `factor` (a ratio, at least 1), `beta` at least 0. @throws LongctxError "method" */
+export function ntkMixed(parameters: NtkMixedOptions): Method {
+  return instantiate(ntkMixedMethod, parameters);
+}

@@ -1,0 +1,39 @@
+import {
+  defaultFrequencies,
+  defineMethod,
+  instantiate,
+  makeTable,
+  type Method,
+  type ParameterValues,
+} from "@longctx/core";
+
+/**
+ * Power basis: the slower a pair, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context Lengths in
+ * LLMs", 2023 (arXiv:2308.10882).
+ */
+export const powerMethod = defineMethod({
+  name: "power",
+  axes: ["frequencies"],
+  summary: "Slow each pair by a power of its place among the pairs; the fastest is kept.",
+  definition: "h(i) = θ_i · (1 − i/(d/2))^k",
+  paper: "Pal et al. 2023 (Giraffe), arXiv:2308.10882",
+  deviations: "Without training here; the authors fine-tuned, and tested k = 0.5.",
+  parameters: {
+    k: { about: "exponent; 0 changes nothing", unit: "number", default: 0.5, min: 0 },
+  },
+  create: ({ k = 0.5 }, spec): Method => ({
+    spec,
+    axes: ["frequencies"],
+    frequencies: ({ rope }) => makeTable(powerFrequencies(rope.base, rope.rotarySize, k)),
+  }),
+});
+
+/** θ_i · (1 − i/(d/2))^k. */
+export function powerFrequencies(base: number, rotarySize: number, k: number): Float64Array {
+  return defaultFrequencies(base, rotarySize).map((frequency, i) => frequency * (1 - (2 * i) / rotarySize) ** k);
+}
+
+/** Power basis with exponent `k` (at least 0, 0.5 unless given). @throws LongctxError "method" */
+export function power(parameters: Partial<ParameterValues<typeof powerMethod.parameters>> = {}): Method {
+  return instantiate(powerMethod, parameters);
+}

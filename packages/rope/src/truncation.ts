@@ -1,0 +1,82 @@
+import {
+  defaultFrequencies,
+  defineMethod,
+  instantiate,
+  LongctxError,
+  makeTable,
+  type Method,
+  type ParameterValues,
+} from "@longctx/core";
+
+/**
+ * Truncated basis: only pairs that complete a turn within the trained window are kept; the others turn at one slow rate,
+ * and the slowest not at all, which makes them blind to positions. Pal et al.: "Giraffe: Adventures in Expanding Context
+ * Lengths in LLMs", 2023 (arXiv:2308.10882).
+ */
+export const truncationMethod = defineMethod({
+  name: "truncation",
+  axes: ["frequencies"],
+  summary:
+    "Keep pairs that complete a turn in the trained window; slower ones share one rate, the slowest stand still.",
+  definition: "h(i) = θ_i where θ_i ≥ high, rho where low ≤ θ_i < high, 0 where θ_i < low",
+  paper: "Pal et al. 2023 (Giraffe), arXiv:2308.10882",
+  deviations:
+    "The trained window comes from the model; the authors' code gives the bands as 2π/T, its eighth and its sixteenth. Without training here; the authors fine-tuned.",
+  parameters: {
+    low: { about: "slower pairs stand still", unit: "radians", default: "high/8", min: 0 },
+    high: { about: "pairs at least as fast are kept; radians a position", unit: "radians", default: "2π/T", min: 0 },
+    rho: { about: "frequency of the pairs between", unit: "radians", default: "high/16", min: 0 },
+  },
+  create: (given, spec): Method => {
+    const bandsOf = (trainedWindow: number): Bands => {
+      const { high = (2 * Math.PI) / trainedWindow } = given;
+      const { low = high / 8, rho = high / 16 } = given;
+      return { low, high, rho };
+    };
+    if (given.high !== undefined) checkBands(bandsOf(1), "");
+    return {
+      spec,
+      axes: ["frequencies"],
+      check: ({ trainedWindow }) =>
+        checkBands(
+          bandsOf(trainedWindow),
+          given.high === undefined ? ` (2π over the trained window ${trainedWindow})` : "",
+        ),
+      frequencies: ({ rope, trainedWindow }) =>
+        makeTable(truncatedFrequencies(rope.base, rope.rotarySize, bandsOf(trainedWindow))),
+    };
+  },
+});
+
+/** Radians a position. */
+export interface Bands {
+  readonly low: number;
+  readonly high: number;
+  readonly rho: number;
+}
+
+/** θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low. */
+export function truncatedFrequencies(base: number, rotarySize: number, { low, high, rho }: Bands): Float64Array {
+  return defaultFrequencies(base, rotarySize).map((frequency) =>
+    frequency >= high ? frequency : frequency >= low ? rho : 0,
+  );
+}
+
+/** A pair slowed to ρ must not end up faster than one that was kept. */
+function checkBands({ low, high, rho }: Bands, whence: string): void {
+  for (const [name, value] of [
+    ["low", low],
+    ["rho", rho],
+  ] as const) {
+    if (value > high)
+      throw new LongctxError(
+        "method",
+        `truncation: ${name} is ${value}, but has to be at most high, ${high}${whence}; give a smaller ${name} or a larger high.`,
+      );
+  }
+}
+
+/** Truncated basis with bands in radians a position; they follow from the trained window unless given. @throws LongctxError "method" */
+export function truncation(parameters: Partial<ParameterValues<typeof truncationMethod.parameters>> = {}): Method {
+  return instantiate(truncationMethod, parameters);
+}

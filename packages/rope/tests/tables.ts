@@ -1,0 +1,31 @@
+import { compose, type FrequencyTable, type Method, type RopeConfig } from "@longctx/core";
+import { tinyConfig } from "../../core/tests/tiny-model.ts";
+
+/** What a table is for: d channels are rotated, with base b, after training on T tokens. */
+export interface Head {
+  readonly d: number;
+  readonly base?: number;
+  readonly trainedWindow?: number;
+}
+
+/** A method's table for a text of `length` tokens. */
+export function tableOf(method: Method, head: Head, length = 1): FrequencyTable {
+  const { d, base = 1e4, trainedWindow = 2048 } = head;
+  const rope: RopeConfig = { type: "default", base, rotarySize: d };
+  const config = tinyConfig({ headSize: d, rope, trainedWindow, maxPositions: trainedWindow });
+  return compose(method).table({ config, trainedWindow }, length);
+}
+
+/** Numbers as a paper prints them. */
+export function printed(values: Iterable<number>, digits = 7): number[] {
+  return [...values].map((value) => Number(value.toPrecision(digits)));
+}
+
+/** The largest |actual − expected| relative to the expected value, 0 for 0. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Infinity;
+  return Array.from(expected).reduce((largest, value, i) => {
+    const off = Math.abs(actual[i] - value);
+    return Math.max(largest, off === 0 ? 0 : off / Math.abs(value));
+  }, 0);
+}
