@@ -1,24 +1,16 @@
-import { parse, resetSVGDefIds, View } from "vega";
-import { compile, type TopLevelSpec } from "vega-lite";
+import { HOUSE_STYLE, INK, renderSvg } from "@longctx/figures";
+import type { TopLevelSpec } from "vega-lite";
 import { lengthName, taskName } from "./names.ts";
 import type { Summary } from "./summary.ts";
 
 const CELL = { width: 46, height: 30 };
-const INK = "#1b1b1f";
-const MUTED = "#5f6068";
 
 /**
  * The run as small multiples, an SVG: a panel a method, length on x, depth on y with the beginning at the top, accuracy
  * as colour and as number. The dashed line is the trained window. The same summary gives the same bytes.
  */
-export async function svgHeatmap(summary: Summary): Promise<string> {
-  resetSVGDefIds();
-  const view = new View(parse(compile(specification(summary)).spec), { renderer: "none" });
-  try {
-    return `${await view.toSVG()}\n`;
-  } finally {
-    view.finalize();
-  }
+export function svgHeatmap(summary: Summary): Promise<string> {
+  return renderSvg(specification(summary));
 }
 
 function specification({ run, cells }: Summary): TopLevelSpec {
@@ -47,8 +39,6 @@ function specification({ run, cells }: Summary): TopLevelSpec {
   const y = { field: "depth", type: "nominal", sort: run.depths.map(String), title: "needle depth, %" } as const;
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
-    background: "white",
-    padding: 16,
     title: {
       text: `${run.model.name}: ${taskName(run)}`,
       subtitle: [
@@ -104,23 +94,6 @@ function specification({ run, cells }: Summary): TopLevelSpec {
           : []),
       ],
     },
-    config: {
-      font: "Inter, Helvetica, Arial, sans-serif",
-      view: { stroke: null },
-      axis: {
-        domain: false,
-        ticks: false,
-        grid: false,
-        labelColor: MUTED,
-        titleColor: MUTED,
-        titleFontWeight: "normal",
-        labelFontSize: 11,
-        titleFontSize: 11,
-        labelPadding: 6,
-      },
-      scale: { bandPaddingInner: 0, bandPaddingOuter: 0 },
-      title: { fontSize: 16, subtitleFontSize: 12, color: INK, subtitleColor: MUTED, subtitlePadding: 6 },
-      legend: { labelColor: MUTED, titleColor: MUTED, titleFontWeight: "normal" },
-    },
+    config: HOUSE_STYLE,
   };
 }

@@ -1,0 +1,3 @@
+export { lineFigure, type LineFigure, type LineSeries } from "./line-figure.ts";
+export { methodFigure } from "./method-figure.ts";
+export { HOUSE_STYLE, INK, MUTED, renderSvg } from "./svg.ts";
