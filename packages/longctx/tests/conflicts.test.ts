@@ -9,7 +9,22 @@ describe("methods of different packages", () => {
   it.each([
     ["dynamic-ntk:factor=2+streaming:window=8", "its cache never grows"],
     ["streaming:window=8+dynamic-ntk:factor=2", "its cache never grows"],
+    ["dynamic-ntk:factor=2+lm-infinite:window=8", "its cache never grows"],
     ["rerope:window=8+streaming:window=8", "both change the distance"],
+    ["self-extend:window=8,group=2+streaming:window=8", "both change the distance"],
+    ["dual-chunk:chunk=8,cap=9+streaming:window=8", "both change the distance"],
+    ["self-extend:window=8,group=2+lm-infinite:window=8", "both change the distance"],
+    ["dual-chunk:chunk=8,cap=9+lm-infinite:window=8", "both change the distance"],
+    ["leaky-rerope:window=8,factor=2+parallel:windows=2", "both change the distance"],
+    ["parallel:windows=2+streaming:window=8", "both change the visibility"],
+    ["parallel:windows=2+prefix:length=8", "both change the visibility"],
+    ["parallel:windows=2+sliding:window=8", "both change the visibility"],
+    ["prefix:length=8+streaming:window=8", "both change the visibility"],
+    ["prefix:length=8+lm-infinite:window=8", "both change the visibility"],
+    ["prefix:length=8+sliding:window=8", "both change the visibility"],
+    ["lm-infinite:window=8+streaming:window=8", "both change the visibility"],
+    ["sliding:window=8+streaming:window=8", "both change the visibility"],
+    ["leaky-rerope:window=8,factor=2,logn=1+logn", "both change the temperature"],
   ])("%s is refused", (spec, message) => {
     expect(() => compose(...registry.parse(spec))).toThrow(message);
   });
