@@ -3,6 +3,7 @@ import type { Axis, Method } from "./method.ts";
 import {
   checkParameter,
   defaultOf,
+  exampleOf,
   readParameter,
   writeParameter,
   type JsonReader,
@@ -19,7 +20,7 @@ export interface MethodDefinition<
   readonly axes: readonly Axis[];
   readonly summary: string;
   /** The formula, in the letters of docs/methods.md. */
-  readonly definition?: string;
+  readonly definition: string;
   readonly paper: string;
   /** What the code does differently from the paper or from well-known implementations; "none" is an answer. */
   readonly deviations: string;
@@ -114,4 +115,10 @@ export function instantiate<P extends Readonly<Record<string, ParameterDefinitio
     values as Partial<ParameterValues<P>>,
     written.length > 0 ? `${row.name}:${written.join(",")}` : row.name,
   );
+}
+
+/** A row's method with example values for a trained window of 4096 tokens, for pictures and for what holds at any value. */
+export function exampleMethod(row: MethodDefinition): Method {
+  const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter)]);
+  return instantiate(row, Object.fromEntries(examples));
 }

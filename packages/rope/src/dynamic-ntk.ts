@@ -18,11 +18,12 @@ export const dynamicNtkMethod = defineMethod({
   name: "dynamic-ntk",
   axes: ["frequencies"],
   summary: "NTK-aware scaling that grows with the text and leaves short texts alone.",
+  definition: "h(i) = b'^(−2i/d), b' = b · α^(d/(d−2)), α = max(1, factor·N/T − (factor − 1)) for a text of N tokens",
   paper: "emozilla 2023; Peng et al. 2023, arXiv:2309.00071, section 3.3",
   deviations:
     "The table is a function of the length alone: the prompt's length for the whole prompt, the current length for each generated token, with all cached keys rotated again. Transformers keeps old rotations in its cache and depends on what was computed before; vLLM fixes n at factor · T.",
   parameters: {
-    factor: { about: "how fast α grows with the length", unit: "ratio", default: null, min: 1 },
+    factor: { about: "how fast α grows with the length", unit: "ratio", default: null, example: 2, min: 1 },
   },
   create: ({ factor = 1 }, spec): Method => ({
     spec,

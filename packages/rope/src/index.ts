@@ -34,14 +34,20 @@ export * from "./truncation.ts";
 export * from "./yarn.ts";
 export {
   defaultFrequencies,
+  distanceMatrix,
   dynamicAlpha,
+  effectiveDistance,
+  frequencyTable,
   linearFrequencies,
   llama3Frequencies,
   longropeAmplitude,
   makeTable,
   ntkFrequencies,
+  rotaryPairs,
+  rotationAngle,
   yarnAmplitude,
   yarnFrequencies,
+  type RotationOptions,
 } from "@longctx/core";
 
 /** The rows of this package, for a MethodRegistry. */

@@ -16,11 +16,12 @@ export const interpolationMethod = defineMethod({
   name: "interpolation",
   axes: ["frequencies"],
   summary: "Divide every rotary frequency by the factor.",
+  definition: "h(i) = θ_i / factor",
   paper: "Chen et al. 2023, arXiv:2306.15595, eq. 4",
   deviations:
     "The frequencies are divided instead of the positions, which is the same angle; positions stay whole numbers.",
   parameters: {
-    factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1 },
+    factor: { about: "longest text over trained window, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
   create: ({ factor = 1 }, spec): Method => ({
     spec,

@@ -11,6 +11,8 @@ export const leakyReropeMethod = defineMethod({
   name: "leaky-rerope",
   axes: ["distance", "temperature"],
   summary: "Distances beyond the window grow more slowly.",
+  definition:
+    "t = m − n; g = t where t < window, window + (t − window)/factor beyond; with logn=1, τ(m) = max(1, ln(m+1) / ln T)",
   paper: "Su 2023, kexue.fm/archives/9708 and 9728",
   deviations:
     "Positions beyond the window are real numbers instead of a second frequency table, which is the same angle under every frequency method. One softmax over a near and a far band instead of two score matrices of which each entry is chosen. logn is off unless asked for, and takes T from the model instead of a constant of 4096. Tokens ahead of their query (prefix) keep their distance.",

@@ -9,6 +9,7 @@ export const lognMethod = defineMethod({
   name: "logn",
   axes: ["temperature"],
   summary: "Scores grow with the logarithm of the position beyond the trained window.",
+  definition: "τ(m) = max(1, ln(m+1) / ln T)",
   paper: "Su 2021, kexue.fm/archives/8823; Su 2023, kexue.fm/archives/9708",
   deviations:
     "Within the trained window nothing changes. T comes from the model instead of a constant of 4096, as in the author's code. m is the index in the text, also under methods that forget tokens.",

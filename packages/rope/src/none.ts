@@ -5,6 +5,7 @@ export const noneMethod = defineMethod({
   name: "none",
   axes: [],
   summary: "The model as it is.",
+  definition: "h(i) = θ_i; g(m, n) = m − n, visible where n ≤ m; τ = 1",
   paper: "none",
   deviations: "none",
   parameters: {},

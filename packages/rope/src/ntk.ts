@@ -9,11 +9,12 @@ export const ntkMethod = defineMethod({
   name: "ntk",
   axes: ["frequencies"],
   summary: "Raise the rotary base, so that slow pairs are interpolated and fast ones are kept.",
+  definition: "h(i) = b'^(−2i/d), b' = b · factor^(d/(d−2))",
   paper: "bloc97 2023; Peng et al. 2023, arXiv:2309.00071, definition 1",
   deviations:
     "d is the number of rotated channels, which partial rotary models have fewer of than the head. Some pairs still leave their trained range, so a factor somewhat above longest text over trained window is needed.",
   parameters: {
-    factor: { about: "nominal extension, s", unit: "ratio", default: null, min: 1 },
+    factor: { about: "nominal extension, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
   create: ({ factor = 1 }, spec): Method => ({
     spec,

@@ -11,6 +11,7 @@ export const reropeMethod = defineMethod({
   name: "rerope",
   axes: ["distance", "temperature"],
   summary: "Distances beyond the window count as the window.",
+  definition: "g(m, n) = min(m − n, window); with logn=1, τ(m) = max(1, ln(m+1) / ln T)",
   paper: "Su 2023, kexue.fm/archives/9708",
   deviations:
     "One softmax over a near and a far band instead of two score matrices of which each entry is chosen; the numbers are the same. logn is off unless asked for, and takes T from the model instead of a constant of 4096. Tokens ahead of their query (prefix) keep their distance.",
@@ -19,6 +20,7 @@ export const reropeMethod = defineMethod({
       about: "largest distance, w; a quarter to a half of the trained window is usual",
       unit: "tokens",
       default: null,
+      example: 1024,
       min: 1,
       integer: true,
     },

@@ -10,6 +10,7 @@ export const selfExtendMethod = defineMethod({
   name: "self-extend",
   axes: ["distance"],
   summary: "Tokens beyond the window share positions in groups.",
+  definition: "g = m − n where m − n < window, ⌊m/group⌋ − ⌊n/group⌋ + window − ⌊window/group⌋ beyond",
   paper: "Jin et al. 2024, arXiv:2401.01325, section 3",
   deviations:
     "Division rounds down everywhere, as in the paper; most prefill paths of the authors' code divide without rounding, so that prompt and generation disagree where G does not divide W. llama.cpp's self-extend is another algorithm, which rewrites cached positions and loses its neighbour window every W tokens. A checkpoint's own sliding window is off. Tokens ahead of their query (prefix) keep their distance.",

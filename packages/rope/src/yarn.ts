@@ -26,7 +26,7 @@ export const yarnMethod = defineMethod({
   deviations:
     "By default the ramp is linear in the index of the pair, as in the authors' code and every implementation; form=paper makes it linear in the number of turns (eq. 18), where truncate has nothing to round. beta_fast and beta_slow are the paper's β and α. The attention factor multiplies cos and sin of queries and keys at every length, so scores grow by its square. attention_factor=1 leaves the temperature axis to another method.",
   parameters: {
-    factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1 },
+    factor: { about: "longest text over trained window, s", unit: "ratio", default: null, example: 4, min: 1 },
     beta_fast: {
       about: "pairs that turn at least this often within the trained window are kept",
       unit: "turns",

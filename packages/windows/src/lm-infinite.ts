@@ -17,6 +17,7 @@ export const lmInfiniteMethod = defineMethod({
   name: "lm-infinite",
   axes: ["visibility", "distance"],
   summary: "See the first tokens at the window's distance, and the last ones; the cache is bounded.",
+  definition: "n visible where 0 ≤ m − n < window, at g = m − n; also where n < sinks, then at g = window",
   paper: "Han et al. 2023, arXiv:2308.16137, section 4",
   deviations:
     "What is not visible is not kept either; the authors' code keeps all keys. The optional attention to the best tokens of the middle is left out. The mask is exact for every query, also within a chunk. A layer with a sliding window of its own keeps it, and loses sight of the first tokens beyond it.",

@@ -10,6 +10,8 @@ export const parallelMethod = defineMethod({
   name: "parallel",
   axes: ["visibility", "distance"],
   summary: "Parts of the prompt are read side by side at the same positions; the task sees all.",
+  definition:
+    "the prompt is windows of ⌊N/(windows+1)⌋ tokens, or ⌊(N − task)/windows⌋, and the task behind them; a window sees itself only, at positions from 0 on; the task sees all, at positions from the width of a window on",
   paper: "Ratner et al. 2022, arXiv:2212.10947, section 2",
   deviations:
     "A spec cuts the prompt into equal windows wherever that is; the library takes documents of any lengths (parallelDocuments), whose windows share one BOS token and are indented to the left. One sequence whose windows do not see one another, instead of a batch whose caches are joined. A layer with a sliding window of its own keeps it, counted in the text.",

@@ -17,6 +17,7 @@ export const prefixMethod = defineMethod({
   name: "prefix",
   axes: ["visibility"],
   summary: "The first tokens see each other in both directions.",
+  definition: "n visible where n ≤ m or m, n < length; g = m − n, below 0 where n is ahead",
   paper: "Raffel et al. 2019, arXiv:1910.10683, section 3.2.1",
   deviations:
     "For decoders that were trained with causal attention, so a measurement rather than an improvement. The prefix is read at once, whatever the chunk. A layer with a sliding window of its own keeps it backwards, and sees all of the prefix ahead.",

@@ -8,6 +8,7 @@ export const slidingMethod = defineMethod({
   name: "sliding",
   axes: ["visibility"],
   summary: "See the last tokens only; the cache is bounded.",
+  definition: "n visible where 0 ≤ m − n < window",
   paper: "Beltagy et al. 2020, arXiv:2004.05150, section 3.1",
   deviations:
     "The window lies before the query, not around it. It goes for every layer; a layer with a narrower window of its own keeps that.",

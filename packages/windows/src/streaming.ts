@@ -17,6 +17,8 @@ export const streamingMethod = defineMethod({
   name: "streaming",
   axes: ["visibility", "distance"],
   summary: "See the first tokens and the last ones; the cache is bounded.",
+  definition:
+    "n visible where 0 ≤ m − n < window, at g = m − n; also where n < sinks, then at g = min(m, sinks + window − 1) − n",
   paper: "Xiao et al. 2023, arXiv:2309.17453, section 3.2",
   deviations:
     "Distances are those of the paper's slots, but no key is rotated twice: recent tokens are met at their true distance, sinks at m − n while the cache fills and at sinks + window − 1 − n from then on. Eviction is exact for every query, also within a chunk. A layer with a sliding window of its own keeps it, and loses sight of the sinks beyond it.",
@@ -26,6 +28,7 @@ export const streamingMethod = defineMethod({
       about: "last tokens that are visible, the query's own included",
       unit: "tokens",
       default: null,
+      example: 4092,
       min: 1,
       integer: true,
     },

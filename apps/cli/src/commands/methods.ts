@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { exampleOf, instantiate, methods, type MethodDefinition } from "longctx";
+import { exampleMethod, methods, type MethodDefinition } from "longctx";
 import { createColors } from "picocolors";
 import { columns } from "../format.ts";
 import type { Io } from "../io.ts";
@@ -25,8 +25,7 @@ function describe(row: MethodDefinition): object {
 
 /** Conflicts beyond the axes are known to an instance; they do not depend on its parameters. */
 export function conflictsOf(row: MethodDefinition): Readonly<Record<string, string>> {
-  const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter)]);
-  return instantiate(row, Object.fromEntries(examples)).conflicts ?? {};
+  return exampleMethod(row).conflicts ?? {};
 }
 
 function listing(row: MethodDefinition, io: Io): string {
