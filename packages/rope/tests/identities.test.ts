@@ -1,8 +1,24 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { compose, type Method } from "@longctx/core";
-import { dynamicNtk, interpolation, none, ntk, rerope, yarn } from "../src/index.ts";
+import {
+  dynamicNtk,
+  interpolation,
+  llama3,
+  logn,
+  longrope,
+  none,
+  ntk,
+  ntkByParts,
+  ntkMixed,
+  power,
+  rerope,
+  truncation,
+  yarn,
+} from "../src/index.ts";
 import { largestDifference, readText, tinyBackend, tinyIds } from "../../core/tests/tiny-model.ts";
 
+/** The model rotates three pairs. */
+const ONES = [1, 1, 1];
 const ids = tinyIds(40);
 const backend = tinyBackend({ trainedWindow: 40 });
 const read = (method: Method, chunk?: number, trainedWindow = 40) =>
@@ -19,7 +35,16 @@ describe("a method at its neutral setting is the model as it is", () => {
     [interpolation({ factor: 1 })],
     [ntk({ factor: 1 })],
     [yarn({ factor: 1 })],
-    [dynamicNtk({ factor: 4 })], // 40 tokens, T = 40
+    [yarn({ factor: 1, form: "paper" })],
+    [ntkByParts({ factor: 1 })],
+    [ntkMixed({ factor: 1 })],
+    [llama3({ factor: 1 })],
+    [truncation({ high: 0 })],
+    [power({ k: 0 })],
+    [longrope({ short: ONES, long: ONES, factor: 1 })],
+    [longrope({ short: ONES, long: [2, 3, 4], factor: 1 })], // 40 tokens, T = 40
+    [dynamicNtk({ factor: 4 })],
+    [logn()],
     [rerope({ window: 40 })],
     [rerope({ window: 40, logn: 1 })],
   ])("$spec", async (method) => {
@@ -32,7 +57,15 @@ describe("a method at work", () => {
     [interpolation({ factor: 2 })],
     [ntk({ factor: 2 })],
     [yarn({ factor: 2 })],
+    [yarn({ factor: 2, form: "paper" })],
+    [ntkByParts({ factor: 2 })],
+    [ntkMixed({ factor: 2 })],
+    [llama3({ factor: 2 })],
+    [truncation()],
+    [power()],
+    [longrope({ short: ONES, long: [1, 2, 3], factor: 2 })],
     [dynamicNtk({ factor: 2 })],
+    [logn()],
     [rerope({ window: 8 })],
     [rerope({ window: 30 })],
   ])("$spec changes the logits, and chunks do not", async (method) => {
