@@ -25,6 +25,7 @@ const logits = (model: string, ...more: string[]) => [
 ];
 const config = (name: string, change: (config: Record<string, unknown>) => void) =>
   logits(withConfig(folder, name, change));
+const longrope = (path: string) => logits(LLAMA, "--method", `longrope:factors=${path},factor=4`);
 
 beforeAll(() => mkdirSync(folder, { recursive: true }));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -130,6 +131,38 @@ const ARGUMENTS: readonly Case[] = [
     "two methods on one axis",
     () => logits(LLAMA, "--method", "yarn:factor=2+ntk:factor=2"),
     ["yarn:factor=2", "ntk:factor=2", "frequencies"],
+  ],
+  [
+    "a word that is not one of those",
+    () => logits(LLAMA, "--method", "yarn:factor=4,form=dict"),
+    ["form", "dict", "code or paper"],
+  ],
+  ["bands out of order", () => logits(LLAMA, "--method", "truncation:low=1"), ["low is 1", "high"]],
+  [
+    "a trained window without a logarithm",
+    () => logits(LLAMA, "--method", "logn", "--trained-window", "1"),
+    ["window T is 1"],
+  ],
+  ["a method's file that is missing", () => longrope(join(folder, "none.json")), ["none.json", "does not exist"]],
+  ["a method's file that is a folder", () => longrope(folder), [folder, "not a file"]],
+  [
+    "a method's file that is too long",
+    () => longrope(file("long.json", " ".repeat(1_000_001))),
+    ["long.json", "1000001"],
+  ],
+  ["a method's file that is not JSON", () => longrope(file("nan.json", '{"short": [1,\nNaN]}')), ["nan.json", "NaN"]],
+  ["a method's file without a list", () => longrope(file("half.json", '{"short": [1]}')), ["half.json", "long_factor"]],
+  [
+    "a list with a text",
+    () => longrope(file("text.json", '{"short": [1], "long": ["2"]}')),
+    ["text.json", "long[0]", '"2"'],
+  ],
+  ["an infinite factor", () => longrope(file("big.json", '{"short": [1], "long": [1e999]}')), ["big.json", "Infinity"]],
+  ["a factor of 0", () => longrope(file("zero.json", '{"short": [0], "long": [1]}')), ["zero.json", "short[0] is 0"]],
+  [
+    "a list of another size",
+    () => longrope(file("one.json", '{"short": [1], "long": [1]}')),
+    ["one.json", "1 factors", "8 pairs"],
   ],
   ["a chunk of 0", () => logits(LLAMA, "--chunk", "0"), ["--chunk", "0"]],
   ["a negative chunk", () => logits(LLAMA, "--chunk", "-1"), ["--chunk", "-1"]],

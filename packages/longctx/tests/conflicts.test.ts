@@ -3,13 +3,20 @@ import { compose, MethodRegistry } from "@longctx/core";
 import { ropeMethods } from "@longctx/rope";
 import { windowMethods } from "@longctx/windows";
 
-const registry = new MethodRegistry([...ropeMethods, ...windowMethods]);
+const factors = { short: [1, 1], long: [1, 2] };
+const registry = new MethodRegistry([...ropeMethods, ...windowMethods], () => factors);
 
 describe("methods of different packages", () => {
   it.each([
     ["dynamic-ntk:factor=2+streaming:window=8", "its cache never grows"],
     ["streaming:window=8+dynamic-ntk:factor=2", "its cache never grows"],
     ["dynamic-ntk:factor=2+lm-infinite:window=8", "its cache never grows"],
+    ["longrope:factors=f.json,factor=2+streaming:window=8", "its cache never grows"],
+    ["lm-infinite:window=8+longrope:factors=f.json,factor=1", "its cache never grows"],
+    ["longrope:factors=f.json,factor=2+logn", "both change the temperature"],
+    ["longrope:factors=f.json,factor=2+rerope:window=8,logn=1", "both change the temperature"],
+    ["yarn:factor=2+logn", "both change the temperature"],
+    ["yarn:factor=2,form=paper+llama3:factor=8", "both change the frequencies"],
     ["rerope:window=8+streaming:window=8", "both change the distance"],
     ["self-extend:window=8,group=2+streaming:window=8", "both change the distance"],
     ["dual-chunk:chunk=8,cap=9+streaming:window=8", "both change the distance"],
@@ -29,13 +36,19 @@ describe("methods of different packages", () => {
     expect(() => compose(...registry.parse(spec))).toThrow(message);
   });
 
-  it.each(["yarn:factor=4+streaming:sinks=4,window=1020", "streaming:window=8+ntk:factor=2", "none+rerope:window=8"])(
-    "%s is composed",
-    (spec) => {
-      const methods = registry.parse(spec);
-      const composition = compose(...methods);
-      expect(composition.spec).toBe(spec);
-      expect(composition.parts).toHaveLength(2);
-    },
-  );
+  it.each([
+    "yarn:factor=4+streaming:sinks=4,window=1020",
+    "streaming:window=8+ntk:factor=2",
+    "none+rerope:window=8",
+    "longrope:factors=f.json,factor=2+parallel:windows=2",
+    "longrope:factors=f.json,factor=1+logn",
+    "yarn:factor=4,attention_factor=1+logn",
+    "truncation+lm-infinite:window=8",
+    "logn+streaming:window=8",
+  ])("%s is composed", (spec) => {
+    const methods = registry.parse(spec);
+    const composition = compose(...methods);
+    expect(composition.spec).toBe(spec);
+    expect(composition.parts).toHaveLength(2);
+  });
 });
