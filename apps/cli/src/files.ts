@@ -43,11 +43,19 @@ export async function readIds(path: string): Promise<number[]> {
 /** The folder of an output file has to be there before an hour of computing goes into it. */
 export async function checkOutput(path: string): Promise<void> {
   const folder = dirname(path);
-  const found = await stat(folder).catch(() => null);
-  if (!found?.isDirectory())
+  if (!(await isFolder(folder)))
     throw new LongctxError("file", `The folder ${folder} of --out ${path} does not exist; make it first.`);
-  if ((await stat(path).catch(() => null))?.isDirectory())
-    throw new LongctxError("file", `--out ${path} is a folder; give the name of a file.`);
+  if (await isFolder(path)) throw new LongctxError("file", `--out ${path} is a folder; give the name of a file.`);
+}
+
+/** The folder for several output files. @throws LongctxError "file" when it is not there */
+export async function checkFolder(path: string): Promise<void> {
+  if (!(await isFolder(path)))
+    throw new LongctxError("file", `--out ${path} is not a folder; make it first, or give another.`);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null))?.isDirectory() ?? false;
 }
 
 /** Writes a file piece by piece under another name and gives it its own at the end: it is there whole or not at all. */

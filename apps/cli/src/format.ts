@@ -10,6 +10,11 @@ export function count(value: number): string {
   return value.toLocaleString("en-US");
 }
 
+/** 1234.567 → "1,234.57"; whole numbers without decimals. */
+export function decimal(value: number): string {
+  return count(Number(value.toFixed(2)));
+}
+
 /** 3725 → "1 h 2 min"; 65 → "1 min 5 s"; 5 → "5 s". */
 export function duration(seconds: number): string {
   const whole = Math.round(seconds);

@@ -1,9 +1,11 @@
-import { bytes, columns, count, rate } from "./format.ts";
+import { bytes, columns, count, decimal, rate } from "./format.ts";
 import type { Inspection } from "./inspection.ts";
+
+type MethodInspection = NonNullable<Inspection["method"]>;
 
 /** The inspection for people. */
 export function inspectionText(inspection: Inspection): string {
-  const { config, rope, cache, pairs, amplitude } = inspection;
+  const { config, rope, cache, amplitude } = inspection;
   const windows = config.slidingWindows.filter((window) => window !== null);
   const architecture = columns([
     ["architecture", config.modelType],
@@ -22,13 +24,22 @@ export function inspectionText(inspection: Inspection): string {
       inspection.tokenizer ? `yes, ${inspection.chatTemplate ? "with" : "without"} a chat template` : "none",
     ],
   ]);
+  return [
+    architecture,
+    parametersText(inspection),
+    cacheText(cache),
+    `RoPE ${ropeText(rope)}, factor on cos and sin ${rate(amplitude)}\n${inspection.method ? methodText(inspection.method) : pairsText(inspection)}`,
+  ].join("\n");
+}
+
+function pairsText({ pairs, trainedReach }: Inspection): string {
   const slow = pairs.filter((pair) => pair.turns < 1);
   const about =
     slow.length > 0
-      ? `${slow.length} of ${pairs.length} pairs never complete a turn in the trained window: from pair ${slow[0].pair} on`
-      : `all ${pairs.length} pairs complete a turn in the trained window`;
+      ? `${slow.length} of ${pairs.length} pairs never complete a turn within the ${count(trainedReach)} tokens trained on: from pair ${slow[0].pair} on`
+      : `all ${pairs.length} pairs complete a turn within the ${count(trainedReach)} tokens trained on`;
   const table = columns([
-    ["pair", "radians/token", "tokens/turn", "turns in T"],
+    ["pair", "radians/token", "tokens/turn", "turns"],
     ...pairs.map(({ pair, frequency, wavelength, turns }) => [
       pair,
       frequency.toExponential(4),
@@ -36,11 +47,32 @@ export function inspectionText(inspection: Inspection): string {
       `${rate(turns)}${turns < 1 ? " *" : ""}`,
     ]),
   ]);
+  return `${about} (*)\n${table}`;
+}
+
+/** What a method does to each pair. */
+function methodText({ spec, length, trainedReach, amplitude, distance, pairs }: MethodInspection): string {
+  const slow = pairs.filter((pair) => pair.critical).length;
+  const outside = pairs.filter((pair) => !pair.inDistribution).length;
+  const table = columns([
+    ["pair", "radians/token", "changed to", "turns", "changed to", "trained to", "reached", ""],
+    ...pairs.map(
+      ({ pair, before, after, turnsBefore, turnsAfter, critical, trainedAngle, reachedAngle, inDistribution }) => [
+        pair,
+        before.toExponential(4),
+        after === before ? "" : after.toExponential(4),
+        `${rate(turnsBefore)}${critical ? " *" : ""}`,
+        after === before ? "" : rate(turnsAfter),
+        critical ? rate(trainedAngle) : "all",
+        reachedAngle.least < 0 ? `${rate(reachedAngle.least)} to ${rate(reachedAngle.most)}` : rate(reachedAngle.most),
+        inDistribution ? "" : "outside",
+      ],
+    ),
+  ]);
   return [
-    architecture,
-    parametersText(inspection),
-    cacheText(cache),
-    `RoPE ${ropeText(rope)}, factor on cos and sin ${rate(amplitude)}\n${about} (*)\n${table}`,
+    `under ${spec} in a text of ${count(length)} tokens: distances from ${decimal(distance.least)} to ${decimal(distance.most)}, factor on cos and sin ${rate(amplitude)}`,
+    `${slow} of ${pairs.length} pairs never complete a turn within the ${count(trainedReach)} tokens trained on (*); ${outside === 0 ? "none meets" : `${outside} ${outside === 1 ? "meets" : "meet"}`} angles that were not seen there (outside; angles in radians)`,
+    table,
   ].join("\n");
 }
 

@@ -1,4 +1,12 @@
-import { checkpointFrequencies, type Checkpoint, type ModelConfig, type Weights } from "longctx";
+import {
+  compose,
+  rotaryPairs,
+  type Checkpoint,
+  type Composition,
+  type ModelConfig,
+  type RotaryPairs,
+  type Weights,
+} from "longctx";
 
 export interface Inspection {
   readonly config: Omit<ModelConfig, "rope">;
@@ -16,35 +24,50 @@ export interface Inspection {
     readonly bytesPerToken: number;
     readonly lengths: readonly { readonly tokens: number; readonly bytes: number }[];
   };
-  readonly pairs: readonly RotaryPair[];
+  /** Distances trained on, tokens; turns are counted within them. */
+  readonly trainedReach: number;
+  /** The checkpoint's own, without a method. */
+  readonly pairs: readonly Pair[];
   /** Factor on cos and sin. */
   readonly amplitude: number;
+  /** What a method does to the pairs in a text of some length. */
+  readonly method?: RotaryPairs & { readonly spec: string };
   readonly tokenizer: boolean;
   readonly chatTemplate: boolean;
 }
 
-/** A pair of channels and how fast it turns in a text as long as the trained window. */
-export interface RotaryPair {
+/** A pair of channels and how fast it turns within the distances trained on. */
+interface Pair {
   readonly pair: number;
   /** Radians a token. */
   readonly frequency: number;
   /** Tokens a turn. */
   readonly wavelength: number;
-  /** Turns in the trained window; below 1 the pair never completes one. */
+  /** Below 1 the pair never completes one. */
   readonly turns: number;
+}
+
+export interface InspectionQuestion {
+  /** Texts to give the cache's size for, tokens. */
+  readonly lengths?: readonly number[];
+  readonly method?: Composition;
+  /** Tokens of the text that the method is looked at in; 4 trained windows unless given. */
+  readonly length?: number;
 }
 
 const PARTS = ["embedding", "attention", "feedForward", "norms", "head"] as const;
 type Part = (typeof PARTS)[number];
 
-/** What can be said of a checkpoint without its weights; `lengths` in tokens. */
-export function inspectCheckpoint(checkpoint: Checkpoint, lengths?: readonly number[]): Inspection {
-  const { rope, ...config } = checkpoint.config;
-  const { trainedWindow, maxPositions } = config;
+/** What can be said of a checkpoint without its weights. */
+export function inspectCheckpoint(checkpoint: Checkpoint, question: InspectionQuestion = {}): Inspection {
+  const { config } = checkpoint;
+  const { lengths, length, method } = question;
+  const { rope, ...rest } = config;
+  const { trainedWindow } = config;
   const bytesPerToken = 2 * config.layerCount * config.keyHeads * config.headSize * Float32Array.BYTES_PER_ELEMENT;
-  const table = checkpointFrequencies(rope, maxPositions, trainedWindow);
+  const own = rotaryPairs(compose(), { config, length: trainedWindow });
   return {
-    config,
+    config: rest,
     rope,
     ...countWeights(checkpoint.weights, config),
     cache: {
@@ -54,11 +77,15 @@ export function inspectCheckpoint(checkpoint: Checkpoint, lengths?: readonly num
         bytes: tokens * bytesPerToken,
       })),
     },
-    pairs: Array.from(table.inverse, (frequency, pair) => {
-      const wavelength = (2 * Math.PI) / frequency;
-      return { pair, frequency, wavelength, turns: trainedWindow / wavelength };
-    }),
-    amplitude: table.amplitude,
+    trainedReach: own.trainedReach,
+    pairs: own.pairs.map(({ pair, before, turnsBefore }) => ({
+      pair,
+      frequency: before,
+      wavelength: (2 * Math.PI) / before,
+      turns: turnsBefore,
+    })),
+    amplitude: own.amplitude,
+    ...(method && { method: { spec: method.spec, ...rotaryPairs(method, { config, length }) } }),
     tokenizer: checkpoint.tokenizer !== null,
     chatTemplate: checkpoint.chatTemplate !== null,
   };

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { LongctxError } from "longctx";
+import { addDraw } from "./commands/draw.ts";
 import { addFetch } from "./commands/fetch.ts";
 import { addGenerate } from "./commands/generate.ts";
 import { addInspect } from "./commands/inspect.ts";
@@ -23,7 +24,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       `\nMODEL is "tiny" (embedded), "smollm2" (once fetched), a GGUF file, a folder in Hugging Face layout, or hf:org/name[@revision].
 SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+streaming:sinks=4,window=1020.`,
     );
-  for (const add of [addFetch, addTokenize, addInspect, addGenerate, addMethods, addPerplexity, addLogits])
+  for (const add of [addFetch, addTokenize, addInspect, addDraw, addGenerate, addMethods, addPerplexity, addLogits])
     add(program, io);
   if (argv.length === 0) {
     program.outputHelp();

@@ -1,5 +1,4 @@
 import {
-  compose,
   distanceMatrix,
   LongctxError,
   planOfText,
@@ -34,10 +33,9 @@ export async function methodFigure(method: Method, options: RotationOptions = {}
 }
 
 function specification(method: Method, report: RotaryPairs, options: RotationOptions): TopLevelSpec {
-  const { spec } = compose(method);
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
-    title: { text: spec, subtitle: subtitles(method, report, options), anchor: "start", offset: 18 },
+    title: { text: method.spec, subtitle: subtitles(method, report, options), anchor: "start", offset: 18 },
     hconcat: [distanceMap(mapPanel(method, report, options)), spectrum(report)],
     spacing: 56,
     config: HOUSE_STYLE,
@@ -69,7 +67,7 @@ function subtitles(method: Method, report: RotaryPairs, options: RotationOptions
   const scores = amplitude ** 2 * (temperature?.at(length - 1) ?? 1);
   return [
     `a text of ${count(length)} tokens, trained on distances below ${count(trainedReach)}; distances from ${rounded(distance.least)} to ${rounded(distance.most)}`,
-    `${critical} of ${pairs.length} rotary pairs never complete a turn in training; ${outside === 0 ? "none meets" : `${outside} meet`} angles that were not seen there`,
+    `${critical} of ${pairs.length} rotary pairs never complete a turn in training; ${outside === 0 ? "none meets" : `${outside} ${outside === 1 ? "meets" : "meet"}`} angles that were not seen there`,
     ...(scores === 1 ? [] : [`scores of the last query times ${scores.toFixed(3)}`]),
   ];
 }

@@ -4,7 +4,7 @@ import { compose, constantPosition, type Method } from "@longctx/core";
 import { colourAt, distanceColours } from "../src/distance-colours.ts";
 import { lineFigure, methodFigure } from "../src/index.ts";
 import { pngDataUri } from "../src/png.ts";
-import { expectWellFormed } from "./well-formed.ts";
+import { expectWellFormed, textsOf } from "./well-formed.ts";
 
 const plain = compose();
 const far: Method = {
@@ -59,11 +59,12 @@ describe("methodFigure", () => {
       "query m",
       "rotary pair i",
       "one turn",
-      "distances from 0 to 11",
+      "a text of 12 tokens, trained on distances below 8; distances from 0 to 11",
       "3 of 4 rotary pairs never complete a turn in training; 3 meet angles that were not seen there",
     ])
-      expect(svg).toContain(text);
-    expect(await methodFigure(plain, { ...options, length: 8 })).toContain("none meets angles");
+      expect(textsOf(svg)).toContain(text);
+    const within = textsOf(await methodFigure(plain, { ...options, length: 8 })).join("\n");
+    expect(within).toContain("none meets angles");
   });
 
   it("draws pairs that stand still, and texts of one token", async () => {
@@ -73,8 +74,8 @@ describe("methodFigure", () => {
       frequencies: () => ({ id: "still", inverse: Float64Array.of(1, 0.1, 0, 0), amplitude: 1.5 }),
     };
     const svg = await methodFigure(still, options);
-    expect(svg).toContain("do not turn");
-    expect(svg).toContain("scores of the last query times 2.250");
+    expect(textsOf(svg)).toContain("do not turn");
+    expect(textsOf(svg)).toContain("scores of the last query times 2.250");
     expectWellFormed(await methodFigure(plain, { ...options, length: 1 }));
   });
 
@@ -121,6 +122,6 @@ describe("lineFigure", () => {
     });
     expectWellFormed(svg);
     for (const text of ["Curves", "tokens", "nats", "a &lt; b", "c &amp; d", "trained window"])
-      expect(svg).toContain(text);
+      expect(textsOf(svg)).toContain(text);
   });
 });

@@ -27,3 +27,8 @@ export function expectWellFormed(svg: string): void {
   expect(roots).toBe(1);
   expect(svg).toMatch(/^<svg /);
 }
+
+/** What can be read in a picture. */
+export function textsOf(svg: string): string[] {
+  return Array.from(svg.matchAll(/>([^<>]+)</g), ([, text]) => text);
+}
