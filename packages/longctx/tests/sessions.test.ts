@@ -13,9 +13,12 @@ const METHODS: readonly string[] = [
   "dynamic-ntk:factor=2",
   "streaming:sinks=2,window=9",
   "streaming:sinks=0,window=6+yarn:factor=4",
+  "lm-infinite:sinks=2,window=9",
+  "dual-chunk:chunk=10,cap=14",
+  "parallel:windows=3",
   "mean-memory",
 ];
-const UNBOUNDED = METHODS.filter((spec) => !/streaming|memory/.test(spec));
+const UNBOUNDED = METHODS.filter((spec) => !/streaming|infinite|memory/.test(spec));
 const methodOf = (spec: string): Method[] => (spec === "mean-memory" ? [meanMemory] : methods.parse(spec));
 const models = tinyModels();
 const [prompt, ...others] = [40, 13, 9, 21].map((count, i) => tinyIds(count, i + 1));
