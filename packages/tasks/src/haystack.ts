@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { LongctxError } from "@longctx/core";
 import type { Draws } from "./draws.ts";
 import type { TokenCounter } from "./assemble.ts";
+import { NOVELS, novelText, type Novel } from "./novels.ts";
 
 export const HAYSTACKS = ["filler", "novel"] as const;
 export type HaystackName = (typeof HAYSTACKS)[number];
@@ -21,7 +21,6 @@ export function fillerHay(counter: TokenCounter, budget: number): Hay {
   return { units: Array.from({ length: Math.max(0, Math.floor(budget / unit.tokens)) }, () => unit), source: "filler" };
 }
 
-const NOVELS = ["northangerabbey", "persuasion", "prideprejudice", "sensesensibility"] as const;
 /** How many sentences after one that is too long are tried in its place, so that the prompt is full. */
 const LOOKAHEAD = 200;
 
@@ -63,10 +62,10 @@ export function unitsBefore(units: Hay["units"], depth: number): number {
 const novels = new Map<string, readonly string[]>();
 
 /** A novel's sentences without its title page, chapter headings and line breaks. */
-export function sentencesOf(novel: (typeof NOVELS)[number]): readonly string[] {
+export function sentencesOf(novel: Novel): readonly string[] {
   let sentences = novels.get(novel);
   if (!sentences) {
-    sentences = split(readFileSync(new URL(`../texts/${novel}.txt`, import.meta.url), "utf8"));
+    sentences = split(novelText(novel));
     novels.set(novel, sentences);
   }
   return sentences;

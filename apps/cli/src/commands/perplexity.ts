@@ -1,9 +1,9 @@
+import { measurePerplexity, type BlockLoss } from "@longctx/tasks";
 import type { Command } from "commander";
 import { LongctxError } from "longctx";
 import { readText } from "../files.ts";
 import { columns, count, duration, rate } from "../format.ts";
 import type { Io } from "../io.ts";
-import { BlockLosses, type BlockLoss } from "../losses.ts";
 import { addReadingOptions, tokensOption, type ReadingOptions } from "../options.ts";
 import { Progress } from "../progress.ts";
 import { methodOf, openModel, tokenizerOf } from "../reading.ts";
@@ -40,28 +40,22 @@ async function readPerplexity(reference: string, file: string, options: Perplexi
   );
   try {
     const session = model.session({ method, chunk: options.chunk, capacity: ids.length });
-    const losses = new BlockLosses(ids, model.config.vocabSize, options.block);
     const progress = new Progress(io, "Reading");
     const begin = performance.now();
-    try {
-      const reading = session.forward(ids, {
-        logitRows: ids.length,
-        signal: io.signal,
-        onProgress: (done, total) => progress.update(done, total),
-      });
-      for await (const { first, rows, logits } of reading) losses.add(first, rows, logits);
-    } finally {
-      progress.clear();
-    }
+    const { blocks, whole } = await measurePerplexity(session, ids, {
+      block: options.block,
+      signal: io.signal,
+      onProgress: (done, total) => progress.update(done, total),
+    }).finally(() => progress.clear());
     const seconds = (performance.now() - begin) / 1000;
     const spec = method?.spec ?? "none";
     if (options.json) {
       const { device, precision } = model.backend;
       io.out(
-        `${JSON.stringify({ model: reference, text: file, method: spec, device, precision, tokens: ids.length, block: options.block, blocks: losses.blocks(), ...losses.whole() }, null, 2)}\n`,
+        `${JSON.stringify({ model: reference, text: file, method: spec, device, precision, tokens: ids.length, block: options.block, blocks, ...whole }, null, 2)}\n`,
       );
     } else {
-      io.out(table([...losses.blocks(), losses.whole()]));
+      io.out(table([...blocks, whole]));
     }
     io.err(
       `${count(ids.length)} tokens under ${spec} in ${duration(seconds)} (${rate(ids.length / seconds)} tok/s), cache ${count(session.bytes)} bytes\n`,

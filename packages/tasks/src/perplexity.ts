@@ -1,4 +1,4 @@
-import { LongctxError } from "longctx";
+import { LongctxError, type Session } from "@longctx/core";
 
 /** The mean loss over the predictions of tokens from..to (text indices, both included). */
 export interface BlockLoss {
@@ -11,8 +11,42 @@ export interface BlockLoss {
   readonly perplexity: number;
 }
 
+export interface PerplexityOptions {
+  /** Predictions in a block; 2048 unless given. */
+  readonly block?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface Perplexity {
+  readonly blocks: readonly BlockLoss[];
+  readonly whole: BlockLoss;
+}
+
+/**
+ * The loss of each token of a text after all before it, by block, read by an empty session. The text is read once, from
+ * its beginning, so a token late in the text is predicted from as much as the session's method lets it see.
+ * @throws LongctxError "argument" when there is nothing to predict, "device" when a loss is not finite
+ */
+export async function measurePerplexity(
+  session: Session,
+  ids: readonly number[],
+  { block = 2048, signal, onProgress }: PerplexityOptions = {},
+): Promise<Perplexity> {
+  if (session.length > 0)
+    throw new LongctxError("argument", `The session has read ${session.length} tokens before; use a new one.`);
+  if (ids.length < 2)
+    throw new LongctxError("argument", `A loss needs at least 2 tokens, but the text has ${ids.length}.`);
+  if (!Number.isSafeInteger(block) || block < 1)
+    throw new LongctxError("argument", `block is ${block}, but has to be a whole number of at least 1.`);
+  const losses = new BlockLosses(ids, session.model.config.vocabSize, block);
+  for await (const { first, rows, logits } of session.forward(ids, { logitRows: ids.length, signal, onProgress }))
+    losses.add(first, rows, logits);
+  return { blocks: losses.blocks(), whole: losses.whole() };
+}
+
 /** Losses of a text as its logits come; block k holds the predictions of tokens k·size + 1 … (k + 1)·size. */
-export class BlockLosses {
+class BlockLosses {
   readonly #ids: readonly number[];
   readonly #vocabSize: number;
   readonly #size: number;
@@ -58,7 +92,7 @@ function blockLoss(from: number, sum: number, predictions: number): BlockLoss {
 }
 
 /** −ln softmax(logits)[id], summed in float64. */
-export function negativeLogLikelihood(logits: Float32Array, id: number): number {
+function negativeLogLikelihood(logits: Float32Array, id: number): number {
   let top = -Infinity;
   let sum = 0;
   // By index: iterators take twice as long, and there are as many logits as the text has tokens times the vocabulary.
