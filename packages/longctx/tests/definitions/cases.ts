@@ -8,6 +8,8 @@ export interface Case {
   readonly parts: readonly is.Part[];
   /** A query sees tokens after it, so the prompt's beginning cannot be read token by token. */
   readonly bidirectional?: true;
+  /** An identity: one window and its task are the plain prompt. */
+  readonly sameAsPlain?: true;
 }
 
 const FACTORS = fileURLToPath(new URL("longrope-factors.json", import.meta.url));
@@ -20,17 +22,15 @@ export const TRAINED_WINDOW = 32;
 const frequencies: readonly Case[] = [
   { spec: "none", parts: [] },
   { spec: "interpolation:factor=4", parts: [is.interpolation(4)] },
-  { spec: "interpolation:factor=2.5", parts: [is.interpolation(2.5)] },
   { spec: "ntk:factor=4", parts: [is.ntk(4)] },
   { spec: "dynamic-ntk:factor=2", parts: [is.dynamicNtk(2)] },
   { spec: "ntk-mixed:factor=4", parts: [is.ntkMixed(4, 0.75)] },
   { spec: "ntk-mixed:factor=12,beta=1", parts: [is.ntkMixed(12, 1)] },
   { spec: "yarn:factor=4", parts: [is.yarn(4)] },
   {
-    spec: "yarn:factor=8,beta_fast=4,beta_slow=0.1,attention_factor=0.9,truncate=false",
+    spec: "yarn:factor=8,beta_fast=4,beta_slow=0.1,attention_factor=0.9,truncate=false,form=code",
     parts: [is.yarn(8, { betaFast: 4, betaSlow: 0.1, attentionFactor: 0.9, truncate: false })],
   },
-  { spec: "yarn:factor=4,form=code", parts: [is.yarn(4)] },
   { spec: "yarn:factor=4,form=paper", parts: [is.yarn(4, { paper: true })] },
   {
     spec: "yarn:factor=4,beta_fast=4,beta_slow=0.5,form=paper",
@@ -62,11 +62,11 @@ const windows: readonly Case[] = [
   { spec: "streaming:sinks=0,window=20", parts: [is.streaming(0, 20)] },
   { spec: "lm-infinite:sinks=3,window=11", parts: [is.lmInfinite(3, 11)] },
   { spec: "parallel:windows=3", parts: [is.parallel(3)] },
-  { spec: "parallel:windows=1", parts: [is.parallel(1)] },
+  { spec: "parallel:windows=1", parts: [is.parallel(1)], sameAsPlain: true },
   { spec: "prefix:length=20", parts: [is.prefix(20)], bidirectional: true },
 ];
 
-const compositions: readonly Case[] = [
+export const compositions: readonly Case[] = [
   { spec: "yarn:factor=4+streaming:sinks=3,window=11", parts: [is.yarn(4), is.streaming(3, 11)] },
   { spec: "ntk:factor=4+rerope:window=12", parts: [is.ntk(4), is.rerope(12)] },
   { spec: "interpolation:factor=4+self-extend:window=10,group=4", parts: [is.interpolation(4), is.selfExtend(10, 4)] },
@@ -95,16 +95,4 @@ const compositions: readonly Case[] = [
   },
 ];
 
-export const cases: readonly Case[] = [...frequencies, ...distances, ...windows, ...compositions];
-
-/** Read by a checkpoint with a sliding window of its own. */
-export const ofSlidingCheckpoint: readonly Case[] = cases.filter(({ spec }) =>
-  [
-    "none",
-    "ntk:factor=4",
-    "rerope:window=12",
-    "leaky-rerope:window=12,factor=3.5",
-    "self-extend:window=8,group=4",
-    "dual-chunk:chunk=12,cap=20",
-  ].includes(spec),
-);
+export const single: readonly Case[] = [...frequencies, ...distances, ...windows];
