@@ -1,23 +1,55 @@
-import { listed, type MethodDefinition, type ParameterDefinition } from "longctx";
+import { exampleMethod, listed, LongctxError, type MethodDefinition, type ParameterDefinition } from "longctx";
+
+export interface MethodsPage {
+  readonly rows: readonly MethodDefinition[];
+  readonly conflictsOf: (row: MethodDefinition) => Readonly<Record<string, string>>;
+  /** By method, in Markdown. */
+  readonly measured?: ReadonlyMap<string, string>;
+  /** Where `longctx draw --all` has put its pictures, as seen from the page. */
+  readonly images?: string;
+}
 
 /** docs/methods.md: everything the registry knows, so that no page can fall behind it. */
-export function methodsMarkdown(
-  rows: readonly MethodDefinition[],
-  conflictsOf: (row: MethodDefinition) => Readonly<Record<string, string>>,
-): string {
+export function methodsMarkdown(page: MethodsPage): string {
   return [
     "# Methods",
     "",
-    "Written by `longctx methods --markdown`; a test compares. Axes: frequencies h(i), distance g(t), visibility V, memory M, temperature τ. T is the trained window, m the index of a query in the text, n that of a key, d the rotary size, b the base, θ_i = b^(−2i/d).",
+    "Written by `pnpm docs:methods`; what is measured comes from [measured.md](measured.md), everything else from the registry, and a test compares.",
     "",
-    "| method | axes | |",
-    "|---|---|---|",
-    ...rows.map(
-      (row) => `| [\`${spelling(row)}\`](#${row.name}) | ${row.axes.join(", ") || "none"} | ${row.summary} |`,
+    "Letters: T is the trained window, N the length of the text, m the index of a query in the text, n that of a key, i a rotary pair, d the rotary size, b the base, θ_i = b^(−2i/d). Axes: frequencies h(i), distance g(m, n), visibility V, memory M, temperature τ. Query m meets token n at the angle g(m, n) · h(i), and its score is multiplied by τ(m).",
+    ...(page.images === undefined
+      ? []
+      : [
+          "",
+          "Pictures (`longctx draw METHOD`): T = 4096, N = 16384, b = 10000, d = 64. On the left the distance at which query m meets token n, blank where it does not see it, red beyond T; a cell is its first token and its last query. On the right how often each rotary pair turns within T, before (grey) and after; red pairs meet angles that training never had.",
+        ]),
+    "",
+    "| method | axes | | source |",
+    "|---|---|---|---|",
+    ...page.rows.map(
+      (row) => `| [\`${spelling(row)}\`](#${row.name}) | ${axesOf(row)} | ${row.summary} | ${row.paper} |`,
     ),
-    ...rows.flatMap((row) => ["", ...section(row, conflictsOf(row))]),
+    ...page.rows.flatMap((row) => ["", ...section(row, page)]),
     "",
   ].join("\n");
+}
+
+/** The sections of a hand-written page, by the method in their heading (`## yarn`). @throws LongctxError "file" */
+export function readMeasured(path: string, text: string, names: readonly string[]): Map<string, string> {
+  const [, ...sections] = text.split(/^## /m);
+  const measured = new Map<string, string>();
+  for (const each of sections) {
+    const [heading, ...lines] = each.split("\n");
+    const name = heading.trim();
+    if (!names.includes(name))
+      throw new LongctxError(
+        "file",
+        `${path} has a section "${name}", but there is no such method; there is ${listed(names)}.`,
+      );
+    if (measured.has(name)) throw new LongctxError("file", `${path} has two sections "${name}"; make them one.`);
+    measured.set(name, lines.join("\n").trim());
+  }
+  return measured;
 }
 
 function spelling({ name, parameters }: MethodDefinition): string {
@@ -25,12 +57,19 @@ function spelling({ name, parameters }: MethodDefinition): string {
   return keys.length > 0 ? `${name}:${keys.join(",")}` : name;
 }
 
-function section(row: MethodDefinition, conflicts: Readonly<Record<string, string>>): string[] {
+function axesOf({ axes }: MethodDefinition): string {
+  return axes.join(", ") || "none";
+}
+
+function section(row: MethodDefinition, { conflictsOf, measured, images }: MethodsPage): string[] {
   const parameters = Object.entries(row.parameters);
+  const found = measured?.get(row.name) ?? "";
   return [
     `## ${row.name}`,
     "",
-    `${row.summary} Axes: ${row.axes.join(", ") || "none"}. Source: ${row.paper}.`,
+    `${row.summary} Axes: ${axesOf(row)}. Source: ${row.paper}.`,
+    "",
+    `Definition: ${row.definition}.`,
     ...(parameters.length > 0 ? ["", "| parameter | unit | default | |", "|---|---|---|---|"] : []),
     ...parameters.map(
       ([key, parameter]) =>
@@ -38,7 +77,9 @@ function section(row: MethodDefinition, conflicts: Readonly<Record<string, strin
     ),
     "",
     `Deviations: ${row.deviations}`,
-    ...Object.entries(conflicts).flatMap(([other, reason]) => ["", `Not with \`${other}\`: ${reason}.`]),
+    ...Object.entries(conflictsOf(row)).flatMap(([other, reason]) => ["", `Not with \`${other}\`: ${reason}.`]),
+    ...(found === "" ? [] : ["", `Measured: ${found}`]),
+    ...(images === undefined ? [] : ["", `![${exampleMethod(row).spec}](${images}/${row.name}.svg)`]),
   ];
 }
 

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { methods, type MethodDefinition } from "longctx";
 import { describe, expect, it } from "vitest";
 import { cli, LLAMA } from "./command-line.ts";
@@ -78,6 +81,30 @@ describe("longctx methods", () => {
     const listed = await json<{ name: string; conflicts: Record<string, string> }[]>("methods");
     const known = new Set(methods.rows.map((row) => row.name));
     for (const { conflicts } of listed) for (const other of Object.keys(conflicts)) expect(known).toContain(other);
+  });
+
+  it("writes a page, with what was measured of a method in its section", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "longctx-methods-"));
+    const path = join(folder, "measured.md");
+    const page = async (text: string) => {
+      writeFileSync(path, text);
+      return cli(["methods", "--markdown", "--measured", path, "--images", "pictures"]);
+    };
+    const { out } = await page("# Measured\n\nIntroduction.\n\n## yarn\n\nFinds 3 of 4 (2048 tokens).\n\n## ntk\n");
+    const sections = out.split("\n## ");
+    expect(sections.find((section) => section.startsWith("yarn"))).toContain("Measured: Finds 3 of 4 (2048 tokens).");
+    expect(sections.filter((section) => section.includes("Measured:"))).toHaveLength(1);
+    for (const { name, definition } of methods.rows) {
+      const section = sections.find((each) => each.startsWith(`${name}\n`));
+      expect(section).toContain(`Definition: ${definition}.`);
+      expect(section).toContain(`](pictures/${name}.svg)`);
+    }
+    expect(await page("## yran\n")).toMatchObject({ code: 1, err: expect.stringContaining('section "yran"') });
+    expect(await page("## ntk\n## ntk\n")).toMatchObject({ code: 1, err: expect.stringContaining("two sections") });
+    rmSync(folder, { recursive: true });
+    expect((await cli(["methods", "--markdown", "--measured", path])).err).toMatch(
+      /^longctx: [^\n]*measured.md[^\n]*\n$/,
+    );
   });
 
   it("ends quietly with help", async () => {

@@ -1,26 +1,43 @@
 import type { Command } from "commander";
 import { exampleMethod, methods, type MethodDefinition } from "longctx";
 import { createColors } from "picocolors";
+import { readText } from "../files.ts";
 import { columns } from "../format.ts";
 import type { Io } from "../io.ts";
-import { kindOf, methodsMarkdown } from "../methods-markdown.ts";
+import { kindOf, methodsMarkdown, readMeasured } from "../methods-markdown.ts";
+
+interface MethodsOptions {
+  readonly json?: true;
+  readonly markdown?: true;
+  readonly measured?: string;
+  readonly images?: string;
+}
 
 export function addMethods(program: Command, io: Io): void {
   program
     .command("methods")
-    .description("every method: axes, parameters, conflicts, paper")
+    .description("every method: axes, definition, parameters, conflicts, paper")
     .option("--json")
     .option("--markdown", "as docs/methods.md")
-    .action((options: { readonly json?: true; readonly markdown?: true }) => {
-      if (options.markdown) io.out(methodsMarkdown(methods.rows, conflictsOf));
+    .option("--measured <file>", "with --markdown: a page with a section (## NAME) for what was measured of a method")
+    .option("--images <folder>", "with --markdown: where the page finds the pictures of `longctx draw --all`")
+    .action(async (options: MethodsOptions) => {
+      if (options.markdown) io.out(await page(options));
       else if (options.json) io.out(`${JSON.stringify(methods.rows.map(describe), null, 2)}\n`);
       else io.out(methods.rows.map((row) => listing(row, io)).join("\n"));
     });
 }
 
+async function page({ measured: path, images }: MethodsOptions): Promise<string> {
+  const { rows } = methods;
+  const names = rows.map((row) => row.name);
+  const measured = path === undefined ? undefined : readMeasured(path, await readText(path), names);
+  return methodsMarkdown({ rows, conflictsOf, measured, images });
+}
+
 function describe(row: MethodDefinition): object {
-  const { name, axes, summary, paper, deviations, parameters } = row;
-  return { name, axes, summary, parameters, conflicts: conflictsOf(row), paper, deviations };
+  const { name, axes, summary, definition, paper, deviations, parameters } = row;
+  return { name, axes, summary, definition, parameters, conflicts: conflictsOf(row), paper, deviations };
 }
 
 /** Conflicts beyond the axes are known to an instance; they do not depend on its parameters. */
@@ -37,5 +54,5 @@ function listing(row: MethodDefinition, io: Io): string {
     parameter.about,
   ]);
   const conflicts = Object.entries(conflictsOf(row)).map(([other, reason]) => `  not with ${other}: ${reason}\n`);
-  return `${colors.bold(row.name)} (${row.axes.join(", ") || "no axis"}): ${row.summary}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
+  return `${colors.bold(row.name)} (${row.axes.join(", ") || "no axis"}): ${row.summary}\n  ${row.definition}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
 }
