@@ -6,23 +6,19 @@ import { createMemoryStream, main } from "assemblyscript/asc";
 const FOLDER = fileURLToPath(new URL("src/", import.meta.url));
 const OPTIONS = "-O3 --noAssert --runtime stub --enable simd --importMemory --noExportMemory".split(" ");
 const PAGES = ["--initialMemory", "1", "--maximumMemory", "65536"];
-const MODULES = { attention: [], dense: ["--sharedMemory", "--enable", "threads"] };
+const THREADS = ["--sharedMemory", "--enable", "threads", "--enable", "bulk-memory"];
 
 /** The text of src/cpu/kernel-bytes.ts. */
 export async function kernelBytes(): Promise<string> {
-  const lines = ["// Made from packages/core/kernels by `pnpm run kernels`."];
-  for (const [name, options] of Object.entries(MODULES)) {
-    const binary = Buffer.from(await compile(name, options)).toString("base64");
-    lines.push(`export const ${name.toUpperCase()} =`, `  "${binary}";`);
-  }
-  return `${lines.join("\n")}\n`;
+  const binary = Buffer.from(await compile("kernels")).toString("base64");
+  return `// Made from packages/core/kernels by \`pnpm run kernels\`.\nexport const KERNELS =\n  "${binary}";\n`;
 }
 
-async function compile(name: string, options: readonly string[]): Promise<Uint8Array> {
+async function compile(name: string): Promise<Uint8Array> {
   let binary = new Uint8Array();
   const files = ["--baseDir", FOLDER, `${name}.ts`, "--outFile", `${name}.wasm`];
   const stderr = createMemoryStream();
-  const { error } = await main([...files, ...OPTIONS, ...PAGES, ...options], {
+  const { error } = await main([...files, ...OPTIONS, ...PAGES, ...THREADS], {
     stderr,
     writeFile: (_, contents) => {
       if (typeof contents !== "string") binary = Uint8Array.from(contents);

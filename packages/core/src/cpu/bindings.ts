@@ -1,6 +1,6 @@
 import type { ModelConfig } from "../config.ts";
 import { layerPort } from "./attention-graph.ts";
-import type { CacheBuffer } from "./cache-memory.ts";
+import type { CacheBuffer } from "./cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import { rotation } from "./rotation.ts";
@@ -23,16 +23,16 @@ export function bindLayer(
   const slot = cache.slots.slotOf(first);
   const stored = (buffer: CacheBuffer, head: number, slots: { from: number; to: number } | Int32Array) =>
     slots instanceof Int32Array
-      ? floats(gathered(cache, buffer, head, slots, headSize), slots.length, headSize)
-      : floats(cache.view(buffer, head, slots.from, slots.to), slots.to - slots.from, headSize);
+      ? floats(gathered(buffer, head, slots, headSize), slots.length, headSize)
+      : floats(buffer.view(head, slots.from, slots.to), slots.to - slots.from, headSize);
   const keysOf = chunk.tiles.map((tile) =>
     tile.lanes.map(({ segment }) => copies.get(rotation(segment.table, segment.keyPosition).id)!.buffer),
   );
   for (let head = 0; head < keyHeads; head++) {
-    outputs[layerPort.newValues(port, head)] = floats(cache.view(values, head, slot, slot + count), 1, count, headSize);
+    outputs[layerPort.newValues(port, head)] = floats(values.place(head, slot, slot + count), 1, count, headSize);
     for (const [i, by] of chunk.keyRotations) {
       outputs[layerPort.newKeys(port, i, head)] = floats(
-        cache.view(copies.get(by.id)!.buffer, head, slot, slot + count),
+        copies.get(by.id)!.buffer.place(head, slot, slot + count),
         count,
         1,
         headSize,
@@ -51,13 +51,12 @@ export function bindLayer(
 
 /** Rows of listed slots, side by side. */
 function gathered(
-  cache: CpuCache,
   buffer: CacheBuffer,
   head: number,
   slots: Int32Array,
   headSize: number,
 ): Float32Array {
   const rows = new Float32Array(slots.length * headSize);
-  slots.forEach((slot, i) => rows.set(cache.view(buffer, head, slot, slot + 1), i * headSize));
+  slots.forEach((slot, i) => rows.set(buffer.view(head, slot, slot + 1), i * headSize));
   return rows;
 }

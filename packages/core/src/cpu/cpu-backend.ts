@@ -128,12 +128,12 @@ class CpuBackend implements Backend {
   }
 
   async #pass(passage: Passage): Promise<void> {
-    if (passage.count === 1 && passage.cache.addressable) {
+    if (passage.count === 1) {
       if (this.#token === undefined)
         this.#token = TokenDecoder.fits(this.#parts)
           ? new TokenDecoder(this.#parts, this.#threads, this.#copies)
           : null;
-      if (this.#token) return this.#token.run(passage);
+      if (this.#token?.holds(passage.cache)) return this.#token.run(passage);
     }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);

@@ -2,8 +2,9 @@ import type { Cache } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
-import { CacheMemory, type CacheBuffer } from "./cache-memory.ts";
+import { CacheBuffer } from "./cache-buffer.ts";
 import type { Rotation } from "./rotation.ts";
+import type { SharedMemory } from "./shared-memory.ts";
 
 interface KeyCopy {
   /** null after `restore`: only the id is known. */
@@ -24,53 +25,45 @@ interface Header {
   readonly copies: readonly (readonly string[])[];
 }
 
+/** Shared memory goes back when a cache was forgotten instead of disposed of. */
+const FORGOTTEN = new FinalizationRegistry<Set<CacheBuffer>>((buffers) => {
+  for (const buffer of buffers) buffer.release();
+});
+
 /** Keys and values of one sequence. */
 export class CpuCache implements Cache {
   readonly slots: SlotMap;
   readonly layers: LayerCache[];
-  readonly memory: CacheMemory = new CacheMemory();
   readonly #config: ModelConfig;
+  readonly #buffers = new Set<CacheBuffer>();
 
   constructor(config: ModelConfig, slots: SlotMap) {
     this.#config = config;
     this.slots = slots;
+    FORGOTTEN.register(this, this.#buffers, this);
     this.layers = Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
   }
 
   #buffer(): CacheBuffer {
-    const size = this.#config.keyHeads * this.slots.layout.capacity * this.#config.headSize;
-    try {
-      return this.memory.allocate(size);
-    } catch (cause) {
-      throw new LongctxError(
-        "capacity",
-        `There is no memory for a cache of ${this.slots.layout.capacity} tokens (${this.#config.layerCount} layers of ${2 * size * 4} bytes). Give a smaller capacity.`,
-        { cause },
-      );
-    }
+    const { keyHeads, headSize } = this.#config;
+    const buffer = new CacheBuffer(this.slots, keyHeads, headSize);
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+
+  #release(buffer: CacheBuffer): void {
+    buffer.release();
+    this.#buffers.delete(buffer);
   }
 
   get bytes(): number {
-    return this.#buffers().reduce((sum, buffer) => sum + buffer.byteLength, 0);
+    return [...this.#buffers].reduce((sum, buffer) => sum + buffer.byteLength, 0);
   }
 
-  /** Do kernels reach all of it? */
-  get addressable(): boolean {
-    return this.#buffers().every(({ address }) => address !== null);
-  }
-
-  #buffers(): CacheBuffer[] {
-    return this.layers.flatMap(({ copies, values }) => [
-      values,
-      ...Array.from(copies.values(), ({ buffer }) => buffer),
-    ]);
-  }
-
-  /** A head's slots [from, to) of a buffer [K, capacity, D]. */
-  view(buffer: CacheBuffer, head: number, from: number, to: number): Float32Array {
-    const { headSize } = this.#config;
-    const start = head * this.slots.layout.capacity;
-    return buffer.data.subarray((start + from) * headSize, (start + to) * headSize);
+  /** Could all of it move to shared memory? */
+  movesTo(memory: SharedMemory): boolean {
+    const missing = [...this.#buffers].filter(({ shared }) => shared?.memory !== memory);
+    return memory.fits(missing.reduce((sum, { size }) => sum + 4 * size, 0));
   }
 
   /** A new copy, taking over the buffer of one that is neither wanted nor its source. */
@@ -78,7 +71,7 @@ export class CpuCache implements Cache {
     const { copies } = this.layers[layer];
     const spare = [...copies].find(([id, { buffer }]) => !wanted.has(id) && buffer !== source)?.[0];
     const copy = { rotation, buffer: (spare !== undefined && copies.get(spare)?.buffer) || this.#buffer() };
-    if (copy.buffer.compact) copy.buffer.compact.done = 0;
+    copy.buffer.clear();
     if (spare !== undefined) copies.delete(spare);
     copies.set(rotation.id, copy);
     return copy;
@@ -87,13 +80,13 @@ export class CpuCache implements Cache {
   dropCopy(layer: number, id: string): void {
     const { copies } = this.layers[layer];
     const copy = copies.get(id);
-    if (copy) this.memory.release(copy.buffer);
+    if (copy) this.#release(copy.buffer);
     copies.delete(id);
   }
 
   truncate(length: number): void {
     this.slots.truncate(length);
-    for (const { compact } of this.#buffers()) if (compact) compact.done = Math.min(compact.done, length);
+    for (const buffer of this.#buffers) buffer.truncate(length);
   }
 
   fork(): CpuCache {
@@ -101,7 +94,7 @@ export class CpuCache implements Cache {
     const duplicate = (buffer: CacheBuffer, to = copy.#buffer()): CacheBuffer => {
       for (const [from, end] of this.#held()) {
         for (let head = 0; head < this.#config.keyHeads; head++)
-          copy.view(to, head, from, end).set(this.view(buffer, head, from, end));
+          to.place(head, from, end).set(buffer.read(head, from, end));
       }
       return to;
     };
@@ -131,7 +124,7 @@ export class CpuCache implements Cache {
       for (const buffer of [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
         for (let h = 0; h < this.#config.keyHeads; h++) {
           for (const [from, to] of slots) {
-            const view = this.view(buffer, h, from, to);
+            const view = buffer.read(h, from, to);
             parts.push(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
           }
         }
@@ -163,7 +156,7 @@ export class CpuCache implements Cache {
       const read = (buffer: CacheBuffer): void => {
         for (let h = 0; h < config.keyHeads; h++) {
           for (const [from, to] of header.slots) {
-            const view = cache.view(buffer, h, from, to);
+            const view = buffer.place(h, from, to);
             const part = bytes.slice(at, at + view.byteLength);
             if (part.byteLength !== view.byteLength) throw damaged();
             view.set(new Float32Array(part.buffer));
@@ -187,6 +180,8 @@ export class CpuCache implements Cache {
   }
 
   dispose(): void {
+    for (const buffer of this.#buffers) this.#release(buffer);
+    FORGOTTEN.unregister(this);
     for (const layer of this.layers) layer.copies.clear();
     this.layers.length = 0;
   }

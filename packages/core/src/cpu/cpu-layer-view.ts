@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import type { LayerView } from "../method.ts";
-import type { CacheBuffer } from "./cache-memory.ts";
+import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import { angles, RAW, type Rotation } from "./rotation.ts";
 
@@ -94,7 +94,7 @@ export class CpuLayerView implements LayerView {
           ((token - from) * keyHeads + head) * headSize,
           ((token - from) * keyHeads + head + 1) * headSize,
         );
-        row.set(this.#cache.view(buffer!, head, slot, slot + 1));
+        row.set(buffer!.read(head, slot, slot + 1));
         if (unturned) turn(row, unturned.cos, unturned.sin);
       }
     }

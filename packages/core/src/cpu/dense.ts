@@ -1,18 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { DENSE } from "./kernel-bytes.ts";
+import { kernelModule, kernels, type Kernels } from "./kernels.ts";
 import { GROUP, KIND, type PackedMatrix } from "./packed-matrix.ts";
-import { instantiate, PAGE_BYTES, wasmMemory, wasmModule, type WasmMemory, type WasmModule } from "./web-assembly.ts";
-
-/** See kernels/src/dense.ts; numbers are addresses unless they are sizes. */
-interface DenseFunctions {
-  multiply(product: number): void;
-  serve(): void;
-  stop(): void;
-  toIntegers(row: number, blockSize: number): void;
-  normalise(values: number, weight: number, output: number, size: number, epsilon: number): void;
-  addTo(values: number, other: number, size: number): void;
-  silu(gates: number, inputs: number, output: number, size: number): void;
-}
+import { SharedMemory } from "./shared-memory.ts";
 
 /** Floats in the memory of the kernels. */
 export interface Floats {
@@ -44,23 +33,20 @@ const { workerData: { module, memory } } = require("node:worker_threads");
 new WebAssembly.Instance(module, { env: { memory } }).exports.serve();
 `;
 
-let compiled: WasmModule | undefined;
-
 /** Products of one row, and what lies between them, in memory that several threads share. */
 export class Dense {
-  readonly functions: DenseFunctions;
+  readonly memory: SharedMemory = new SharedMemory(RESERVED_BYTES);
+  readonly functions: Kernels;
   readonly exact: boolean;
-  readonly #memory: WasmMemory = wasmMemory(1, { shared: true });
+  readonly threads: number;
   readonly #workers: readonly Worker[];
-  readonly #threads: number;
-  #end = RESERVED_BYTES;
 
   constructor(threads: number, exact: boolean) {
-    compiled ??= wasmModule(DENSE);
+    const { memory } = this.memory;
     this.exact = exact;
-    this.functions = instantiate(compiled, this.#memory) as DenseFunctions;
-    this.#threads = threads;
-    const workerData = { module: compiled, memory: this.#memory };
+    this.functions = kernels(memory);
+    this.threads = threads;
+    const workerData = { module: kernelModule(), memory };
     this.#workers = Array.from({ length: threads - 1 }, () => {
       const worker = new Worker(SERVE, { eval: true, execArgv: [], env: {}, workerData });
       worker.unref();
@@ -69,8 +55,8 @@ export class Dense {
   }
 
   floats(size: number): Floats {
-    const address = this.#allocate(size * 4);
-    return { address, data: new Float32Array(this.#memory.buffer, address, size) };
+    const { address } = this.memory.allocate(size * 4);
+    return { address, data: this.memory.floats({ address }, size) };
   }
 
   vector(values: Float32Array): Floats {
@@ -82,7 +68,7 @@ export class Dense {
   row(size: number): Row {
     const floats = this.floats(size);
     // Blocks are of 16 columns or more.
-    const parts = [2 * size, 2 * size, size / 4, size / 4].map((bytes) => this.#allocate(bytes));
+    const parts = [2 * size, 2 * size, size / 4, size / 4].map((bytes) => this.memory.allocate(bytes).address);
     return { ...floats, descriptor: this.#integers([size, floats.address, ...parts]) };
   }
 
@@ -94,15 +80,15 @@ export class Dense {
     let first = 0;
     const products = matrices.map((matrix) => {
       const { kind, blockSize, columns, minima, bytes } = matrix;
-      const weights = this.#allocate(bytes);
-      matrix.write(new Uint8Array(this.#memory.buffer, weights, bytes));
+      const weights = this.memory.allocate(bytes).address;
+      matrix.write(new Uint8Array(this.memory.memory.buffer, weights, bytes));
       const groups = Math.ceil(matrix.rows / GROUP);
       const descriptor = this.#integers([
         kind === KIND.floats ? kind : kind + Number(this.exact),
         groups,
         columns / blockSize,
         blockSize,
-        Math.max(SMALLEST_CHUNK, Math.ceil(groups / (CHUNKS_A_THREAD * this.#threads))),
+        Math.max(SMALLEST_CHUNK, Math.ceil(groups / (CHUNKS_A_THREAD * this.threads))),
         Number(minima),
         weights,
         input.descriptor,
@@ -132,16 +118,8 @@ export class Dense {
   }
 
   #integers(values: readonly number[]): number {
-    const address = this.#allocate(4 * values.length);
-    new Int32Array(this.#memory.buffer, address, values.length).set(values);
-    return address;
-  }
-
-  #allocate(bytes: number): number {
-    const address = this.#end;
-    this.#end += Math.ceil(bytes / 64) * 64;
-    const missing = Math.ceil((this.#end - this.#memory.buffer.byteLength) / PAGE_BYTES);
-    if (missing > 0) this.#memory.grow(missing);
+    const { address } = this.memory.allocate(4 * values.length);
+    new Int32Array(this.memory.memory.buffer, address, values.length).set(values);
     return address;
   }
 }

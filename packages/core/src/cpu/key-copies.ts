@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import type { AttentionPlan } from "../plan.ts";
-import type { CacheBuffer } from "./cache-memory.ts";
+import type { CacheBuffer } from "./cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
@@ -69,6 +69,9 @@ export class KeyCopies {
   async #turn(cache: CpuCache, end: number, from: Copy, to: Copy): Promise<void> {
     const { keyHeads, headSize } = this.#config;
     this.#program ??= await Program.compile(turnGraph(this.#config), this.#threads);
+    from.buffer.stay();
+    to.buffer.stay();
+    to.buffer.rewrite(end);
     for (const run of cache.slots.runs(0, end)) {
       const count = run.to - run.from;
       const tokens = Array.from({ length: count }, (_, i) => run.token + i);
@@ -79,7 +82,7 @@ export class KeyCopies {
         sin: floats(sin, count, sin.length / count),
       };
       for (let head = 0; head < keyHeads; head++) {
-        const view = (copy: Copy) => floats(cache.view(copy.buffer, head, run.from, run.to), 1, count, headSize);
+        const view = (copy: Copy) => floats(copy.buffer.view(head, run.from, run.to), 1, count, headSize);
         await this.#program.run({ ...shared, keys: view(from) }, { turned: view(to) });
       }
     }

@@ -40,21 +40,17 @@ export function afterAttention(graph: Graph, parts: Parts, layer: number, hidden
     biased(graph, parts, output, [name("output")], [hiddenSize], bias.output),
     vector(graph, parts, name("feedForwardNorm")),
   );
-  const gates = product(
-    graph,
-    operand(middle.normed),
-    [matrix("gate", feedForwardSize, hiddenSize), matrix("up", feedForwardSize, hiddenSize)],
-    parts.precision,
-  );
-  const both = biased(
-    graph,
-    parts,
-    gates,
-    [name("gate"), name("up")],
-    [feedForwardSize, feedForwardSize],
-    bias.feedForward,
-  );
-  const [gate, up] = graph.split(both, 2, [feedForwardSize, feedForwardSize]);
+  const through = operand(middle.normed);
+  const [gate, up] = ["gate", "up"].map((part) =>
+    biased(
+      graph,
+      parts,
+      product(graph, through, [matrix(part, feedForwardSize, hiddenSize)], parts.precision),
+      [name(part)],
+      [feedForwardSize],
+      bias.feedForward,
+    ),
+  ) as [string, string];
   const inner = graph.op("Mul", [activate(graph, parts, gate), up]);
   const down = product(graph, operand(inner), [matrix("down", hiddenSize, feedForwardSize)], parts.precision);
   const next = layer + 1 < layerCount ? `layers.${layer + 1}.attentionNorm` : "finalNorm";

@@ -20,24 +20,30 @@ export class TokenDecoder {
   readonly #copies: KeyCopies;
   readonly #dense: Dense;
   readonly #weights: TokenWeights;
-  readonly #attentions = new WeakMap<CpuCache, TokenAttention>();
+  readonly #attention: TokenAttention;
 
   constructor(parts: Parts, threads: number, copies: KeyCopies) {
     this.#parts = parts;
     this.#copies = copies;
     this.#dense = new Dense(threads, parts.precision === "exact");
     this.#weights = tokenWeights(parts, this.#dense);
+    this.#attention = new TokenAttention(parts.config, this.#dense);
   }
 
   static fits(parts: Parts): boolean {
     return fitsTokenWeights(parts);
   }
 
+  /** Is there room for the cache beside what is there? */
+  holds(cache: CpuCache): boolean {
+    return cache.movesTo(this.#dense.memory);
+  }
+
   async run({ cache, request, first, hidden, logits, logitRows }: Passage): Promise<void> {
     const { config } = this.#parts;
     const { hooks, rawKeys = false } = request;
     const { stream, attended, projected, layers } = this.#weights;
-    const attention = this.#attentionOf(cache);
+    const attention = this.#attention;
     const prepared = new Map<AttentionPlan, TokenPlan>();
     const prepare = (plan: AttentionPlan): TokenPlan => {
       const known = prepared.get(plan);
@@ -56,21 +62,14 @@ export class TokenDecoder {
       const given = request.plan(layer);
       const plan = prepare((view && (await hook.queries?.(view, given))) ?? given);
       await this.#copies.ensure(cache, layer, plan.chunk, first);
-      attention.store(layer, plan, first, projected.data);
+      attention.store(cache, layer, plan, first, projected.data);
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       if (layer === layers.length - 1 && logitRows === 0 && !hook) return;
-      attention.attend(layer, plan, projected.data, attended.data);
+      attention.attend(cache, layer, plan, projected.data, attended);
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
       this.#feedForward(layer);
     }
     if (logitRows > 0) logits.set(this.#logits());
-  }
-
-  #attentionOf(cache: CpuCache): TokenAttention {
-    const { config, precision } = this.#parts;
-    const known = this.#attentions.get(cache) ?? new TokenAttention(config, cache, precision === "fast");
-    this.#attentions.set(cache, known);
-    return known;
   }
 
   /** stream → q, k and v of a layer. */

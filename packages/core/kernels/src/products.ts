@@ -1,21 +1,11 @@
 import { exponential } from "./exponential";
+import { PRODUCT, share } from "./threads";
 
 /**
  * Products of one row with quantised matrices, spread over threads, and the small steps between them. Codes are small
  * integers, so a product is a sum of integer products within each block: the row is written as integers too, 16 bits of
  * it (`fast`) or 31 (`exact`: two products, finer than float32).
  */
-
-/**
- * Where threads meet; the caller keeps the first 512 bytes free. Work is claimed chunk by chunk through `REMAINING`, and
- * whoever has claimed one may rely on the job until it has counted it as done.
- */
-const REMAINING: usize = 64;
-const DONE: usize = 128;
-const JOB: usize = 192;
-const SLEEPERS: usize = 256;
-/** About a millisecond: a thread is needed again within a layer, or not for long. */
-const SPINS = 300000;
 
 /** Kinds of matrices. */
 const FLOATS = 0;
@@ -43,7 +33,7 @@ class Row {
 
 /** A matrix whose rows lie in groups of eight, one lane of two vectors each. */
 @unmanaged
-class Product {
+export class Product {
   kind: i32;
   /** Of rows. */
   groups: i32;
@@ -63,40 +53,12 @@ class Product {
 
 /** Computes a product together with the threads that serve. */
 export function multiply(product: Product): void {
-  const chunks = (product.groups + product.chunk - 1) / product.chunk;
-  store<usize>(JOB, changetype<usize>(product));
-  atomic.store<i32>(DONE, 0);
-  atomic.store<i32>(REMAINING, chunks);
-  if (atomic.load<i32>(SLEEPERS) > 0) atomic.notify(REMAINING, -1);
-  while (claim()) {}
-  while (atomic.load<i32>(DONE) < chunks) {}
+  share(PRODUCT, changetype<usize>(product), (product.groups + product.chunk - 1) / product.chunk);
 }
 
-/** A thread's life: takes part in products until `stop`. */
-export function serve(): void {
-  for (let spins = 0; atomic.load<i32>(REMAINING) >= 0; ) {
-    if (claim()) spins = 0;
-    else if (++spins > SPINS) {
-      atomic.add<i32>(SLEEPERS, 1);
-      atomic.wait<i32>(REMAINING, 0, -1);
-      atomic.sub<i32>(SLEEPERS, 1);
-      spins = 0;
-    }
-  }
-}
-
-export function stop(): void {
-  atomic.store<i32>(REMAINING, -1);
-  atomic.notify(REMAINING, -1);
-}
-
-/** Takes one chunk of the work at hand; false when there is none. */
-function claim(): bool {
-  const remaining = atomic.load<i32>(REMAINING);
-  if (remaining <= 0) return false;
-  if (atomic.cmpxchg<i32>(REMAINING, remaining, remaining - 1) != remaining) return true;
-  const product = changetype<Product>(load<usize>(JOB));
-  const from = (remaining - 1) * product.chunk;
+/** One chunk of a product's groups. */
+export function productPart(product: Product, part: i32): void {
+  const from = part * product.chunk;
   const to = min(from + product.chunk, product.groups);
   switch (product.kind) {
     case FLOATS:
@@ -114,8 +76,6 @@ function claim(): bool {
     default:
       quantised(product, from, to, 8, true);
   }
-  atomic.add<i32>(DONE, 1);
-  return true;
 }
 
 /** What eight columns of four rows add to `sums`: weights are pairs of columns of each row, inputs the pairs. */
