@@ -90,19 +90,16 @@ describe("every angle is that of the method's definition", () => {
       const { values } = distanceMatrix(method, prompt, options);
       const { inverse, amplitude } = frequencyTable(method, options);
       expect(amplitude).toBeCloseTo(defined.amplitude, 12);
-      for (let m = 0; m < prompt; m++) {
-        for (let n = 0; n < prompt; n++) {
-          const distance = values[m * prompt + n];
-          if (Number.isNaN(distance) === defined.visible(m, n)) expect.fail(`visibility of ${n} to ${m}`);
-          for (let i = 0; i < inverse.length && !Number.isNaN(distance); i++)
-            if (!(Math.abs(distance * inverse[i] - defined.angle(m, n, i)) < 1e-9))
-              expect.fail(`angle ${m}, ${n}, ${i}`);
-        }
-      }
+      const angle = (m: number, n: number, i: number) => (defined.visible(m, n) ? defined.angle(m, n, i) : NaN);
+      const differs = (a: number, b: number) => Number.isNaN(a) !== Number.isNaN(b) || Math.abs(a - b) > 1e-9;
+      const wrong: string[] = [];
+      for (let m = 0; m < prompt; m++)
+        for (let n = 0; n < prompt; n++)
+          for (let i = 0; i < inverse.length; i++)
+            if (differs(values[m * prompt + n] * inverse[i], angle(m, n, i))) wrong.push(`${m} ${n} ${i}`);
+      expect(wrong).toEqual([]);
       const [m, n, i] = [prompt - 1, 7, 2];
-      const angle = rotationAngle(method, m, n, i, options);
-      if (defined.visible(m, n)) expect(angle).toBeCloseTo(defined.angle(m, n, i), 9);
-      else expect(angle).toBeNaN();
+      expect(differs(rotationAngle(method, m, n, i, options), angle(m, n, i))).toBe(false);
     }
   });
 });
