@@ -88,7 +88,11 @@ export const compositions: readonly Case[] = [
   { spec: `${longrope}+parallel:windows=2`, parts: [is.longrope(short, long, 4), is.parallel(2)] },
   { spec: "interpolation:factor=2+dual-chunk:chunk=12,cap=20", parts: [is.interpolation(2), is.dualChunk(12, 20)] },
   { spec: "truncation+sliding:window=24+logn", parts: [is.truncation(), is.sliding(24), is.logn] },
-  { spec: "power:k=0.5+prefix:length=20", parts: [is.power(0.5), is.prefix(20)], bidirectional: true },
+  {
+    spec: "power:k=0.5+prefix:length=20+dual-chunk:chunk=7,cap=9",
+    parts: [is.power(0.5), is.prefix(20), is.dualChunk(7, 9)],
+    bidirectional: true,
+  },
   {
     spec: "ntk-mixed:factor=4+sliding:window=24+self-extend:window=8,group=3",
     parts: [is.ntkMixed(4, 0.75), is.sliding(24), is.selfExtend(8, 3)],

@@ -152,6 +152,7 @@ export const selfExtend = (window: number, group: number): Part => ({
 
 export const dualChunk = (chunk: number, cap: number): Part => ({
   g: (m, n) => {
+    if (n > m) return m - n; // ahead of its query, under a prefix: signed
     const apart = Math.floor(m / chunk) - Math.floor(n / chunk);
     const query = apart === 0 ? m % chunk : apart === 1 ? Math.min((m % chunk) + chunk, cap - 1) : cap - 1;
     return query - (n % chunk);
