@@ -1,5 +1,6 @@
 import { LongctxError } from "../errors.ts";
 import type { SlotMap } from "../slots.ts";
+import { heldMemory, type HeldMemory } from "./arena.ts";
 import type { Block, SharedMemory } from "./shared-memory.ts";
 
 /** Rows of a buffer as kernels see them, in the memory they share: the floats themselves, or 8 bits and scales. */
@@ -14,13 +15,6 @@ export interface SharedRows {
 
 /** Smaller ones are not worth a mapping of their own. */
 const SMALLEST_MOVED = 2 ** 18;
-
-/** Of all buffers only resizable ones can be given back without waiting for the garbage collector; lib.es2024 has them. */
-interface HeldMemory extends ArrayBuffer {
-  readonly resizable: boolean;
-  resize(bytes: number): void;
-}
-type ResizableArrayBuffer = new (bytes: number, options: { maxByteLength: number }) => ArrayBuffer;
 
 /**
  * Keys or values of one layer, [K, stride, D]. onnxruntime takes no views of shared memory and kernels see nothing
@@ -154,7 +148,7 @@ export class CacheBuffer {
     try {
       return bytes < SMALLEST_MOVED
         ? (new ArrayBuffer(bytes) as HeldMemory)
-        : (new (ArrayBuffer as ResizableArrayBuffer)(bytes, { maxByteLength: bytes }) as HeldMemory);
+        : heldMemory(bytes);
     } catch (cause) {
       throw new LongctxError(
         "capacity",

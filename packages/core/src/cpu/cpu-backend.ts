@@ -11,6 +11,7 @@ import { CpuCache } from "./cpu-cache.ts";
 import { Embedding } from "./embedding.ts";
 import { KeyCopies } from "./key-copies.ts";
 import type { Parts } from "./layers.ts";
+import { LogitHead } from "./logit-head.ts";
 import { Scratch } from "./runtime.ts";
 import { SteppedDecoder } from "./stepped-decoder.ts";
 import { TokenDecoder } from "./token-decoder.ts";
@@ -53,6 +54,7 @@ class CpuBackend implements Backend {
   readonly preferredChunk = TILE_ROWS;
   readonly #embedding: Embedding;
   readonly #copies: KeyCopies;
+  readonly #head: LogitHead;
   readonly #whole: WholeDecoder;
   readonly #stepped: SteppedDecoder;
   readonly #parts: Parts;
@@ -71,8 +73,9 @@ class CpuBackend implements Backend {
     this.precision = parts.precision;
     this.#embedding = new Embedding(parts.weights.get("embedding", [parts.config.vocabSize, parts.config.hiddenSize]));
     this.#copies = new KeyCopies(parts.config, threads);
-    this.#whole = new WholeDecoder(parts, threads);
-    this.#stepped = new SteppedDecoder(parts, threads, this.#copies);
+    this.#head = new LogitHead(parts, threads, () => this.#tokenDecoder());
+    this.#whole = new WholeDecoder(parts, threads, this.#head);
+    this.#stepped = new SteppedDecoder(parts, threads, this.#copies, this.#head);
   }
 
   createCache(layout: CacheLayout): Cache {
@@ -129,17 +132,20 @@ class CpuBackend implements Backend {
 
   async #pass(passage: Passage): Promise<void> {
     if (passage.count === 1) {
-      if (this.#token === undefined)
-        this.#token = TokenDecoder.fits(this.#parts)
-          ? new TokenDecoder(this.#parts, this.#threads, this.#copies)
-          : null;
-      if (this.#token?.holds(passage.cache)) return this.#token.run(passage);
+      const token = this.#tokenDecoder();
+      if (token?.holds(passage.cache)) return token.run(passage);
     }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
     for (let layer = 0; layer < uniform.length; layer++)
       await this.#copies.ensure(passage.cache, layer, uniform[layer], passage.first);
     return this.#whole.run(passage, uniform);
+  }
+
+  #tokenDecoder(): TokenDecoder | null {
+    if (this.#token === undefined)
+      this.#token = TokenDecoder.fits(this.#parts) ? new TokenDecoder(this.#parts, this.#threads, this.#copies) : null;
+    return this.#token;
   }
 
   /** Each layer's plan in its uniform shape, or null when one has none. */
@@ -159,6 +165,7 @@ class CpuBackend implements Backend {
 
   async dispose(): Promise<void> {
     await this.#queue;
-    await Promise.all([this.#whole.release(), this.#stepped.release(), this.#copies.release(), this.#token?.release()]);
+    const parts = [this.#whole, this.#stepped, this.#copies, this.#head, this.#token];
+    await Promise.all(parts.map((part) => part?.release()));
   }
 }

@@ -1,4 +1,5 @@
 import onnxProto from "onnx-proto";
+import { Arena } from "./arena.ts";
 
 const { onnx } = onnxProto;
 
@@ -31,6 +32,8 @@ export interface Attributes {
 export interface EncodedGraph {
   readonly model: Uint8Array;
   readonly weights: readonly { readonly path: string; readonly data: Uint8Array }[];
+  /** Gives the weights' memory back, once they were read. */
+  release(): void;
 }
 
 /** An ONNX graph under construction. Shapes of values are left to onnxruntime, so one graph serves every length. */
@@ -41,6 +44,8 @@ export class Graph {
   readonly #outputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   readonly #prefix: string;
   readonly #blobs: Uint8Array[] = [];
+  /** For large constants: garbage of their size would stay with the process. */
+  readonly arena: Arena = new Arena();
   #count = 0;
 
   /** Names in a subgraph must differ from those around it, so each has a prefix of its own. */
@@ -126,6 +131,7 @@ export class Graph {
     return {
       model: onnx.ModelProto.encode(model).finish(),
       weights: this.#blobs.map((data, i) => ({ path: `weights${i}`, data })),
+      release: () => this.arena.release(),
     };
   }
 

@@ -41,10 +41,10 @@ export function packFloats(rows: number, columns: number, values: () => Float32A
 
 /** Codes of 4 bits stay unsigned, those of 8 are moved to lie around 0; what that changes goes into the minima. */
 export function packCodes(matrix: QuantisedMatrix): PackedMatrix {
-  const { rows, columns, bits, blockSize, codes, scales, mins } = matrix;
+  const { rows, columns, bits, blockSize } = matrix;
   const blocks = columns / blockSize;
-  const zero = bits === 4 ? 0 : middle(codes);
-  const minima = mins.some((min, i) => min + zero * scales[i] !== 0);
+  const zero = bits === 4 ? 0 : (matrix.zero ?? 16);
+  const minima = matrix.zero !== zero;
   const codeBytes = (GROUP * blockSize * bits) / 8;
   const blockBytes = codeBytes + GROUP * 4 * (minima ? 2 : 1);
   const groups = Math.ceil(rows / GROUP);
@@ -57,28 +57,23 @@ export function packCodes(matrix: QuantisedMatrix): PackedMatrix {
     bytes: groups * blocks * blockBytes,
     write(to) {
       const floats = new Float32Array(to.buffer, to.byteOffset, to.byteLength / 4);
-      for (let row = 0; row < rows; row++) {
-        const lane = row % GROUP;
-        for (let block = 0; block < blocks; block++) {
-          const at = (Math.floor(row / GROUP) * blocks + block) * blockBytes;
-          const from = row * columns + block * blockSize;
-          if (bits === 4) writeFourBits(codes, from, blockSize, to, at, lane);
-          else writeEightBits(codes, from, blockSize, zero, to, at, lane);
-          const number = row * blocks + block;
-          const factor = (at + codeBytes) / 4 + lane;
-          floats[factor] = scales[number];
-          if (minima) floats[factor + GROUP] = mins[number] + zero * scales[number];
+      for (const { first, count, codes, scales, mins } of matrix.parts()) {
+        for (let row = 0; row < count; row++) {
+          const lane = (first + row) % GROUP;
+          for (let block = 0; block < blocks; block++) {
+            const at = (Math.floor((first + row) / GROUP) * blocks + block) * blockBytes;
+            const from = row * columns + block * blockSize;
+            if (bits === 4) writeFourBits(codes, from, blockSize, to, at, lane);
+            else writeEightBits(codes, from, blockSize, zero, to, at, lane);
+            const number = row * blocks + block;
+            const factor = (at + codeBytes) / 4 + lane;
+            floats[factor] = scales[number];
+            if (minima) floats[factor + GROUP] = mins[number] + zero * scales[number];
+          }
         }
       }
     },
   };
-}
-
-/** The code that symmetric types mean by 0. */
-function middle(codes: Uint8Array): number {
-  let largest = 0;
-  for (const code of codes) if (code > largest) largest = code;
-  return largest > 63 ? 128 : largest > 31 ? 32 : 16;
 }
 
 /** Eight columns of eight rows are 32 bytes: a 16-bit lane for each row and column parity, four bits a column. */

@@ -1,64 +1,97 @@
 import { LongctxError } from "../errors.ts";
 import type { TensorType, WeightTensor } from "../weights.ts";
 
-/**
- * A quantised matrix [N, K] taken apart: w = scale · code + min for each block of columns, codes unsigned. Every GGUF
- * type is of this form, so one product serves them all.
- */
+/** Rows of a quantised matrix taken apart: w = scale · code + min for each block of columns, codes unsigned. */
+interface Rows {
+  /** [rows, K], one code a byte. */
+  readonly codes: Uint8Array;
+  /** [rows, K / blockSize]. */
+  readonly scales: Float32Array;
+  readonly mins: Float32Array;
+}
+
+/** Every GGUF type is of this form, so one product serves them all. */
+interface Layout {
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  /** The code that means 0 in every block, if there is one: min = −zero · scale. */
+  readonly zero?: number;
+  /** Values and bytes of a storage block. */
+  readonly values: number;
+  readonly bytes: number;
+  /** Writes a storage block's codes at `value`, its scales and mins at `block`. */
+  unpack(view: DataView, at: number, out: Rows, value: number, block: number): void;
+}
+
+/** Matrices of one type over one input, one below the other: [N, K] without its numbers. */
 export interface QuantisedMatrix {
   /** N outputs and K inputs. */
   readonly rows: number;
   readonly columns: number;
   readonly bits: 4 | 8;
   readonly blockSize: number;
-  /** [N, K], one code a byte. */
-  readonly codes: Uint8Array;
-  /** [N, K / blockSize]. */
-  readonly scales: Float32Array;
-  readonly mins: Float32Array;
+  readonly zero: number | undefined;
+  /** Some rows after another; what is yielded is written over by the next. */
+  parts(): Generator<Rows & { readonly first: number; readonly count: number }>;
 }
 
-interface Layout {
-  readonly bits: 4 | 8;
-  readonly blockSize: number;
-  /** Values and bytes of a storage block. */
-  readonly values: number;
-  readonly bytes: number;
-  /** Writes a storage block's codes at `value`, its scales and mins at `block`. */
-  unpack(view: DataView, at: number, out: QuantisedMatrix, value: number, block: number): void;
-}
+/** Whole matrices of one code a byte would be garbage that stays with the process. */
+const ROWS_AT_ONCE = 128;
 
 /** Can the matrix stay quantised in memory? The others are kept as float32. */
 export function isQuantised(type: TensorType): boolean {
   return LAYOUTS[type] !== undefined;
 }
 
-export function unpack(tensor: WeightTensor): QuantisedMatrix {
-  const layout = LAYOUTS[tensor.type];
-  const [rows, columns] = tensor.shape as [number, number];
+export function quantisedMatrix(tensors: readonly WeightTensor[]): QuantisedMatrix {
+  const [{ type, shape }] = tensors;
+  const columns = shape[1];
+  const layout = LAYOUTS[type];
   if (!layout || columns % layout.values !== 0) {
     throw new LongctxError(
       "file",
-      `${tensor.name} has rows of ${columns} values, which are not whole blocks of ${tensor.type}.`,
+      `${tensors[0].name} has rows of ${columns} values, which are not whole blocks of ${type}.`,
     );
   }
-  const { bits, blockSize } = layout;
-  const bytes = tensor.bytes();
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const blocks = (rows * columns) / blockSize;
-  const out: QuantisedMatrix = {
+  const { bits, blockSize, zero } = layout;
+  const rows = tensors.reduce((sum, tensor) => sum + tensor.shape[0], 0);
+  return {
     rows,
     columns,
     bits,
     blockSize,
-    codes: new Uint8Array(rows * columns),
-    scales: new Float32Array(blocks),
-    mins: new Float32Array(blocks),
+    zero,
+    *parts() {
+      const size = Math.min(rows, ROWS_AT_ONCE) * columns;
+      const out = emptyRows(size, blockSize);
+      let before = 0;
+      for (const tensor of tensors) {
+        const stored = tensor.bytes();
+        for (let row = 0; row < tensor.shape[0]; row += ROWS_AT_ONCE) {
+          const count = Math.min(ROWS_AT_ONCE, tensor.shape[0] - row);
+          unpackRows(layout, stored, row, count, columns, out);
+          yield { ...out, first: before + row, count };
+        }
+        before += tensor.shape[0];
+      }
+    },
   };
-  const perStorageBlock = layout.values / blockSize;
-  for (let i = 0; i < (rows * columns) / layout.values; i++)
+}
+
+function emptyRows(size: number, blockSize: number): Rows {
+  return {
+    codes: new Uint8Array(size),
+    scales: new Float32Array(size / blockSize),
+    mins: new Float32Array(size / blockSize),
+  };
+}
+
+function unpackRows(layout: Layout, stored: Uint8Array, row: number, count: number, columns: number, out: Rows): void {
+  const rowBytes = (columns / layout.values) * layout.bytes;
+  const view = new DataView(stored.buffer, stored.byteOffset + row * rowBytes, count * rowBytes);
+  const perStorageBlock = layout.values / layout.blockSize;
+  for (let i = 0; i < (count * columns) / layout.values; i++)
     layout.unpack(view, i * layout.bytes, out, i * layout.values, i * perStorageBlock);
-  return out;
 }
 
 /** One row of a quantised matrix, dequantised into `out`; `bytes` are the whole matrix as stored. */
@@ -70,16 +103,10 @@ export function dequantiseRow(
   out: Float32Array,
 ): void {
   const layout = LAYOUTS[type]!;
-  const rowBytes = (columns / layout.values) * layout.bytes;
-  const stored = bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
-  const tensor: WeightTensor = {
-    name: `row ${row}`,
-    type,
-    shape: [1, columns],
-    bytes: () => stored,
-    toFloat32: () => out,
-  };
-  const { codes, scales, mins, blockSize } = unpack(tensor);
+  const { blockSize } = layout;
+  const rows = emptyRows(columns, blockSize);
+  unpackRows(layout, bytes, row, 1, columns, rows);
+  const { codes, scales, mins } = rows;
   for (let i = 0; i < columns; i++) {
     const block = Math.floor(i / blockSize);
     out[i] = scales[block] * codes[i] + mins[block];
@@ -126,7 +153,7 @@ function scaleAndMin(view: DataView, at: number, j: number): [number, number] {
   return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)];
 }
 
-function superBlock(view: DataView, at: number, out: QuantisedMatrix, block: number): void {
+function superBlock(view: DataView, at: number, out: Rows, block: number): void {
   const scale = half(view, at);
   const min = half(view, at + 2);
   for (let j = 0; j < 8; j++) {
@@ -138,7 +165,7 @@ function superBlock(view: DataView, at: number, out: QuantisedMatrix, block: num
 
 const LAYOUTS: Partial<Record<TensorType, Layout>> = {
   Q4_0: {
-    bits: 4, blockSize: 32, values: 32, bytes: 18,
+    bits: 4, blockSize: 32, zero: 8, values: 32, bytes: 18,
     unpack(view, at, out, value, block) {
       const scale = half(view, at);
       out.scales[block] = scale;
@@ -155,7 +182,7 @@ const LAYOUTS: Partial<Record<TensorType, Layout>> = {
     },
   },
   Q5_0: {
-    bits: 8, blockSize: 32, values: 32, bytes: 22,
+    bits: 8, blockSize: 32, zero: 16, values: 32, bytes: 22,
     unpack(view, at, out, value, block) {
       const scale = half(view, at);
       out.scales[block] = scale;
@@ -174,7 +201,7 @@ const LAYOUTS: Partial<Record<TensorType, Layout>> = {
     },
   },
   Q8_0: {
-    bits: 8, blockSize: 32, values: 32, bytes: 34,
+    bits: 8, blockSize: 32, zero: 128, values: 32, bytes: 34,
     unpack(view, at, out, value, block) {
       const scale = half(view, at);
       out.scales[block] = scale;
@@ -210,7 +237,7 @@ const LAYOUTS: Partial<Record<TensorType, Layout>> = {
     },
   },
   Q6_K: {
-    bits: 8, blockSize: 16, values: 256, bytes: 210,
+    bits: 8, blockSize: 16, zero: 32, values: 256, bytes: 210,
     unpack(view, at, out, value, block) {
       const scale = half(view, at + 208);
       for (let j = 0; j < 16; j++) {

@@ -23,7 +23,7 @@ export class Program {
     this.#session = session;
   }
 
-  static async compile({ model, weights }: EncodedGraph, threads: number): Promise<Program> {
+  static async compile({ model, weights, release }: EncodedGraph, threads: number): Promise<Program> {
     try {
       return new Program(
         await ort.InferenceSession.create(model, {
@@ -38,6 +38,8 @@ export class Program {
         `onnxruntime refused a graph of the cpu backend: ${String(cause instanceof Error ? cause.message : cause).split("\n", 1)[0]}`,
         { cause },
       );
+    } finally {
+      release();
     }
   }
 

@@ -1,14 +1,14 @@
 import { Graph, type EncodedGraph } from "./graph.ts";
-import { afterAttention, firstNorm, head, queriesKeysValues, type Parts, type Stream } from "./layers.ts";
+import { afterAttention, firstNorm, queriesKeysValues, type Parts, type Stream } from "./layers.ts";
 
 /**
  * Everything of the decoder but attention, as one graph of L + 1 stages chosen by the input `stage`:
  *   stage 0      hidden → norm → q, k, v of layer 0
  *   stage i      attended → output product, feed-forward of layer i − 1 → norm → q, k, v of layer i
- *   stage L      the same of the last layer → final norm → logits
+ *   stage L      the same of the last layer → final norm
  * Between two stages everything is in the caller's hands, which is what hooks need. Inputs: `hidden` [1, T, hidden],
  * `attended` [1, T, H·D], `stage` []. Outputs: `stream` [1, T, hidden] (the residual stream) and `projected`
- * [1, T, (H + 2K)·D] or [1, T, V]. The weights lie inside the branches: onnxruntime packs them ahead of time only there.
+ * [1, T, (H + 2K)·D] or [1, T, hidden]. The weights lie inside the branches: onnxruntime packs them ahead of time only there.
  */
 export function stagesGraph(parts: Parts): EncodedGraph {
   const graph = new Graph();
@@ -44,9 +44,7 @@ function stage(graph: Graph, parts: Parts, index: number, [stream, projected]: r
   const next: Stream =
     index === 0 ? firstNorm(graph, parts, "hidden") : afterAttention(graph, parts, index - 1, "hidden", "attended");
   const result =
-    index < parts.config.layerCount
-      ? queriesKeysValues(graph, parts, index, next.normed)
-      : head(graph, parts, next.normed);
+    index < parts.config.layerCount ? queriesKeysValues(graph, parts, index, next.normed) : next.normed;
   graph.op("Identity", [next.stream], {}, stream);
   graph.op("Identity", [result], {}, projected);
 }

@@ -6,12 +6,10 @@ import type { Passage } from "./cpu-backend.ts";
 import { CpuLayerView } from "./cpu-layer-view.ts";
 import type { KeyCopies } from "./key-copies.ts";
 import type { Parts } from "./layers.ts";
+import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";
 import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
 import { stagesGraph } from "./stages.ts";
-
-/** Logits are made for this many rows at once. */
-const LOGIT_ROWS = 64;
 
 /** Attention graphs hold no weights, and differ by the shape of a plan, not by lengths. */
 const KEPT_ATTENTIONS = 64;
@@ -20,22 +18,25 @@ const KEPT_ATTENTIONS = 64;
 export class SteppedDecoder {
   readonly #parts: Parts;
   readonly #copies: KeyCopies;
+  readonly #head: LogitHead;
   readonly #stages: ProgramCache;
   readonly #attentions: ProgramCache;
   readonly #streams = [new Scratch(), new Scratch()] as const;
   readonly #projected = new Scratch();
+  readonly #normed = new Scratch();
   readonly #attended = new Scratch();
 
-  constructor(parts: Parts, threads: number, copies: KeyCopies) {
+  constructor(parts: Parts, threads: number, copies: KeyCopies, head: LogitHead) {
     this.#parts = parts;
     this.#copies = copies;
+    this.#head = head;
     this.#stages = new ProgramCache(1, threads);
     this.#attentions = new ProgramCache(KEPT_ATTENTIONS, threads);
   }
 
   async run({ cache, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
     const { config } = this.#parts;
-    const { layerCount, hiddenSize, queryHeads, keyHeads, headSize, vocabSize } = config;
+    const { layerCount, hiddenSize, queryHeads, keyHeads, headSize } = config;
     const { hooks, rawKeys = false } = request;
     const prepared = new Map<AttentionPlan, PreparedChunk>();
     const prepare = (plan: AttentionPlan, attend: boolean): PreparedChunk => {
@@ -71,19 +72,12 @@ export class SteppedDecoder {
       await this.#stage(layer + 1, count, stream, attended, next, projected);
       [stream, next] = [next, stream];
     }
-    for (let row = 0; row < logitRows; row += LOGIT_ROWS) {
-      const rows = Math.min(LOGIT_ROWS, logitRows - row);
-      const at = count - logitRows + row;
-      const part = (data: Float32Array, size: number, from: number) => data.subarray(from * size, (from + rows) * size);
-      await this.#stage(
-        layerCount,
-        rows,
-        part(stream, hiddenSize, at),
-        part(attended, width, at),
-        part(next, hiddenSize, 0),
-        part(logits, vocabSize, row),
-      );
-    }
+    if (logitRows === 0) return;
+    const of = (data: Float32Array, size: number) => data.subarray((count - logitRows) * size, count * size);
+    const normed = this.#normed.take(logitRows * hiddenSize);
+    const rest = next.subarray(0, logitRows * hiddenSize);
+    await this.#stage(layerCount, logitRows, of(stream, hiddenSize), of(attended, width), rest, normed);
+    await this.#head.run(normed, logits, logitRows);
   }
 
   async #attend(

@@ -69,7 +69,12 @@ export class TokenDecoder {
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
       this.#feedForward(layer);
     }
-    if (logitRows > 0) logits.set(this.#logits());
+    if (logitRows === 0) return;
+    const { hiddenSize, norm } = config;
+    const { normed, finalNorm, head } = this.#weights;
+    this.#dense.functions.normalise(stream.address, finalNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(head);
+    logits.set(head.output.data);
   }
 
   /** stream → q, k and v of a layer. */
@@ -114,10 +119,10 @@ export class TokenDecoder {
     if (downBias) functions.addTo(stream.address, downBias.address, hiddenSize);
   }
 
-  #logits(): Float32Array {
-    const { hiddenSize, norm } = this.#parts.config;
-    const { stream, normed, finalNorm, head } = this.#weights;
-    this.#dense.functions.normalise(stream.address, finalNorm.address, normed.address, hiddenSize, norm.epsilon);
+  /** Logits [V] of a row behind the final norm; valid until the next ones. */
+  logits(row: Float32Array): Float32Array {
+    const { normed, head } = this.#weights;
+    normed.data.set(row);
     this.#dense.multiply(head);
     return head.output.data;
   }

@@ -2,8 +2,7 @@ import type { WeightTensor } from "../weights.ts";
 import type { Dense, Floats, Projection, Row } from "./dense.ts";
 import type { Parts } from "./layers.ts";
 import { packCodes, packFloats, type PackedMatrix } from "./packed-matrix.ts";
-import { stacked } from "./product.ts";
-import { isQuantised, unpack } from "./quantised.ts";
+import { isQuantised, quantisedMatrix } from "./quantised.ts";
 
 /** The model's weights in the memory of the dense kernels, and the rows that pass between them. */
 export interface TokenWeights {
@@ -102,10 +101,10 @@ export function tokenWeights(parts: Parts, dense: Dense): TokenWeights {
 /** Codes of one type are one matrix. */
 function packed(tensors: readonly WeightTensor[]): PackedMatrix[] {
   if (isQuantised(tensors[0].type) && tensors.every(({ type }) => type === tensors[0].type))
-    return [packCodes(stacked(tensors.map(unpack)))];
+    return [packCodes(quantisedMatrix(tensors))];
   return tensors.map((tensor) =>
     isQuantised(tensor.type)
-      ? packCodes(unpack(tensor))
+      ? packCodes(quantisedMatrix([tensor]))
       : packFloats(tensor.shape[0], tensor.shape[1], () => tensor.toFloat32()),
   );
 }

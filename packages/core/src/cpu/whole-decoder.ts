@@ -2,8 +2,9 @@ import { bindLayer } from "./bindings.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { Passage } from "./cpu-backend.ts";
 import type { Parts } from "./layers.ts";
+import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";
-import { floats, integers, type Feeds } from "./runtime.ts";
+import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
 import { wholeGraph } from "./whole-graph.ts";
 
 /** Each holds the weights, so few are kept: one method at a time is the usual case, comparing two the next. */
@@ -13,13 +14,13 @@ const KEPT_PROGRAMS = 2;
 export class WholeDecoder {
   readonly #parts: Parts;
   readonly #programs: ProgramCache;
-  /** Logits that nobody asked for. */
-  readonly #spare: Float32Array;
+  readonly #head: LogitHead;
+  readonly #normed = new Scratch();
 
-  constructor(parts: Parts, threads: number) {
+  constructor(parts: Parts, threads: number, head: LogitHead) {
     this.#parts = parts;
     this.#programs = new ProgramCache(KEPT_PROGRAMS, threads);
-    this.#spare = new Float32Array(parts.config.vocabSize);
+    this.#head = head;
   }
 
   async run(
@@ -44,7 +45,8 @@ export class WholeDecoder {
       ),
     };
     plans.forEach((chunk, plan) => Object.assign(feeds, chunk.feeds(plan)));
-    const outputs: Feeds = { logits: floats(logitRows > 0 ? logits : this.#spare, 1, rows, config.vocabSize) };
+    const normed = this.#normed.take(rows * config.hiddenSize);
+    const outputs: Feeds = { normed: floats(normed, 1, rows, config.hiddenSize) };
     chunks.forEach((chunk, layer) => bindLayer(config, cache, layer, layer, chunk, first, count, feeds, outputs));
     const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0]);
     const program = await this.#programs.get(key, () =>
@@ -55,6 +57,7 @@ export class WholeDecoder {
       ),
     );
     await program.run(feeds, outputs);
+    await this.#head.run(normed, logits, logitRows);
   }
 
   release(): Promise<void> {

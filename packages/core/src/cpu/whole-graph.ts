@@ -1,10 +1,10 @@
 import { attention, declarePlan, type AttentionShape } from "./attention-graph.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
-import { afterAttention, firstNorm, head, queriesKeysValues, type Parts } from "./layers.ts";
+import { afterAttention, firstNorm, queriesKeysValues, type Parts } from "./layers.ts";
 
 /**
- * The whole decoder as one graph, one call a chunk or a generated token: `hidden` [1, T, hidden] in, `logits` [1, R, V]
- * of the rows listed in `rows` out; keys and values go into and come from the cache as in `attention`. `planOf` says
+ * The whole decoder but its head as one graph, one call a chunk: `hidden` [1, T, hidden] in, `normed` [1, R, hidden] of
+ * the rows listed in `rows` out, behind the final norm; keys and values go into and come from the cache as in `attention`. `planOf` says
  * which of the shapes each layer has.
  */
 export function wholeGraph(parts: Parts, shapes: readonly AttentionShape[], planOf: readonly number[]): EncodedGraph {
@@ -30,7 +30,7 @@ export function wholeGraph(parts: Parts, shapes: readonly AttentionShape[], plan
     }
     next = afterAttention(graph, parts, layer, stream, attended);
   }
-  graph.op("Identity", [head(graph, parts, next.normed)], {}, "logits");
-  graph.output("logits");
+  graph.op("Identity", [next.normed], {}, "normed");
+  graph.output("normed");
   return graph.encode();
 }
