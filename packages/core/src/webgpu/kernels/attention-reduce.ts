@@ -1,0 +1,118 @@
+import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
+import { sectionOf, type AttentionTables } from "../lane-table.ts";
+import { maximumCode, maximumDirective, maximumFeatures, maximumSteps } from "./attention-maximum.ts";
+import { nameOf, quadsOf, shapeCode, type AttentionShape } from "./attention-shape.ts";
+import type { SplitKey, SplitPlan } from "./attention-split.ts";
+
+/**
+ * Puts the pieces of `attention-split` together under one softmax. A query without pieces gets zeros.
+ *
+ *     parts [pieces, H, D + 4] → attended [T, H, D]
+ */
+export function reduceKernel({ shape }: SplitKey, { threads, maximum }: Pick<SplitPlan, "threads" | "maximum">): Kernel {
+  const name = nameOf("attention-reduce", { ...shape, storage: "f32" }, threads, maximum);
+  const code = `${maximumDirective(maximum)}// ${name}
+${shapeCode(shape)}const THREADS = ${threads}u;
+const LOWEST = -1e30;
+
+struct Range { begin: u32, end: u32 }
+struct Uniforms { units: u32 }
+
+@group(0) @binding(0) var<storage, read> parts: array<vec4f>;
+@group(0) @binding(1) var<storage, read> ranges: array<Range>;
+@group(0) @binding(2) var<storage, read_write> attended: array<f32>;
+@group(0) @binding(3) var<uniform> uniforms: Uniforms;
+
+var<workgroup> sums: array<vec4f, THREADS>;
+var<workgroup> totals: array<f32, THREADS>;
+${maximumCode(maximum, threads, 1)}
+/** A workgroup for each query and head. */
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let unit = group.x + group.y * groups.x;
+  if (unit >= uniforms.units) { return; }
+  let range = ranges[unit / QUERY_HEADS];
+  let head = unit % QUERY_HEADS;
+
+  var largest = LOWEST;
+  for (var i = range.begin + local; i < range.end; i += THREADS) {
+    largest = max(largest, parts[(i * QUERY_HEADS + head) * (QUADS + 1u) + QUADS].x);
+  }
+${maximumSteps(maximum, threads, ["largest"])}
+  let dealers = THREADS / QUADS;
+  let dealer = local / QUADS;
+  let quad = local % QUADS;
+  var sum = vec4f();
+  var total = 0.0;
+  if (dealer < dealers) {
+    for (var i = range.begin + dealer; i < range.end; i += dealers) {
+      let part = (i * QUERY_HEADS + head) * (QUADS + 1u);
+      let known = parts[part + QUADS];
+      let weight = exp2(known.x - largest);
+      sum += weight * parts[part + quad];
+      total += weight * known.y;
+    }
+  }
+  sums[local] = sum;
+  totals[local] = total;
+  workgroupBarrier();
+  if (local >= QUADS) { return; }
+  for (var other = 1u; other < dealers; other++) {
+    sum += sums[other * QUADS + quad];
+    total += totals[other * QUADS + quad];
+  }
+  let mean = select(sum / total, vec4f(), total == 0.0);
+  let goal = unit * HEAD_SIZE + 4u * quad;
+  for (var i = 0u; i < min(4u, HEAD_SIZE - 4u * quad); i++) { attended[goal + i] = mean[i]; }
+}
+`;
+  return {
+    name,
+    code,
+    bindings: ["read", "read", "write"],
+    uniforms: ["u32"],
+    features: maximumFeatures(maximum),
+  };
+}
+
+export function attentionReduce(
+  kernel: Kernel,
+  shape: AttentionShape,
+  capabilities: Capabilities,
+  { tables, uploaded, parts, attended }: {
+    readonly tables: AttentionTables;
+    readonly uploaded: GpuSlice;
+    readonly parts: GpuSlice;
+    readonly attended: GpuSlice;
+  },
+): Dispatch {
+  const units = tables.count * shape.queryHeads;
+  return {
+    kernel,
+    buffers: [parts, sectionOf(tables, uploaded, "lanes"), attended],
+    uniforms: [units],
+    workgroups: spread(units, capabilities),
+  };
+}
+
+export interface Part {
+  readonly largest: number;
+  /** Σ 2^(score − largest). */
+  readonly total: number;
+  /** Σ 2^(score − largest) · value, [D]. */
+  readonly sum: ArrayLike<number>;
+}
+
+/** Float64: the mean of the values of all parts, [D]; zeros without any. */
+export function reduceReference(parts: readonly Part[], headSize: number): Float64Array {
+  const largest = Math.max(...parts.map((part) => part.largest));
+  const weights = parts.map((part) => 2 ** (part.largest - largest));
+  const total = parts.reduce((sum, part, i) => sum + weights[i] * part.total, 0);
+  return Float64Array.from({ length: headSize }, (_, d) =>
+    parts.reduce((sum, part, i) => sum + (weights[i] * part.sum[d]) / total, 0),
+  );
+}

@@ -1,0 +1,136 @@
+import type { ModelConfig } from "../../config.ts";
+import { LongctxError } from "../../errors.ts";
+import type { Capabilities, GpuSlice } from "../kernel.ts";
+import { ALIGNMENT } from "../numbers.ts";
+
+/** How keys and values are kept: as computed, or rounded to 16 bits, which needs no feature of the device. */
+export type Storage = "f32" | "f16";
+
+/** What attention needs to know of a model. */
+export interface AttentionShape {
+  readonly queryHeads: number;
+  readonly keyHeads: number;
+  readonly headSize: number;
+  /** d/2: pairs of channels (i, i + d/2) that are rotated. */
+  readonly pairs: number;
+  readonly storage: Storage;
+}
+
+export function attentionShape({ queryHeads, keyHeads, headSize, rope }: ModelConfig, storage: Storage): AttentionShape {
+  return { queryHeads, keyHeads, headSize, pairs: rope.rotarySize / 2, storage };
+}
+
+/** Rows are kept four channels at a time, zeros behind the last. */
+export function quadsOf({ headSize }: AttentionShape): number {
+  return Math.ceil(headSize / 4);
+}
+
+/** Query heads of one key head. */
+export function groupOf({ queryHeads, keyHeads }: AttentionShape): number {
+  return queryHeads / keyHeads;
+}
+
+/** Rotated queries of a chunk: [rotations, T, H, D] in float32. */
+export function queryBytes(shape: AttentionShape, rotations: number, count: number): number {
+  return 16 * Math.max(1, rotations) * count * shape.queryHeads * quadsOf(shape);
+}
+
+/** How one layer's keys and values lie in buffers; heads are apart where one binding does not hold them all. */
+export interface CacheShape {
+  /** Slots of a head: the capacity, and some more so that every head begins where a binding may begin. */
+  readonly stride: number;
+  /** Copies of the keys that there is room for, each under a rotation of its own. */
+  readonly places: number;
+  readonly groups: readonly {
+    /** Key heads [firstHead, firstHead + heads). */
+    readonly firstHead: number;
+    readonly heads: number;
+    /** [heads, places, stride, D] */
+    readonly keyBytes: number;
+    /** [heads, stride, D] */
+    readonly valueBytes: number;
+  }[];
+}
+
+/** A layer's cache on the device, in the order of `CacheShape.groups`. */
+export interface LayerCache {
+  readonly stride: number;
+  readonly places: number;
+  readonly groups: readonly {
+    readonly firstHead: number;
+    readonly heads: number;
+    readonly keys: GpuSlice;
+    readonly values: GpuSlice;
+  }[];
+}
+
+/** @throws LongctxError "capacity" when the device cannot bind the keys of even one head */
+export function cacheShape(
+  shape: AttentionShape,
+  capacity: number,
+  places: number,
+  { maxBinding, maxBuffer }: Pick<Capabilities, "maxBinding" | "maxBuffer">,
+): CacheShape {
+  const rowBytes = quadsOf(shape) * (shape.storage === "f32" ? 16 : 8);
+  const step = ALIGNMENT / greatestCommonDivisor(ALIGNMENT, rowBytes);
+  const stride = Math.ceil(capacity / step) * step;
+  const headBytes = stride * rowBytes;
+  const most = Math.min(maxBinding, maxBuffer);
+  const heads = Math.min(shape.keyHeads, Math.floor(most / (places * headBytes)));
+  if (heads < 1)
+    throw new LongctxError(
+      "capacity",
+      `A cache of ${capacity} tokens takes ${places * headBytes} bytes for the keys of one head (${places} ${places === 1 ? "rotation" : "rotations"}, ${shape.storage}), but this device binds ${most} at once. Give a smaller capacity, or keep keys and values in f16.`,
+    );
+  const groups: CacheShape["groups"][number][] = [];
+  for (let firstHead = 0; firstHead < shape.keyHeads; firstHead += heads) {
+    const here = Math.min(heads, shape.keyHeads - firstHead);
+    groups.push({ firstHead, heads: here, keyBytes: here * places * headBytes, valueBytes: here * headBytes });
+  }
+  return { stride, places, groups };
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+/** Numbers of the shape, as all kernels of attention spell them. */
+export function shapeCode(shape: AttentionShape): string {
+  return `const QUERY_HEADS = ${shape.queryHeads}u;
+const KEY_HEADS = ${shape.keyHeads}u;
+const GROUP = ${groupOf(shape)}u; // query heads of one key head
+const HEAD_SIZE = ${shape.headSize}u;
+const QUADS = ${quadsOf(shape)}u; // of channels in a row
+const PAIRS = ${shape.pairs}u; // of channels that are rotated
+`;
+}
+
+/** Declares keys or values and how four channels of them are read, and written where the binding allows it. */
+export function storageCode(name: "keys" | "values", binding: number, use: "read" | "write", storage: Storage): string {
+  const f16 = storage === "f16";
+  const title = name === "keys" ? "Keys" : "Values";
+  const access = use === "read" ? "read" : "read_write";
+  const read = f16 ? `vec4f(unpack2x16float(${name}[at].x), unpack2x16float(${name}[at].y))` : `${name}[at]`;
+  // Beyond the largest number of 16 bits packing has no defined result.
+  const packed = "vec2u(pack2x16float(near.xy), pack2x16float(near.zw))";
+  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${f16 ? "vec2u" : "vec4f"}>;
+fn read${title}(at: u32) -> vec4f { return ${read}; }
+${
+  use === "read"
+    ? ""
+    : f16
+      ? `fn write${title}(at: u32, quad: vec4f) {
+  let near = clamp(quad, vec4f(-65504.0), vec4f(65504.0));
+  ${name}[at] = ${packed};
+}
+`
+      : `fn write${title}(at: u32, quad: vec4f) { ${name}[at] = quad; }
+`
+}`;
+}
+
+/** `name` and the numbers that change the code, as pipelines are cached by it. */
+export function nameOf(name: string, shape: AttentionShape, ...more: readonly (string | number)[]): string {
+  const { queryHeads, keyHeads, headSize, pairs, storage } = shape;
+  return [name, `${queryHeads}/${keyHeads}×${headSize}`, `${pairs} pairs`, storage, ...more].join(" ");
+}

@@ -1,0 +1,177 @@
+import { LongctxError } from "../../errors.ts";
+import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
+import { sectionOf, type AttentionTables } from "../lane-table.ts";
+import { maximumCode, maximumDirective, maximumFeatures, maximumOf, maximumSteps, type Maximum } from "./attention-maximum.ts";
+import { groupOf, nameOf, quadsOf, shapeCode, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+
+/**
+ * Attention of a few queries, split over keys: a workgroup takes one piece of what a query sees, all of which it does
+ * see, for one key head and the query heads that share it. Nothing outside the plan is touched, so a window costs what
+ * it shows. `attention-reduce` puts the pieces together.
+ *
+ *     queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D]
+ *       → parts [pieces, H, D + 4]: sums of values by 2^(score − largest), then largest score and sum of weights
+ */
+export interface SplitKey {
+  readonly shape: AttentionShape;
+}
+
+export interface SplitPlan {
+  readonly threads: number;
+  /** Query heads of one workgroup: a divisor of those that share a key head. */
+  readonly heads: number;
+  /** Most keys of a piece. */
+  readonly longest: number;
+  readonly maximum: Maximum;
+}
+
+const MOST_HEADS = 8;
+const LONGEST = 256;
+
+/** @throws LongctxError "config" for heads so large that one row does not fit a workgroup */
+export function splitPlan({ shape }: SplitKey, capabilities: Capabilities): SplitPlan {
+  const quads = quadsOf(shape);
+  const threads = Math.max(64, 2 ** Math.ceil(Math.log2(quads)));
+  const group = groupOf(shape);
+  const divisors = Array.from({ length: MOST_HEADS }, (_, i) => MOST_HEADS - i).filter((heads) => group % heads === 0);
+  const maximum = maximumOf(capabilities);
+  for (const heads of divisors) {
+    const rest = 16 * heads * quads + 4 * threads * heads + 20 * threads + 64;
+    const longest = Math.min(LONGEST, Math.floor((capabilities.maxWorkgroupMemory - rest) / (4 * heads)));
+    if (longest >= 32 && threads <= capabilities.maxInvocations) return { threads, heads, longest, maximum };
+  }
+  throw new LongctxError(
+    "config",
+    `Heads of ${shape.headSize} channels do not fit this device's workgroups (${capabilities.maxWorkgroupMemory} bytes, ${capabilities.maxInvocations} threads); use --device cpu.`,
+  );
+}
+
+export function splitKernel({ shape }: SplitKey, { threads, heads, longest, maximum }: SplitPlan): Kernel {
+  const name = nameOf("attention-split", shape, threads, heads, longest, maximum);
+  const all = Array.from({ length: heads }, (_, h) => h);
+  const each = (line: (h: number) => string, indent: string) => all.map((h) => `${indent}${line(h)}\n`).join("");
+  const code = `${maximumDirective(maximum)}// ${name}
+${shapeCode(shape)}const THREADS = ${threads}u;
+const HEADS = ${heads}u; // query heads of this workgroup
+const LONGEST = ${longest}u;
+const LOWEST = -1e30;
+
+/** \`slot\` is the first of \`count\` slots, or where the list of them begins. */
+struct Piece { slot: u32, count: u32, place: u32, rotation: u32, row: u32, listed: u32 }
+struct Listed { slot: u32, token: i32 }
+struct Uniforms { rows: u32, pieces: u32, places: u32, stride: u32, firstHead: u32 }
+
+@group(0) @binding(0) var<storage, read> queries: array<vec4f>;
+${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> pieces: array<Piece>;
+@group(0) @binding(4) var<storage, read> lists: array<Listed>;
+@group(0) @binding(5) var<storage, read_write> parts: array<vec4f>;
+@group(0) @binding(6) var<uniform> uniforms: Uniforms;
+
+var<workgroup> query: array<vec4f, HEADS * QUADS>;
+var<workgroup> weights: array<f32, HEADS * LONGEST>;
+var<workgroup> sums: array<vec4f, THREADS>;
+var<workgroup> totals: array<f32, THREADS>;
+${maximumCode(maximum, threads, heads)}
+fn slotOf(piece: Piece, j: u32) -> u32 {
+  if (piece.listed == 1u) { return lists[piece.slot + j].slot; }
+  return piece.slot + j;
+}
+
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = group.x + group.y * groups.x;
+  if (index >= uniforms.pieces) { return; }
+  let piece = pieces[index];
+  let keyHead = group.z / (GROUP / HEADS);
+  let firstHead = (uniforms.firstHead + keyHead) * GROUP + group.z % (GROUP / HEADS) * HEADS;
+
+  let asked = ((piece.rotation * uniforms.rows + piece.row) * QUERY_HEADS + firstHead) * QUADS;
+  for (var i = local; i < HEADS * QUADS; i += THREADS) { query[i] = queries[asked + i]; }
+  workgroupBarrier();
+
+  // Scores: a thread for each key.
+${each((h) => `var largest${h} = LOWEST;`, "  ")}  let keyBase = (keyHead * uniforms.places + piece.place) * uniforms.stride;
+  for (var j = local; j < piece.count; j += THREADS) {
+    let row = (keyBase + slotOf(piece, j)) * QUADS;
+${each((h) => `var score${h} = 0.0;`, "    ")}    for (var quad = 0u; quad < QUADS; quad++) {
+      let key = readKeys(row + quad);
+${each((h) => `score${h} += dot(query[${h}u * QUADS + quad], key);`, "      ")}    }
+${each((h) => `weights[${h}u * LONGEST + j] = score${h};`, "    ")}${each((h) => `largest${h} = max(largest${h}, score${h});`, "    ")}  }
+
+${maximumSteps(maximum, threads, all.map((h) => `largest${h}`))}
+  for (var j = local; j < piece.count; j += THREADS) {
+${each((h) => `weights[${h}u * LONGEST + j] = exp2(weights[${h}u * LONGEST + j] - largest${h});`, "    ")}  }
+  workgroupBarrier();
+
+  // Values: a thread for each four channels, and the keys dealt out among as many threads as there are.
+  let dealers = THREADS / QUADS;
+  let dealer = local / QUADS;
+  let quad = local % QUADS;
+${each((h) => `var sum${h} = vec4f();`, "  ")}${each((h) => `var total${h} = 0.0;`, "  ")}  let valueBase = keyHead * uniforms.stride;
+  if (dealer < dealers) {
+    for (var j = dealer; j < piece.count; j += dealers) {
+      let value = readValues((valueBase + slotOf(piece, j)) * QUADS + quad);
+${each((h) => `let weight${h} = weights[${h}u * LONGEST + j];`, "      ")}${each((h) => `sum${h} += weight${h} * value;`, "      ")}${each((h) => `total${h} += weight${h};`, "      ")}    }
+  }
+  let part = (index * QUERY_HEADS + firstHead) * (QUADS + 1u);
+${each(
+  (h) => `sums[local] = sum${h};
+  totals[local] = total${h};
+  workgroupBarrier();
+  if (local < QUADS) {
+    for (var other = 1u; other < dealers; other++) {
+      sum${h} += sums[other * QUADS + quad];
+      total${h} += totals[other * QUADS + quad];
+    }
+    parts[part + ${h}u * (QUADS + 1u) + quad] = sum${h};
+    if (local == 0u) { parts[part + ${h}u * (QUADS + 1u) + QUADS] = vec4f(largest${h}, total${h}, 0.0, 0.0); }
+  }
+  workgroupBarrier();`,
+  "  ",
+)}}
+`;
+  return {
+    name,
+    code,
+    bindings: ["read", "read", "read", "read", "read", "write"],
+    uniforms: ["u32", "u32", "u32", "u32", "u32"],
+    features: maximumFeatures(maximum),
+  };
+}
+
+/** Bytes of the parts of so many pieces. */
+export function partBytes(shape: AttentionShape, pieces: number): number {
+  return 16 * Math.max(1, pieces) * shape.queryHeads * (quadsOf(shape) + 1);
+}
+
+export interface AttentionWork {
+  readonly tables: AttentionTables;
+  /** Where `tables.bytes` was uploaded. */
+  readonly uploaded: GpuSlice;
+  /** As `rotate-and-store` left them. */
+  readonly queries: GpuSlice;
+  readonly cache: LayerCache;
+}
+
+/** One dispatch for each group of heads; none where no query sees anything. */
+export function attentionSplit(
+  kernel: Kernel,
+  shape: AttentionShape,
+  { heads }: SplitPlan,
+  capabilities: Capabilities,
+  { tables, uploaded, queries, cache, parts }: AttentionWork & { readonly parts: GpuSlice },
+): Dispatch[] {
+  if (tables.workCount === 0) return [];
+  const [work, lists] = (["work", "lists"] as const).map((name) => sectionOf(tables, uploaded, name));
+  const [x, y] = spread(tables.workCount, capabilities);
+  return cache.groups.map((group) => ({
+    kernel,
+    buffers: [queries, group.keys, group.values, work, lists, parts],
+    uniforms: [tables.count, tables.workCount, cache.places, cache.stride, group.firstHead],
+    workgroups: [x, y, group.heads * (groupOf(shape) / heads)],
+  }));
+}

@@ -1,0 +1,225 @@
+import { LongctxError } from "../../errors.ts";
+import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
+import { sectionOf } from "../lane-table.ts";
+import { DenseAttention } from "../../reference/dense-attention.ts";
+import type { ModelConfig } from "../../config.ts";
+import type { AttentionPlan } from "../../plan.ts";
+import { nameOf, quadsOf, shapeCode, storageCode, type AttentionShape } from "./attention-shape.ts";
+import type { AttentionWork } from "./attention-split.ts";
+
+/**
+ * Attention of many queries: a workgroup takes a tile of them for one head, a thread for each, and goes over the lanes
+ * that the tile sees with an online softmax. Keys and values pass through workgroup memory some at a time; scores are
+ * never kept, so memory does not grow with queries × keys. What a thread's query does not see is masked by its token's
+ * number; a query that sees nothing gets zeros.
+ *
+ *     queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D] → attended [T, H, D]
+ */
+export interface TiledKey {
+  readonly shape: AttentionShape;
+}
+
+export interface TiledPlan {
+  /** Queries of a workgroup, one a thread; the `tileRows` of the tables. */
+  readonly rows: number;
+  /** Keys in workgroup memory at once: a multiple of `step`. */
+  readonly keys: number;
+  /** Keys whose scores a thread has at once. */
+  readonly step: number;
+}
+
+const STEP = 4;
+
+/** @throws LongctxError "config" for heads so large that four rows do not fit a workgroup */
+export function tiledPlan({ shape }: TiledKey, { maxWorkgroupMemory, maxInvocations }: Capabilities): TiledPlan {
+  const rows = Math.min(64, maxInvocations);
+  const bytes = 2 * 16 * quadsOf(shape) + 4;
+  const keys = [32, 16, 8, 4].find((count) => count * bytes <= maxWorkgroupMemory);
+  if (!keys)
+    throw new LongctxError(
+      "config",
+      `Heads of ${shape.headSize} channels do not fit this device's workgroups (${maxWorkgroupMemory} bytes); use --device cpu.`,
+    );
+  return { rows, keys, step: STEP };
+}
+
+export function tiledKernel({ shape }: TiledKey, { rows, keys, step }: TiledPlan): Kernel {
+  const name = nameOf("attention-tiled", shape, rows, keys, step);
+  const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
+  const steps = Array.from({ length: step }, (_, k) => k);
+  const lines = (of: readonly number[], line: (i: number) => string, indent: string) =>
+    of.map((i) => `${indent}${line(i)}\n`).join("");
+  const code = `// ${name}
+${shapeCode(shape)}const ROWS = ${rows}u; // queries of a workgroup
+const KEYS = ${keys}u; // keys and values in workgroup memory
+const LOWEST = -1e30;
+const NOBODY = 0x7fffffffi; // a token that no query sees
+
+struct Tile { row: u32, rows: u32, begin: u32, end: u32 }
+/** \`slot\` is the first of \`count\` slots of tokens from \`token\` on, or where the list of them begins. */
+struct Lane {
+  slot: u32, count: u32, token: i32, place: u32, rotation: u32, listed: u32,
+  bandFrom: i32, bandTo: i32, queriesFrom: i32, queriesTo: i32,
+}
+struct Listed { slot: u32, token: i32 }
+struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32 }
+
+@group(0) @binding(0) var<storage, read> queries: array<vec4f>;
+${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
+@group(0) @binding(4) var<storage, read> lanes: array<Lane>;
+@group(0) @binding(5) var<storage, read> lists: array<Listed>;
+@group(0) @binding(6) var<storage, read_write> attended: array<f32>;
+@group(0) @binding(7) var<uniform> uniforms: Uniforms;
+
+var<workgroup> keyTile: array<vec4f, KEYS * QUADS>;
+var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
+var<workgroup> tokens: array<i32, KEYS>;
+
+fn slotOf(lane: Lane, j: u32) -> u32 {
+  if (lane.listed == 1u) { return lists[lane.slot + j].slot; }
+  return lane.slot + j;
+}
+
+fn tokenOf(lane: Lane, j: u32) -> i32 {
+  if (j >= lane.count) { return NOBODY; }
+  if (lane.listed == 1u) { return lists[lane.slot + j].token; }
+  return lane.token + i32(j);
+}
+
+fn write(goal: u32, count: u32, quad: vec4f) {
+  for (var i = 0u; i < count; i++) { attended[goal + i] = quad[i]; }
+}
+
+@compute @workgroup_size(${rows})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = group.x + group.y * groups.x;
+  if (index >= uniforms.tiles) { return; }
+  let tile = tiles[index];
+  let head = uniforms.firstHead * GROUP + group.z;
+  let keyHead = group.z / GROUP;
+  let row = tile.row + min(local, tile.rows - 1u); // threads too many do what the last one does
+  let token = uniforms.first + i32(row);
+
+  var largest = LOWEST;
+  var total = 0.0;
+${lines(quads, (c) => `var sum${c} = vec4f();`, "  ")}
+  for (var l = tile.begin; l < tile.end; l++) {
+    let lane = lanes[l];
+    // Tokens [seenFrom, seenTo) are in the band of this thread's query.
+    let asks = token >= lane.queriesFrom && token < lane.queriesTo;
+    let seenFrom = token - lane.bandTo + 1;
+    let seenTo = select(seenFrom, token - lane.bandFrom + 1, asks);
+    let keyBase = (keyHead * uniforms.places + lane.place) * uniforms.stride;
+    let valueBase = keyHead * uniforms.stride;
+    let asked = ((lane.rotation * uniforms.rows + row) * QUERY_HEADS + head) * QUADS;
+${lines(quads, (c) => `let query${c} = queries[asked + ${c}u];`, "    ")}
+    for (var base = 0u; base < lane.count; base += KEYS) {
+      workgroupBarrier();
+      for (var i = local; i < KEYS * QUADS; i += ROWS) {
+        let slot = slotOf(lane, min(base + i / QUADS, lane.count - 1u));
+        keyTile[i] = readKeys((keyBase + slot) * QUADS + i % QUADS);
+        valueTile[i] = readValues((valueBase + slot) * QUADS + i % QUADS);
+      }
+      for (var i = local; i < KEYS; i += ROWS) { tokens[i] = tokenOf(lane, base + i); }
+      workgroupBarrier();
+
+      for (var j = 0u; j < min(KEYS, lane.count - base); j += ${step}u) {
+${lines(steps, (k) => `let token${k} = tokens[j + ${k}u];`, "        ")}${lines(
+    steps,
+    (k) => `let seen${k} = token${k} >= seenFrom && token${k} < seenTo;`,
+    "        ",
+  )}        let first = j * QUADS;
+${lines(steps, (k) => `var products${k} = query0 * keyTile[first + ${k}u * QUADS];`, "        ")}${quads
+    .slice(1)
+    .map((c) =>
+      lines(steps, (k) => `products${k} = fma(query${c}, keyTile[first + ${k}u * QUADS + ${c}u], products${k});`, "        "),
+    )
+    .join("")}${lines(
+    steps,
+    (k) => `let score${k} = select(LOWEST, dot(products${k}, vec4f(1.0)), seen${k});`,
+    "        ",
+  )}        let before = largest;
+${lines(steps, (k) => `largest = max(largest, score${k});`, "        ")}        let shrink = exp2(before - largest);
+${lines(steps, (k) => `let weight${k} = select(0.0, exp2(score${k} - largest), seen${k});`, "        ")}        total = total * shrink + ${steps
+    .map((k) => `weight${k}`)
+    .join(" + ")};
+${quads
+  .map(
+    (c) =>
+      `        sum${c} = ${steps.reduce((sum, k) => `fma(vec4f(weight${k}), valueTile[first + ${k}u * QUADS + ${c}u], ${sum})`, `sum${c} * shrink`)};\n`,
+  )
+  .join("")}      }
+    }
+  }
+
+  if (local >= tile.rows) { return; }
+  let scale = select(1.0 / total, 0.0, total == 0.0);
+  let goal = (row * QUERY_HEADS + head) * HEAD_SIZE;
+${lines(quads, (c) => `write(goal + ${4 * c}u, ${Math.min(4, shape.headSize - 4 * c)}u, sum${c} * scale);`, "  ")}}
+`;
+  return {
+    name,
+    code,
+    bindings: ["read", "read", "read", "read", "read", "read", "write"],
+    uniforms: ["u32", "i32", "u32", "u32", "u32", "u32"],
+    features: [],
+  };
+}
+
+/** One dispatch for each group of heads. */
+export function attentionTiled(
+  kernel: Kernel,
+  shape: AttentionShape,
+  capabilities: Capabilities,
+  { tables, uploaded, queries, cache, attended }: AttentionWork & { readonly attended: GpuSlice },
+): Dispatch[] {
+  const [work, lanes, lists] = (["work", "lanes", "lists"] as const).map((name) => sectionOf(tables, uploaded, name));
+  const [x, y] = spread(tables.workCount, capabilities);
+  return cache.groups.map((group) => ({
+    kernel,
+    buffers: [queries, group.keys, group.values, work, lanes, lists, attended],
+    uniforms: [tables.count, tables.first, tables.workCount, cache.places, cache.stride, group.firstHead],
+    workgroups: [x, y, (group.heads * shape.queryHeads) / shape.keyHeads],
+  }));
+}
+
+/** What a chunk's queries attend to, for both ways of computing it. */
+export interface AttentionInput {
+  readonly plan: AttentionPlan;
+  /** Text index of the first query. */
+  readonly first: number;
+  /** Not rotated, [T, H, D]. */
+  readonly queries: Float64Array;
+  /** Those that the cache holds. */
+  readonly tokens: readonly number[];
+  /** Not rotated, [n, K, D]. */
+  readonly keys: Float64Array;
+  readonly values: Float64Array;
+}
+
+/** Float64, pair by pair: [T, H, D]. */
+export function attentionReference(
+  shape: Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize">,
+  { plan, first, queries, tokens, keys, values }: AttentionInput,
+): Float64Array {
+  const { queryHeads, keyHeads, headSize } = shape;
+  const dense = new DenseAttention(shape as ModelConfig, plan, tokens, keys);
+  const size = queryHeads * headSize;
+  const attended = new Float64Array(queries.length);
+  for (let t = 0; t * size < queries.length; t++) {
+    const seen = dense.row(first + t, queries.slice(t * size, (t + 1) * size));
+    for (let h = 0; h < queryHeads; h++) {
+      const keyHead = Math.floor((h * keyHeads) / queryHeads);
+      seen.tokens.forEach((n, j) => {
+        const weight = seen.probabilities[h * seen.tokens.length + j];
+        const value = (n * keyHeads + keyHead) * headSize;
+        for (let d = 0; d < headSize; d++) attended[t * size + h * headSize + d] += weight * values[value + d];
+      });
+    }
+  }
+  return attended;
+}
