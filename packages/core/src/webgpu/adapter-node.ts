@@ -1,0 +1,30 @@
+import { LongctxError } from "../errors.ts";
+import type { GpuSource } from "./adapter.ts";
+
+/** Dawn, Chrome's WebGPU, as the optional package `webgpu`; loaded only when a GPU is asked for. */
+export async function dawn(): Promise<GpuSource> {
+  let create: (options: string[]) => GPU;
+  try {
+    ({ create } = await import("webgpu"));
+  } catch (cause) {
+    throw new LongctxError(
+      "device",
+      `WebGPU in Node needs the package webgpu, which could not be loaded (${firstLine(cause)}). Install it (npm install webgpu), or use --device cpu.`,
+      { cause },
+    );
+  }
+  let gpu: GPU | null = create([]);
+  return {
+    get gpu() {
+      if (!gpu) throw new LongctxError("device", "This WebGPU device was closed; open another one.");
+      return gpu;
+    },
+    release: () => {
+      gpu = null;
+    },
+  };
+}
+
+function firstLine(error: unknown): string {
+  return String(error instanceof Error ? error.message : error).split("\n", 1)[0];
+}

@@ -1,0 +1,54 @@
+import { LongctxError } from "../errors.ts";
+
+/** Where adapters come from: `navigator.gpu` in browsers, Dawn in Node. */
+export interface GpuSource {
+  readonly gpu: GPU;
+  /** Forgets the source; Dawn keeps a process alive as long as something refers to it. */
+  release(): void;
+}
+
+/** An adapter, and why it was taken. */
+export interface ChosenAdapter {
+  readonly adapter: GPUAdapter;
+  /** As people know it: "NVIDIA GeForce RTX 4090", "llvmpipe (LLVM 19.1.7, 256 bits)". */
+  readonly name: string;
+  /** It computes on a processor: correct, but no measure of speed. */
+  readonly software: boolean;
+}
+
+/** Renderers on processors, where the adapter does not say so itself. */
+const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render|\bwarp\b/i;
+
+/** @throws LongctxError "device" when this runtime has no WebGPU */
+export async function gpuSource(): Promise<GpuSource> {
+  const here = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  if (here) return { gpu: here, release: () => undefined };
+  const isNode = typeof process !== "undefined" && Boolean(process.versions?.node);
+  if (!isNode)
+    throw new LongctxError("device", "This browser has no WebGPU; use a newer one, or the device cpu in Node.");
+  const { dawn } = await import("./adapter-node.ts");
+  return dawn();
+}
+
+/**
+ * The adapter that the runtime prefers. @throws LongctxError "device" when there is none, or only one that computes on a
+ * processor where `hardwareOnly` asks for more
+ */
+export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<ChosenAdapter> {
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter)
+    throw new LongctxError(
+      "device",
+      "There is no WebGPU adapter: no GPU, or no Vulkan, Metal or Direct3D 12 driver for it. Install the driver (Linux without a GPU: Mesa's lavapipe, version 23 or later), or use --device cpu.",
+    );
+  const { description, device, vendor, architecture } = adapter.info;
+  const name = description || device || [vendor, architecture].filter(Boolean).join(" ") || "an adapter without a name";
+  const flagged = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
+  const software = flagged || [description, device, vendor, architecture].some((text) => SOFTWARE.test(text ?? ""));
+  if (software && hardwareOnly)
+    throw new LongctxError(
+      "device",
+      `The only WebGPU adapter is ${name}, which computes on the processor. Ask for --device webgpu to use it all the same, or use --device cpu, which is faster.`,
+    );
+  return { adapter, name, software };
+}

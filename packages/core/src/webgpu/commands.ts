@@ -1,0 +1,131 @@
+import type { Dispatch, GpuSlice } from "./kernel.ts";
+import { ALIGNMENT, roundUp, USAGE } from "./numbers.ts";
+import type { Pipeline, Pipelines } from "./pipelines.ts";
+
+/** A decode step is some hundreds of dispatches; the ones that stay the same keep their bind groups. */
+const KEPT_BIND_GROUPS = 16_384;
+
+/**
+ * Dispatches written down as one compute pass of one command buffer. Their uniforms lie one after another in one buffer,
+ * which is written once a pass and bound with dynamic offsets, so a step that repeats itself makes nothing new.
+ */
+export class Commands {
+  readonly #device: GPUDevice;
+  readonly #pipelines: Pipelines;
+  readonly #groups = new Map<string, GPUBindGroup>();
+  readonly #ids = new WeakMap<GPUBuffer, number>();
+  #bufferCount = 0;
+  #uniforms: GPUBuffer | null = null;
+  #staged = new ArrayBuffer(0);
+  /** How many passes and dispatches were submitted so far. */
+  passes = 0;
+  dispatches = 0;
+
+  constructor(device: GPUDevice, pipelines: Pipelines) {
+    this.#device = device;
+    this.#pipelines = pipelines;
+  }
+
+  /** Writes the uniforms and encodes the pass; the kernels are compiled already. */
+  encode(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[]): void {
+    this.#writeUniforms(dispatches);
+    const pass = encoder.beginComputePass();
+    this.#record(pass, dispatches, 0);
+    pass.end();
+  }
+
+  /** The same with a pass for each dispatch, whose beginning and end are written to a set of timestamps. */
+  encodeTimed(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[], querySet: GPUQuerySet): void {
+    this.#writeUniforms(dispatches);
+    dispatches.forEach((dispatch, i) => {
+      const pass = encoder.beginComputePass({
+        timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+      });
+      this.#record(pass, [dispatch], i);
+      pass.end();
+    });
+  }
+
+  #record(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], firstUniform: number): void {
+    let current: Pipeline | null = null;
+    const offset = [0];
+    for (let i = 0; i < dispatches.length; i++) {
+      const { kernel, buffers, workgroups } = dispatches[i];
+      const pipeline = this.#pipelines.get(kernel);
+      if (pipeline !== current) pass.setPipeline(pipeline.pipeline);
+      current = pipeline;
+      offset[0] = (firstUniform + i) * ALIGNMENT;
+      pass.setBindGroup(0, this.#group(pipeline, buffers), pipeline.uniformSize > 0 ? offset : []);
+      pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+    }
+    this.passes++;
+    this.dispatches += dispatches.length;
+  }
+
+  #writeUniforms(dispatches: readonly Dispatch[]): void {
+    const size = Math.max(1, dispatches.length) * ALIGNMENT;
+    if (size > this.#staged.byteLength) {
+      const grown = Math.max(64 * ALIGNMENT, 2 ** Math.ceil(Math.log2(size)));
+      this.#staged = new ArrayBuffer(grown);
+      this.#uniforms?.destroy(); // what was submitted with it still runs
+      this.#uniforms = this.#device.createBuffer({
+        label: "uniforms",
+        size: grown,
+        usage: USAGE.uniform | USAGE.copyTarget,
+      });
+      this.#groups.clear();
+    }
+    const view = new DataView(this.#staged);
+    for (let i = 0; i < dispatches.length; i++) {
+      const { kernel, uniforms } = dispatches[i];
+      if (uniforms.length !== kernel.uniforms.length)
+        throw new Error(`${kernel.name} has ${kernel.uniforms.length} uniforms and was given ${uniforms.length}.`);
+      for (let word = 0; word < uniforms.length; word++) {
+        const at = i * ALIGNMENT + 4 * word;
+        const type = kernel.uniforms[word];
+        if (type === "f32") view.setFloat32(at, uniforms[word], true);
+        else if (type === "i32") view.setInt32(at, uniforms[word], true);
+        else view.setUint32(at, uniforms[word], true);
+      }
+    }
+    this.#device.queue.writeBuffer(this.#uniforms!, 0, this.#staged, 0, size);
+  }
+
+  #group(pipeline: Pipeline, buffers: readonly GpuSlice[]): GPUBindGroup {
+    let key = `${pipeline.id}`;
+    for (const slice of buffers) key += `,${this.#id(slice.buffer)}:${slice.offset}:${slice.size}`;
+    const known = this.#groups.get(key);
+    if (known) return known;
+    if (this.#groups.size >= KEPT_BIND_GROUPS) this.#groups.clear();
+    const entries: GPUBindGroupEntry[] = buffers.map(({ buffer, offset, size }, binding) => ({
+      binding,
+      resource: { buffer, offset, size: roundUp(size, 4) },
+    }));
+    if (pipeline.uniformSize > 0)
+      entries.push({
+        binding: buffers.length,
+        resource: { buffer: this.#uniforms!, offset: 0, size: pipeline.uniformSize },
+      });
+    const group = this.#device.createBindGroup({ layout: pipeline.layout, entries });
+    this.#groups.set(key, group);
+    return group;
+  }
+
+  /** Forgets bind groups: a buffer is given back, and some refer to it. */
+  forget(): void {
+    this.#groups.clear();
+  }
+
+  #id(buffer: GPUBuffer): number {
+    let id = this.#ids.get(buffer);
+    if (id === undefined) this.#ids.set(buffer, (id = this.#bufferCount++));
+    return id;
+  }
+
+  release(): void {
+    this.#groups.clear();
+    this.#uniforms?.destroy();
+    this.#uniforms = null;
+    this.#staged = new ArrayBuffer(0);
+  }
+}

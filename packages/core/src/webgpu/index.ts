@@ -1,0 +1,3 @@
+export { openGpu, Gpu, type GpuOptions } from "./gpu.ts";
+export type { GpuSource } from "./adapter.ts";
+export * from "./kernel.ts";
