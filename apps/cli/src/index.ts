@@ -1,2 +1,3 @@
 export type { Io } from "./io.ts";
+export { Progress } from "./progress.ts";
 export { run } from "./run.ts";

@@ -3,13 +3,13 @@ import type { Io } from "./io.ts";
 
 /** A line on stderr that says how far a long computation is and how long it will take: rewritten on a terminal, else every ten seconds. */
 export class Progress {
-  readonly #io: Io;
+  readonly #io: Pick<Io, "err" | "errIsTerminal">;
   readonly #label: string;
   readonly #begin = performance.now();
   #shown = -Infinity;
   #width = 0;
 
-  constructor(io: Io, label: string) {
+  constructor(io: Pick<Io, "err" | "errIsTerminal">, label: string) {
     this.#io = io;
     this.#label = label;
     if (!io.errIsTerminal) this.#shown = this.#begin; // what is quick says nothing

@@ -2,7 +2,8 @@ import { HOUSE_STYLE, INK, MUTED, renderSvg } from "./svg.ts";
 
 export interface LineSeries {
   readonly name: string;
-  readonly points: readonly { readonly x: number; readonly y: number }[];
+  /** null leaves a gap. */
+  readonly points: readonly { readonly x: number; readonly y: number | null }[];
 }
 
 interface LineAxis {
@@ -10,7 +11,7 @@ interface LineAxis {
   readonly log?: boolean;
   /** Values with a label; some that fit unless given. */
   readonly values?: readonly number[];
-  /** As d3 writes numbers: "," for thousands. */
+  /** As d3 writes numbers: ",d" for whole numbers. */
   readonly format?: string;
   /** Data beyond it is cut off. */
   readonly domain?: readonly [number, number];
@@ -31,6 +32,9 @@ export interface LineFigure {
 // Okabe and Ito's colours without yellow, which does not read on white; then the same dashed.
 const COLOURS = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
 
+/** Curves of more points are lines without dots. */
+const DOTTED = 32;
+
 /** Curves over a common axis, an SVG; series beyond the seventh are dashed. */
 export function lineFigure({
   title,
@@ -44,9 +48,13 @@ export function lineFigure({
 }: LineFigure): Promise<string> {
   const names = series.map(({ name }) => name);
   const axis = ({ values, format }: LineAxis): object => ({ grid: true, gridColor: "#efeff3", values, format });
-  const scale = ({ log, domain }: LineAxis): object =>
-    log ? { type: "log", domain, nice: false } : { domain, nice: false, zero: false };
+  const scale = ({ log, domain }: LineAxis): object => ({
+    domain,
+    nice: domain === undefined,
+    ...(log ? { type: "log" } : { zero: false }),
+  });
   const order = { domain: names };
+  const dotted = series.every(({ points }) => points.length <= DOTTED);
   return renderSvg({
     $schema: "https://vega.github.io/schema/vega-lite/v5.json",
     title: { text: title, ...(subtitle === undefined ? {} : { subtitle }), anchor: "start", offset: 14 },
@@ -55,7 +63,14 @@ export function lineFigure({
     layer: [
       {
         data: { values: series.flatMap(({ name, points }) => points.map((point) => ({ ...point, name }))) },
-        mark: { type: "line", strokeWidth: 2, clip: true, point: { size: 22, filled: true } },
+        mark: {
+          type: "line",
+          strokeWidth: 2,
+          strokeCap: "round", // shows a point between two gaps
+          clip: true,
+          invalid: "break-paths-filter-domains",
+          point: dotted && { size: 22, filled: true },
+        },
         encoding: {
           x: { field: "x", type: "quantitative", title: x.title, axis: axis(x), scale: scale(x) },
           y: { field: "y", type: "quantitative", title: y.title, axis: axis(y), scale: scale(y) },

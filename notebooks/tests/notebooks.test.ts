@@ -1,0 +1,89 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import { readMeasured, writeMeasured } from "../src/measured.ts";
+import { wholeNumber } from "../src/notebook.ts";
+import { expectWellFormed } from "../../packages/figures/tests/well-formed.ts";
+
+const NOTEBOOKS = dirname(dirname(fileURLToPath(import.meta.url)));
+const folder = mkdtempSync(join(tmpdir(), "longctx-notebooks-"));
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs a notebook as `pnpm notebook` does. */
+function run(
+  name: string,
+  ...argv: string[]
+): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+  const loader = join(NOTEBOOKS, "../node_modules/tsx/dist/loader.mjs");
+  const command = ["--import", loader, join(NOTEBOOKS, `${name}.ts`), ...argv];
+  return new Promise((resolve) => {
+    execFile(process.execPath, command, { cwd: NOTEBOOKS }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
+    );
+  });
+}
+
+describe.each(["01-rope-spectrum", "02-positions-and-masks"])("%s", (name) => {
+  it("runs, and still gives the results that are kept", async () => {
+    const out = join(folder, name);
+    expect(await run(name, "--out", out)).toMatchObject({ code: 0, err: "" });
+    const kept = join(NOTEBOOKS, "results", name);
+    expect(readdirSync(out).sort()).toEqual(readdirSync(kept).sort());
+    for (const file of readdirSync(out)) {
+      const text = readFileSync(join(out, file), "utf8");
+      if (file.endsWith(".svg")) expectWellFormed(text);
+      expect(text === readFileSync(join(kept, file), "utf8"), `${file} has changed`).toBe(true);
+    }
+  });
+});
+
+describe("03-perplexity-past-the-window", () => {
+  const name = "03-perplexity-past-the-window";
+  const out = join(folder, name);
+  const small = ["--model", "tiny", "--length", "96", "--block", "32", "--texts", "persuasion", "--out", out];
+  const files = () => readdirSync(join(out, "data")).map((file) => join(out, "data", file));
+
+  it("measures, and goes on from what was measured", async () => {
+    expect(await run(name, ...small, "--methods", "none")).toMatchObject({ code: 0 });
+    const [first] = files();
+    const before = statSync(first).mtimeMs;
+    const { code } = await run(name, ...small, "--methods", "none rerope:window=16");
+    expect(code).toBe(0);
+    expect(files()).toHaveLength(2);
+    expect(statSync(first).mtimeMs).toBe(before);
+    const page = readFileSync(join(out, "README.md"), "utf8");
+    const row = (spec: string) =>
+      new RegExp(`^\\| \`${spec}\` \\| (.*) \\|$`, "m").exec(page)![1].split(" | ").map(Number);
+    const { blocks } = JSON.parse(readFileSync(first, "utf8")) as { blocks: { nats: number }[] };
+    expect(row("none")).toEqual(blocks.map(({ nats }) => Number(nats.toFixed(3))));
+    expect(row("rerope:window=16")[0]).not.toBe(row("none")[0]);
+    expectWellFormed(readFileSync(join(out, "persuasion.svg"), "utf8"));
+  });
+
+  it("does not take what something else has written for its own", () => {
+    const identity = { model: "m", text: "t", method: "a+b", length: 8, block: 2, device: "cpu", precision: "exact" };
+    const blocks = [{ from: 1, to: 2, predictions: 2, nats: 1, perplexity: Math.E }];
+    expect(readMeasured(folder, identity)).toBeNull();
+    writeMeasured(folder, identity, blocks);
+    expect(readMeasured(folder, identity)).toEqual(blocks);
+    expect(readMeasured(folder, { ...identity, block: 4 })).toBeNull();
+    const [file] = readdirSync(join(folder, "data"));
+    writeFileSync(join(folder, "data", file), "{");
+    expect(() => readMeasured(folder, identity)).toThrow("is not what this notebook has written");
+  });
+
+  it("refuses bad input in a line", async () => {
+    const { code, err } = await run(name, "--lenth", "5");
+    expect(code).toBe(1);
+    expect(err).toMatch(/^Unknown option '--lenth'\. The notebook takes --out, --model, --length, [^\n]+\n$/);
+  });
+});
+
+it("numbers in options are whole", () => {
+  expect(wholeNumber("length", "16384")).toBe(16_384);
+  for (const text of ["many", "0", "1.5", "", "-3"]) expect(() => wholeNumber("length", text)).toThrow(`"${text}"`);
+});
