@@ -55,7 +55,7 @@ notebook.table([
     const { values } = distanceMatrix(method, length, { trainedWindow, queries: [query] });
     const { distance, pairs } = rotaryPairs(method, { trainedWindow, length });
     const seen = values.filter((value) => !Number.isNaN(value)).length;
-    return [`\`${spec}\``, seen, distance.most, pairs.filter((pair) => !pair.inDistribution).length];
+    return [`\`${spec}\``, seen, Number(distance.most.toFixed(2)), pairs.filter((pair) => !pair.inDistribution).length];
   }),
 ]);
 
