@@ -1,0 +1,44 @@
+import type { Kernel } from "../kernel.ts";
+
+export interface Declaration {
+  /** Equal names mean equal code. */
+  readonly name: string;
+  /** Storage bindings in order: name, type of the elements of its array, and whether the kernel writes it. */
+  readonly storage: readonly (readonly [name: string, element: string, access: "read" | "write"])[];
+  readonly uniforms: Readonly<Record<string, "u32" | "i32" | "f32">>;
+  /** Everything behind the declarations. */
+  readonly body: string;
+  readonly features?: readonly GPUFeatureName[];
+}
+
+/** A kernel with its bindings declared; the body reads `uniforms.<name>`. */
+export function declareKernel({ name, storage, uniforms, body, features = [] }: Declaration): Kernel {
+  const bindings = storage.map(
+    ([binding, element, access], i) =>
+      `@group(0) @binding(${i}) var<storage, ${access === "write" ? "read_write" : "read"}> ${binding}: array<${element}>;`,
+  );
+  const members = Object.entries(uniforms).map(([member, type]) => `  ${member}: ${type},`);
+  const enables = features.includes("shader-f16") ? ["enable f16;"] : [];
+  const code = [
+    ...enables,
+    ...bindings,
+    `struct Uniforms {\n${members.join("\n")}\n}`,
+    `@group(0) @binding(${storage.length}) var<uniform> uniforms: Uniforms;`,
+    body.trim(),
+    "",
+  ].join("\n");
+  return { name, code, bindings: storage.map((binding) => binding[2]), uniforms: Object.values(uniforms), features };
+}
+
+/** Joins lines and lists of lines, without what is empty. */
+export function lines(...parts: readonly (string | false | null | undefined | readonly string[])[]): string {
+  return parts
+    .flat()
+    .filter((line): line is string => typeof line === "string" && line !== "")
+    .join("\n");
+}
+
+/** One line for every number below `count`. */
+export function each(count: number, line: (i: number) => string): string[] {
+  return Array.from({ length: count }, (_, i) => line(i));
+}

@@ -1,0 +1,70 @@
+import type { TensorType } from "../../weights.ts";
+import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
+import { declareKernel } from "./declare.ts";
+import { READERS, weightsOf } from "./dequantise.ts";
+import type { GpuMatrix } from "./product.ts";
+
+/**
+ * Rows of a packed matrix [V, hidden], dequantised: output[t] = matrix[ids[t]]. The ids lie in a buffer, so that a token
+ * sampled on the device is read from where it was written. Of a matrix in parts, each part writes the rows it has.
+ */
+export function embeddingKernel(type: TensorType): Kernel {
+  const reader = READERS[type];
+  return declareKernel({
+    name: `embedding ${type}`,
+    storage: [
+      ["codes", reader.element, "read"],
+      ["ids", "u32", "read"],
+      ["output", "vec4<f32>", "write"],
+      ...(reader.scaled ? ([["scales", "u32", "read"]] as const) : []),
+    ],
+    uniforms: { tokens: "u32", first: "u32", rows: "u32", columns: "u32", ids_offset: "u32" },
+    body: `
+${reader.wgsl}${weightsOf(reader)}
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = id.x + id.y * groups.x * 64u;
+  let quarters = ((uniforms.columns + 7u) / 8u) * 4u;
+  let token = at / quarters;
+  if (token >= uniforms.tokens) {
+    return;
+  }
+  // Below the part's first row the difference is beyond its last.
+  let row = ids[uniforms.ids_offset + token] - uniforms.first;
+  if (row >= uniforms.rows) {
+    return;
+  }
+  let block = (at % quarters) / 4u;
+  let part = at % 4u;
+  let weights = weights_at(row * (quarters / 4u) + block, part);
+  let lo = 8u * block + ${reader.columnsOf[0]};
+  let hi = 8u * block + ${reader.columnsOf[1]};
+  if (lo < uniforms.columns) {
+    output[token * uniforms.columns + lo] = weights.lo;
+  }
+  if (hi < uniforms.columns) {
+    output[token * uniforms.columns + hi] = weights.hi;
+  }
+}`,
+  });
+}
+
+export interface Embedding {
+  readonly matrix: GpuMatrix;
+  /** T ids of 32 bits, from `idsOffset` on. */
+  readonly ids: GpuSlice;
+  readonly idsOffset?: number;
+  readonly tokens: number;
+  /** [T, hidden] */
+  readonly output: GpuSlice;
+}
+
+export function embed({ matrix, ids, idsOffset = 0, tokens, output }: Embedding, capabilities: Capabilities): Dispatch {
+  const { type, codes, scales, first, rows, columns, blocks } = matrix;
+  return {
+    kernel: embeddingKernel(type),
+    buffers: [codes, ids, output, ...(scales ? [scales] : [])],
+    uniforms: [tokens, first, rows, columns / 4, idsOffset],
+    workgroups: spread(Math.ceil((tokens * blocks * 4) / 64), capabilities),
+  };
+}

@@ -1,0 +1,226 @@
+import { spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
+import { declareKernel, each, lines } from "./declare.ts";
+import { READERS, type WeightReader } from "./dequantise.ts";
+import {
+  inputWgsl,
+  nameOf,
+  PRODUCT_UNIFORMS,
+  productBuffers,
+  productKey,
+  productStorage,
+  productUniforms,
+  storeWgsl,
+  type Product,
+  type ProductKey,
+} from "./product.ts";
+
+/**
+ * Products with few input rows: a matrix is read once, by lanes that walk along its rows and sum up at the end. The
+ * RMS norm of the input costs no pass of its own: y = (W · (gain ∘ x)) / √(mean(x²) + ε), and whoever reads all of x for
+ * the product sums its squares as well.
+ */
+export interface RowPlan {
+  /** Invocations that share a row; 1 has no sum over invocations. */
+  readonly lanes: number;
+  /** Such teams in a workgroup. */
+  readonly teams: number;
+  /** Matrix rows and input rows that an invocation has in registers. */
+  readonly rows: number;
+  readonly tokens: number;
+  /** What a lane takes at a time: a block of 32 columns, or a quarter of it where a row has few blocks. */
+  readonly unit: "block" | "quarter";
+}
+
+export function planRowProduct(
+  { type, activation }: ProductKey,
+  shape: { readonly tokens: number; readonly rows: number; readonly blocks: number },
+  { software }: Pick<Capabilities, "software">,
+): RowPlan {
+  const tokens = shape.tokens === 1 ? 1 : shape.tokens < 4 ? 2 : 4;
+  // On a processor, lanes next to each other are one vector: with a row for each there is nothing to sum across.
+  if (software) return { lanes: 1, teams: 8, rows: activation ? 2 : 1, tokens, unit: "block" };
+  const unit = type === "F32" || shape.blocks < 64 ? "quarter" : "block";
+  const units = unit === "quarter" ? shape.blocks * 4 : shape.blocks;
+  const lanes = units >= 64 ? 32 : units >= 16 ? 16 : 8;
+  return { lanes, teams: 128 / lanes, rows: activation ? 2 : shape.rows >= 8192 ? 2 : 1, tokens, unit };
+}
+
+export function rowProduct(product: Product, capabilities: Capabilities, given?: RowPlan): Dispatch {
+  const key = productKey(product);
+  const { matrix, tokens } = product;
+  const plan = given ?? planRowProduct(key, { tokens, rows: matrix.rows, blocks: matrix.blocks }, capabilities);
+  const [x, y] = spread(Math.ceil(matrix.rows / (plan.rows * plan.teams)), capabilities);
+  return {
+    kernel: rowProductKernel(key, plan),
+    buffers: productBuffers(product),
+    uniforms: productUniforms(product),
+    workgroups: [x, y, Math.ceil(tokens / plan.tokens)],
+  };
+}
+
+export function rowProductKernel(key: ProductKey, plan: RowPlan): Kernel {
+  const { lanes, teams, rows, tokens, unit } = plan;
+  const reader = READERS[key.type];
+  return declareKernel({
+    name: nameOf(key, "rows", lanes, teams, rows, tokens, unit),
+    storage: productStorage(key, reader),
+    uniforms: PRODUCT_UNIFORMS,
+    body: `
+${reader.wgsl}${inputWgsl(key)}${storeWgsl(key)}
+${lanes > 1 ? `var<workgroup> partials: array<f32, ${sumsOf(key, plan).length * lanes * teams}>;` : ""}
+@compute @workgroup_size(${lanes * teams})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) own: u32,
+) {
+  let group_row = (group.x + group.y * groups.x) * ${rows * teams}u;
+  if (group_row >= uniforms.rows) {
+    return;
+  }
+  let first = group_row + (own / ${lanes}u) * ${rows}u;
+  let lane = own % ${lanes}u;
+  let token = group.z * ${tokens}u;
+  let blocks = (uniforms.columns + 7u) / 8u;
+${each(rows, (r) => `  let matrix${r} = min(first + ${r}u, uniforms.rows - 1u) * blocks;`).join("\n")}
+${each(tokens, (t) => `  let input${t} = uniforms.input_offset + min(token + ${t}u, uniforms.tokens - 1u) * uniforms.input_stride;`).join("\n")}
+${sumsOf(key, plan)
+  .map((sum) => `  var ${sum} = 0.0;`)
+  .join("\n")}
+${unit === "block" ? blockLoop(key, plan, reader) : quarterLoop(key, plan, reader)}
+${finish(key, plan)}
+}`,
+  });
+}
+
+/** The sums an invocation ends with; those of squares come last. */
+function sumsOf({ norm }: ProductKey, { rows, tokens }: RowPlan): string[] {
+  return [...pairs({ rows, tokens }, (r, t) => `sum${r}_${t}`), ...(norm ? each(tokens, (t) => `squares${t}`) : [])];
+}
+
+function pairs({ rows, tokens }: Pick<RowPlan, "rows" | "tokens">, line: (r: number, t: number) => string): string[] {
+  return each(tokens, (t) => each(rows, (r) => line(r, t))).flat();
+}
+
+function blockLoop(key: ProductKey, plan: RowPlan, reader: WeightReader): string {
+  const { rows } = plan;
+  const { preload } = reader;
+  return lines(
+    `  for (var block = lane; block < blocks; block += ${plan.lanes}u) {`,
+    each(rows, (r) => `    let block${r} = matrix${r} + block;`),
+    preload && each(rows, (r) => `    let loaded${r} = ${preload.load(`block${r}`)};`),
+    scaledSums(plan, reader),
+    each(4, (part) =>
+      lines(
+        "    {",
+        quarter(key, plan, reader, reader.columns(part).map((column) => `${column}u`), (r) =>
+          preload ? preload.quarter(`loaded${r}`, `block${r}`, part) : `quarter_at(block${r}, ${part}u)`,
+        ),
+        "    }",
+      ),
+    ),
+    scale(plan, reader),
+    "  }",
+  );
+}
+
+function quarterLoop(key: ProductKey, plan: RowPlan, reader: WeightReader): string {
+  return lines(
+    `  for (var at = lane; at < 4u * blocks; at += ${plan.lanes}u) {`,
+    "    let block = at / 4u;",
+    "    let part = at % 4u;",
+    each(plan.rows, (r) => `    let block${r} = matrix${r} + block;`),
+    scaledSums(plan, reader),
+    quarter(key, plan, reader, reader.columnsOf, (r) => `quarter_at(block${r}, part)`),
+    scale(plan, reader),
+    "  }",
+  );
+}
+
+/** What codes sum up to in a block, where they are scaled. */
+function scaledSums(plan: RowPlan, { scaling }: WeightReader): (string | false)[] {
+  return [
+    ...(scaling === "none" ? [] : pairs(plan, (r, t) => `    var lo${r}_${t} = 0.0;`)),
+    ...(scaling === "halves" ? pairs(plan, (r, t) => `    var hi${r}_${t} = 0.0;`) : []),
+    ...(scaling === "affine" ? each(plan.tokens, (t) => `    var plain${t} = 0.0;`) : []),
+  ];
+}
+
+function quarter(
+  { norm }: ProductKey,
+  plan: RowPlan,
+  { scaling }: WeightReader,
+  columns: readonly string[],
+  read: (r: number) => string,
+): string {
+  const [lo, hi] = columns.map((column) => `8u * block + ${column}`);
+  const into = (r: number, t: number) => {
+    const [low, high] = [`dot(w${r}.lo, lo_${t})`, `dot(w${r}.hi, hi_${t})`];
+    if (scaling === "halves") return `      lo${r}_${t} += ${low};\n      hi${r}_${t} += ${high};`;
+    return `      ${scaling === "none" ? "sum" : "lo"}${r}_${t} += ${low} + ${high};`;
+  };
+  return lines(
+    norm && [`      let gain_lo = gain[${lo}];`, `      let gain_hi = gain[${hi}];`],
+    each(plan.rows, (r) => `      let w${r} = ${read(r)};`),
+    each(plan.tokens, (t) =>
+      lines(
+        `      ${norm ? "var" : "let"} lo_${t} = input_at(input${t}, ${lo});`,
+        `      ${norm ? "var" : "let"} hi_${t} = input_at(input${t}, ${hi});`,
+        norm && `      squares${t} += dot(lo_${t}, lo_${t}) + dot(hi_${t}, hi_${t});`,
+        norm && `      lo_${t} *= gain_lo;\n      hi_${t} *= gain_hi;`,
+        scaling === "affine" && `      plain${t} += dot(lo_${t} + hi_${t}, vec4<f32>(1.0));`,
+      ),
+    ),
+    pairs(plan, into),
+  );
+}
+
+function scale(plan: RowPlan, { scaling }: WeightReader): string[] {
+  if (scaling === "none") return [];
+  const scaled = (r: number, t: number) =>
+    ({
+      scale: `scale${r} * lo${r}_${t}`,
+      affine: `scale${r}.x * lo${r}_${t} + scale${r}.y * plain${t}`,
+      halves: `scale${r}.x * lo${r}_${t} + scale${r}.y * hi${r}_${t}`,
+    })[scaling];
+  return [
+    ...each(plan.rows, (r) => `    let scale${r} = scales_at(block${r});`),
+    ...pairs(plan, (r, t) => `    sum${r}_${t} += ${scaled(r, t)};`),
+  ];
+}
+
+/** Sums over the lanes, then what is left to do with each output. */
+function finish(key: ProductKey, plan: RowPlan): string {
+  const { lanes, teams, rows, tokens } = plan;
+  const { norm, activation } = key;
+  const size = lanes * teams;
+  const sums = sumsOf(key, plan);
+  const total = (i: number) => (lanes === 1 ? sums[i] : `partials[${i * size}u + own]`);
+  const add = (reach: number) =>
+    lines(
+      "  workgroupBarrier();",
+      `  if (lane < ${reach}u) {`,
+      sums.map((_, i) => `    partials[${i * size}u + own] += partials[${i * size + reach}u + own];`),
+      "  }",
+    );
+  const reaches: number[] = [];
+  for (let reach = lanes / 2; reach >= 1; reach /= 2) reaches.push(reach);
+  const store = (r: number, t: number) => {
+    const value = (row: number) => total(t * rows + row) + (norm ? ` * factor${t}` : "");
+    if (!activation) return `    store(first + ${r}u, token + ${t}u, ${value(r)});`;
+    return r % 2 === 0 ? `    store(first + ${r}u, token + ${t}u, ${value(r)}, ${value(r + 1)});` : "";
+  };
+  return lines(
+    lanes > 1 && sums.map((sum, i) => `  partials[${i * size}u + own] = ${sum};`),
+    reaches.map(add),
+    lanes > 1 && "  if (lane == 0u) {",
+    norm &&
+      each(
+        tokens,
+        (t) =>
+          `    let factor${t} = 1.0 / sqrt(${total(rows * tokens + t)} / (4.0 * f32(uniforms.columns)) + uniforms.epsilon);`,
+      ),
+    pairs(plan, store),
+    lanes > 1 && "  }",
+  );
+}

@@ -1,0 +1,40 @@
+import type { WeightTensor } from "../weights.ts";
+import type { Gpu } from "./gpu.ts";
+import type { GpuSlice } from "./kernel.ts";
+import type { GpuMatrix } from "./kernels/product.ts";
+import { canInterleave, packMatrices, type PackOptions } from "./weights-packed.ts";
+
+/** One matrix below the other, as packed parts on the device: one where the types agree and a binding can hold it. */
+export function uploadMatrices(gpu: Gpu, tensors: readonly WeightTensor[], options?: Partial<PackOptions>): GpuMatrix[] {
+  const parts: GpuMatrix[] = [];
+  for (const part of packMatrices(tensors, { maxBinding: gpu.capabilities.maxBinding, ...options })) {
+    const codes = gpu.upload(part.codes, "weights");
+    parts.push({ ...part, codes, scales: part.scales && gpu.upload(part.scales, "weights") });
+  }
+  return parts;
+}
+
+/**
+ * Gate and up with their rows by turns, so that one product gives activation(gate) · up; null where the two are stored
+ * differently: then they are products of their own, and `activate` joins them.
+ */
+export function uploadGateUp(gpu: Gpu, gate: WeightTensor, up: WeightTensor): GpuMatrix[] | null {
+  return canInterleave(gate, up) ? uploadMatrices(gpu, [gate, up], { interleave: true }) : null;
+}
+
+/** Biases behind one another, or by turns for interleaved matrices; zeros for the ones a model does not have. */
+export function uploadBiases(
+  gpu: Gpu,
+  biases: readonly { readonly size: number; readonly tensor: WeightTensor | undefined }[],
+  interleave = false,
+): GpuSlice | null {
+  if (biases.every(({ tensor }) => !tensor)) return null;
+  const all = new Float32Array(biases.reduce((sum, { size }) => sum + size, 0));
+  let before = 0;
+  biases.forEach(({ size, tensor }, which) => {
+    const values = tensor?.toFloat32();
+    for (let i = 0; i < size; i++) all[interleave ? i * biases.length + which : before + i] = values ? values[i] : 0;
+    before += size;
+  });
+  return gpu.upload(all, "weights");
+}

@@ -1,0 +1,30 @@
+import { openGpu, type Gpu } from "../../src/webgpu/gpu.ts";
+import type { GpuSlice } from "../../src/webgpu/kernel.ts";
+
+/** The device of this machine, or null where there is none; a test file that gets null says that it skips. */
+export async function gpuOrNull(): Promise<Gpu | null> {
+  try {
+    return await openGpu();
+  } catch (error) {
+    console.warn(`Skipped without a WebGPU device: ${String(error)}`);
+    return null;
+  }
+}
+
+export async function floats(gpu: Gpu, slice: GpuSlice): Promise<Float32Array> {
+  const bytes = await gpu.read(slice);
+  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+}
+
+/** The largest difference in units of the largest expected number. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let difference = 0;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    // Written so that what is no number is an infinite error.
+    const off = Math.abs(actual[i] - expected[i]);
+    difference = off <= difference ? difference : Number.isNaN(off) ? Infinity : off;
+    largest = Math.max(largest, Math.abs(expected[i]));
+  }
+  return actual.length === expected.length ? difference / largest : Infinity;
+}

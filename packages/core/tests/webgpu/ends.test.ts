@@ -1,0 +1,218 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { ACTIVATIONS, makeSampler, TENSOR_TYPES, type SamplingOptions } from "@longctx/core";
+import { ACTIVATE } from "../../src/reference/dense.ts";
+import { uniformFloat64 } from "../../src/random.ts";
+import { activate } from "../../src/webgpu/kernels/activation.ts";
+import { argmax, argmaxScratch, NO_TOKEN } from "../../src/webgpu/kernels/argmax.ts";
+import { embed } from "../../src/webgpu/kernels/embedding.ts";
+import { normalise } from "../../src/webgpu/kernels/norm.ts";
+import { sample, seenBits } from "../../src/webgpu/kernels/sample.ts";
+import { uploadMatrices } from "../../src/webgpu/weights-upload.ts";
+import { floats, gpuOrNull, relativeError } from "./device.ts";
+import { noise, noisy, storedMatrix } from "./stored-weights.ts";
+
+const gpu = (await gpuOrNull())!;
+afterAll(() => gpu?.destroy());
+
+async function words(slice: Parameters<typeof gpu.read>[0]): Promise<Uint32Array> {
+  return new Uint32Array((await floats(gpu, slice)).buffer);
+}
+
+describe.skipIf(!gpu)("the embedding", () => {
+  it.each(TENSOR_TYPES)("gives rows of %s as they are dequantised", async (type) => {
+    const columns = type.endsWith("_K") ? 512 : type.startsWith("Q") ? 96 : 36;
+    const stored = storedMatrix(type, 251, columns, 2);
+    const ids = [250, 0, 17, 17, 128];
+    const idSlice = gpu.upload(Uint32Array.from([99, ...ids]), "test");
+    const output = gpu.allocate(ids.length * columns * 4, "test");
+    const parts = uploadMatrices(gpu, [stored], { maxBinding: 2 ** 15 });
+    await gpu.run(
+      parts.map((matrix) => embed({ matrix, ids: idSlice, idsOffset: 1, tokens: ids.length, output }, gpu.capabilities)),
+    );
+    const all = stored.toFloat32();
+    const expected = ids.flatMap((id) => [...all.subarray(id * columns, (id + 1) * columns)]);
+    expect(relativeError(await floats(gpu, output), expected)).toBeLessThan(2e-7);
+  });
+
+  it("has more than 65,535 workgroups", async () => {
+    const matrix = uploadMatrices(gpu, [storedMatrix("F16", 3, 4)])[0];
+    const tokens = 65_536 * 16 + 5;
+    const ids = new Uint32Array(tokens).map((_, i) => i % 3);
+    const output = gpu.allocate(tokens * 16, "test");
+    const capabilities = { ...gpu.capabilities, maxWorkgroupsPerDimension: 65_535 };
+    await gpu.run([embed({ matrix, ids: gpu.upload(ids, "test"), tokens, output }, capabilities)]);
+    const values = storedMatrix("F16", 3, 4).toFloat32();
+    const actual = await floats(gpu, output);
+    gpu.free(output);
+    expect([...actual.subarray(-4)]).toEqual([...values.subarray(4 * ((tokens - 1) % 3)).subarray(0, 4)]);
+    expect(actual.every((value, i) => value === values[4 * ((i >> 2) % 3) + (i & 3)])).toBe(true);
+  });
+});
+
+describe.skipIf(!gpu)("a norm", () => {
+  const [tokens, size] = [3, 36];
+  const input = noisy(tokens * size, 1).map((value) => value + 3);
+  const delta = noisy(tokens * size, 2);
+  const weight = noisy(size, 3);
+  const bias = noisy(size, 4);
+
+  function expected(kind: "rms" | "layer", rows: Float32Array, epsilon: number): Float64Array {
+    const out = new Float64Array(rows.length);
+    for (let row = 0; row < rows.length; row += size) {
+      const values = [...rows.subarray(row, row + size)];
+      const mean = kind === "layer" ? values.reduce((sum, x) => sum + x, 0) / size : 0;
+      const square = values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / size;
+      values.forEach((x, i) => {
+        out[row + i] = ((x - mean) / Math.sqrt(square + epsilon)) * weight[i] + (kind === "layer" ? bias[i] : 0);
+      });
+    }
+    return out;
+  }
+
+  it.each(["rms", "layer"] as const)("of kind %s is the one in float64, behind a residual too", async (kind) => {
+    const whole = {
+      kind, tokens, size, epsilon: 1e-5,
+      weight: gpu.upload(weight, "test"),
+      bias: kind === "layer" ? gpu.upload(bias, "test") : undefined,
+    }; // prettier-ignore
+    const output = gpu.allocate(tokens * size * 4, "test");
+    await gpu.run([normalise({ ...whole, input: gpu.upload(input, "test"), output }, gpu.capabilities)]);
+    expect(relativeError(await floats(gpu, output), expected(kind, input, 1e-5))).toBeLessThan(2e-6);
+
+    const stream = gpu.upload(input, "test");
+    const behind = { ...whole, input: stream, delta: gpu.upload(delta, "test"), output };
+    await gpu.run([normalise(behind, gpu.capabilities)]);
+    const sum = input.map((value, i) => value + delta[i]);
+    expect(relativeError(await floats(gpu, stream), sum)).toBeLessThan(1e-7);
+    expect(relativeError(await floats(gpu, output), expected(kind, sum, 1e-5))).toBeLessThan(2e-6);
+  });
+
+  it("changes heads in wider rows in place and leaves what is between them", async () => {
+    const stride = 3 * size;
+    const rows = noisy(2 * stride, 5);
+    const slice = gpu.upload(rows, "test");
+    await gpu.run([
+      normalise(
+        {
+          kind: "rms", tokens: 2, size, heads: 2, input: slice, inputOffset: size, inputStride: stride,
+          weight: gpu.upload(weight, "test"), epsilon: 1e-6, output: null,
+        }, // prettier-ignore
+        gpu.capabilities,
+      ),
+    ]);
+    const want = Float64Array.from(rows);
+    for (const token of [0, 1])
+      want.set(expected("rms", rows.subarray(token * stride + size, (token + 1) * stride), 1e-6), token * stride + size);
+    const actual = await floats(gpu, slice);
+    expect(relativeError(actual, want)).toBeLessThan(2e-6);
+    expect(actual.subarray(0, size)).toEqual(rows.subarray(0, size));
+  });
+});
+
+describe.skipIf(!gpu)("activations", () => {
+  it.each(ACTIVATIONS)("%s of the gate, times up", async (activation) => {
+    const [rows, size] = [3, 1000];
+    const gateUp = noisy(2 * rows * size, 1).map((value) => 20 * value);
+    gateUp.set([-100, 100, 0, -1e4, 1e4]);
+    const output = gpu.allocate(rows * size * 4, "test");
+    await gpu.run([
+      activate({ activation, rows, size, gateUp: gpu.upload(gateUp, "test"), output }, gpu.capabilities),
+    ]);
+    const actual = await floats(gpu, output);
+    for (let row = 0; row < rows; row++)
+      for (let i = 0; i < size; i++) {
+        const gate = gateUp[2 * row * size + i];
+        const up = gateUp[(2 * row + 1) * size + i];
+        const want = ACTIVATE[activation](gate) * up;
+        expect(Math.abs(actual[row * size + i] - want)).toBeLessThan(3e-6 * (1 + Math.abs(gate)) * Math.abs(up) + 1e-9);
+      }
+  });
+});
+
+async function argmaxOf(logits: Float32Array, offset = 0): Promise<number> {
+  const size = logits.length - offset;
+  const result = gpu.allocate(8, "test");
+  const scratch = gpu.allocate(argmaxScratch(size), "test");
+  await gpu.run(argmax({ logits: gpu.upload(logits, "test"), logitsOffset: offset, size, scratch, result, resultOffset: 1 }));
+  return (await words(result))[1];
+}
+
+describe.skipIf(!gpu)("argmax", () => {
+  it("is the first of the largest, in one span or in many", async () => {
+    for (const size of [1, 251, 4096, 10_007]) {
+      const logits = noisy(size, size);
+      expect(await argmaxOf(logits)).toBe(logits.indexOf(Math.max(...logits)));
+      logits.fill(2, size >> 1);
+      expect(await argmaxOf(logits)).toBe(size >> 1);
+    }
+    expect(await argmaxOf(Float32Array.of(9, 9, -1, -2, 5), 2)).toBe(2);
+  });
+
+  it("passes over what is no number, and says when nothing is one", async () => {
+    expect(await argmaxOf(Float32Array.of(NaN, -Infinity, -7, NaN))).toBe(2);
+    expect(await argmaxOf(new Float32Array(300).fill(NaN))).toBe(NO_TOKEN);
+  });
+});
+
+describe.skipIf(!gpu)("sampling on the device", () => {
+  const size = 1003;
+  const text = [3, 5, 900, 1002];
+  const random = noise(4);
+  // Steps of 1/16, so that many tokens are equally likely, over a range that leaves some of them to draw.
+  const logits = Float32Array.from({ length: size }, () => Math.round(16 * 4 * random()) / 16);
+  const cases: SamplingOptions[] = [
+    { temperature: 0.7 },
+    { temperature: 1, topK: 40 },
+    { temperature: 1.3, topK: 1 },
+    { temperature: 1, topP: 0.9 },
+    { temperature: 0.8, topK: 200, topP: 0.7 },
+    { temperature: 1, minP: 0.2 },
+    { temperature: 1.5, topK: 5000, topP: 0.95, minP: 0.05 },
+    { temperature: 0.9, topP: 0.8, repetitionPenalty: 1.3 },
+    { temperature: 0.9, repetitionPenalty: 0.5 },
+  ];
+
+  it.each(cases)("draws what the sampler draws: %o", async (options) => {
+    const draws = 40;
+    const slice = gpu.upload(logits, "test");
+    const result = gpu.allocate(4 * draws, "test");
+    const sampler = makeSampler({ ...options, seed: 11 });
+    const uniform = uniformFloat64(11);
+    const expected = Array.from({ length: draws }, () => sampler(logits, text));
+    // Bits of its own for each draw: the kernel notes what it drew.
+    const work = expected.map((_, i) =>
+      sample({
+        logits: slice, size, options, uniform: uniform(), result, resultOffset: i,
+        seen: options.repetitionPenalty ? gpu.upload(seenBits(text, size), "test") : undefined,
+      }), // prettier-ignore
+    );
+    await gpu.run(work);
+    expect([...(await words(result))]).toEqual(expected);
+  });
+
+  it("notes what it drew for the penalty of the next", async () => {
+    const seen = gpu.upload(seenBits([33], 70), "test");
+    const result = gpu.allocate(4, "test");
+    const flat = gpu.upload(Float32Array.from({ length: 70 }, (_, i) => (i === 66 ? 50 : 0)), "test");
+    await gpu.run([sample({ logits: flat, size: 70, options: { temperature: 1 }, uniform: 0.5, result, seen })]);
+    expect((await words(result))[0]).toBe(66);
+    expect([...(await words(seen))]).toEqual([0, 2, 4]);
+  });
+
+  it("stays with a token where rounding leaves the draw at the end, and says when there is nothing to draw", async () => {
+    const result = gpu.allocate(12, "test");
+    const one = { size, result, options: { temperature: 1, topK: 7 } };
+    const good = gpu.upload(logits, "test");
+    const broken = gpu.upload(new Float32Array(size).fill(NaN), "test");
+    await gpu.run([
+      sample({ ...one, logits: good, uniform: 1 }),
+      sample({ ...one, logits: good, uniform: 1, options: { temperature: 1 }, resultOffset: 1 }),
+      sample({ ...one, logits: broken, uniform: 0.5, resultOffset: 2 }),
+    ]);
+    const [filtered, plain, none] = await words(result);
+    const ranked = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+    expect(ranked.slice(0, 7)).toContain(filtered);
+    expect(plain).toBe(size - 1);
+    expect(none).toBe(NO_TOKEN);
+  });
+});

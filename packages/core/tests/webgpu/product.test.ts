@@ -1,0 +1,175 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { TENSOR_TYPES, type Activation, type TensorType } from "@longctx/core";
+import type { Capabilities, Dispatch } from "../../src/webgpu/kernel.ts";
+import { planRowProduct, rowProduct, type RowPlan } from "../../src/webgpu/kernels/product-row.ts";
+import { planTiledProduct, tiledProduct } from "../../src/webgpu/kernels/product-tiled.ts";
+import { productReference, type Product, type ProductKey } from "../../src/webgpu/kernels/product.ts";
+import { uploadBiases, uploadGateUp, uploadMatrices } from "../../src/webgpu/weights-upload.ts";
+import { ACTIVATE } from "../../src/reference/dense.ts";
+import { floats, gpuOrNull, relativeError } from "./device.ts";
+import { noisy, storedMatrix } from "./stored-weights.ts";
+
+const gpu = await gpuOrNull();
+afterAll(() => gpu?.destroy());
+
+const KEY: ProductKey = { type: "F32", norm: false, bias: false, add: false, activation: null, cap: false, ragged: false };
+const ROW_PLANS: readonly RowPlan[] = [
+  { lanes: 1, teams: 8, rows: 2, tokens: 2, unit: "block" },
+  { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
+  { lanes: 32, teams: 4, rows: 4, tokens: 2, unit: "block" },
+];
+
+describe("the plan of a product", () => {
+  const hardware = { software: false };
+
+  it("gives a lane less to take where rows are short", () => {
+    expect(planRowProduct(KEY, { tokens: 1, rows: 576, blocks: 18 }, hardware)).toMatchObject({ lanes: 32, unit: "quarter" });
+    const long = planRowProduct({ ...KEY, type: "Q4_0" }, { tokens: 1, rows: 4096, blocks: 128 }, hardware);
+    expect(long).toMatchObject({ lanes: 32, unit: "block" });
+  });
+
+  it("keeps rows of gate and up in one invocation", () => {
+    for (const software of [false, true])
+      expect(planRowProduct({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, { software }).rows % 2).toBe(0);
+  });
+
+  it("has no sum over lanes on a processor", () => {
+    expect(planRowProduct(KEY, { tokens: 1, rows: 64, blocks: 2 }, { software: true }).lanes).toBe(1);
+  });
+
+  it("has high tiles only where there are enough of them", () => {
+    expect(planTiledProduct({ tokens: 2048, rows: 1536 }).tall).toBe(4);
+    expect(planTiledProduct({ tokens: 16, rows: 576 }).tall).toBe(1);
+    expect(planTiledProduct({ tokens: 64, rows: 576 }).tall).toBe(1);
+  });
+});
+
+interface Case {
+  readonly product?: Partial<Pick<Product, "add" | "cap">>;
+  readonly norm?: boolean;
+  readonly bias?: boolean;
+  readonly activation?: Activation;
+  readonly maxBinding?: number;
+}
+
+/** Runs one product of the given shape and gives its error against float64. */
+async function errorOf(
+  make: (product: Product, capabilities: Capabilities) => Dispatch,
+  type: TensorType,
+  [tokens, rows, columns]: readonly [number, number, number],
+  { product = {}, norm, bias, activation, maxBinding = 2 ** 27 }: Case = {},
+): Promise<number> {
+  const device = gpu!;
+  const held: { dispose(): void }[] = [];
+  const put = (data: Float32Array) => {
+    const slice = device.upload(data, "weights");
+    held.push({ dispose: () => device.free(slice) });
+    return slice;
+  };
+  const first = storedMatrix(type, activation ? rows / 2 : rows, columns, 5);
+  const second = storedMatrix(type, rows / 2, columns, 6);
+  const matrices = activation ? uploadGateUp(device, first, second)! : uploadMatrices(device, [first], { maxBinding });
+  const input = noisy(tokens * columns, 7);
+  const gain = noisy(columns, 8);
+  const biases = noisy(rows, 9);
+  const width = activation ? rows / 2 : rows;
+  const before = noisy(tokens * width, 10);
+  const output = put(before);
+  const whole: Omit<Product, "matrix"> = {
+    tokens,
+    input: put(input),
+    output,
+    outputStride: width,
+    ...product,
+    ...(norm ? { norm: { weight: put(gain), epsilon: 1e-5 } } : {}),
+    ...(bias ? { bias: put(biases) } : {}),
+    ...(activation ? { activation } : {}),
+  };
+  await device.run(matrices.map((matrix) => make({ ...whole, matrix }, device.capabilities)));
+  const actual = await floats(device, output);
+  const weights = new Float64Array(rows * columns);
+  const stored = [first.toFloat32(), second.toFloat32()];
+  for (let row = 0; row < rows; row++) {
+    const [values, at] = activation ? [stored[row % 2], row >> 1] : [stored[0], row];
+    weights.set(values.subarray(at * columns, (at + 1) * columns), row * columns);
+  }
+  const expected = productReference(weights, input, {
+    columns,
+    norm: norm ? { weight: gain, epsilon: 1e-5 } : undefined,
+    bias: bias ? biases : undefined,
+    activate: activation && ACTIVATE[activation],
+    cap: product.cap,
+  }).map((value, i) => value + (product.add ? before[i] : 0));
+  for (const { dispose } of held) dispose();
+  for (const { codes, scales } of matrices) for (const slice of [codes, scales]) if (slice) device.free(slice);
+  return relativeError(actual, expected);
+}
+
+const columnsOf = (type: TensorType) => (type.endsWith("_K") ? 512 : type.startsWith("Q") ? 96 : 36);
+
+describe.skipIf(!gpu).each(TENSOR_TYPES)("a product with %s", (type) => {
+  it("by rows is the one in float64, whatever the plan", async () => {
+    for (const plan of ROW_PLANS) {
+      const make = (product: Product, capabilities: Capabilities) => rowProduct(product, capabilities, plan);
+      expect(await errorOf(make, type, [3, 37, columnsOf(type)])).toBeLessThan(2e-6);
+    }
+  });
+
+  it("by tiles is the one in float64, whatever the plan", async () => {
+    for (const tall of [1, 2, 4]) {
+      const make = (product: Product, capabilities: Capabilities) => tiledProduct(product, capabilities, { tall });
+      expect(await errorOf(make, type, [41, 70, columnsOf(type)])).toBeLessThan(2e-6);
+    }
+  });
+});
+
+describe.skipIf(!gpu)("a product by rows", () => {
+  const all = (product: Product, capabilities: Capabilities) => rowProduct(product, capabilities);
+
+  it("has an odd vocabulary and an odd hidden size", async () => {
+    expect(await errorOf(all, "F32", [1, 251, 36])).toBeLessThan(2e-6);
+    expect(await errorOf(all, "F16", [2, 251, 36], { bias: true })).toBeLessThan(2e-6);
+  });
+
+  it.each(ROW_PLANS)("normalises its input, adds to its output and joins gate and up, with $lanes lanes", async (plan) => {
+    const make = (product: Product, capabilities: Capabilities) => rowProduct(product, capabilities, plan);
+    expect(await errorOf(make, "F32", [1, 64, 36], { norm: true })).toBeLessThan(3e-6);
+    expect(await errorOf(make, "Q6_K", [3, 40, 256], { norm: true, bias: true })).toBeLessThan(3e-6);
+    expect(await errorOf(make, "Q4_1", [1, 64, 64], { product: { add: true } })).toBeLessThan(3e-6);
+    for (const activation of ["silu", "gelu", "gelu-tanh"] as const)
+      expect(await errorOf(make, "Q4_0", [2, 74, 64], { norm: true, bias: true, activation })).toBeLessThan(5e-6);
+  });
+
+  it("caps logits", async () => {
+    expect(await errorOf(all, "BF16", [1, 251, 64], { product: { cap: 0.5 } })).toBeLessThan(3e-6);
+  });
+
+  it("takes a matrix in parts", async () => {
+    expect(await errorOf(all, "Q4_K", [1, 251, 256], { maxBinding: 128 * 40, bias: true })).toBeLessThan(3e-6);
+  });
+
+  it("has more than 65,535 workgroups", async () => {
+    const plan: RowPlan = { lanes: 1, teams: 1, rows: 1, tokens: 1, unit: "quarter" };
+    const make = (product: Product, capabilities: Capabilities) =>
+      rowProduct(product, { ...capabilities, maxWorkgroupsPerDimension: 65535 }, plan);
+    expect(await errorOf(make, "F32", [1, 66_000, 4])).toBeLessThan(2e-6);
+  });
+});
+
+describe.skipIf(!gpu)("a product by tiles", () => {
+  it("adds a bias, adds to its output and joins gate and up", async () => {
+    expect(await errorOf(tiledProduct, "F32", [33, 251, 36], { bias: true })).toBeLessThan(3e-6);
+    expect(await errorOf(tiledProduct, "Q8_0", [20, 64, 64], { product: { add: true } })).toBeLessThan(3e-6);
+    expect(await errorOf(tiledProduct, "Q4_1", [20, 74, 64], { bias: true, activation: "silu" })).toBeLessThan(5e-6);
+  });
+});
+
+describe.skipIf(!gpu)("biases", () => {
+  it("are zeros where a model has none, and by turns for interleaved rows", async () => {
+    const bias = (values: number[]) => ({ ...storedMatrix("F32", 1, 1), toFloat32: () => Float32Array.from(values) });
+    const both = uploadBiases(gpu!, [{ size: 2, tensor: bias([1, 2]) }, { size: 2, tensor: undefined }], true)!;
+    expect([...(await floats(gpu!, both))]).toEqual([1, 0, 2, 0]);
+    expect(uploadBiases(gpu!, [{ size: 2, tensor: undefined }])).toBeNull();
+  });
+});
+
