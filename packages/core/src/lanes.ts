@@ -41,44 +41,70 @@ export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count
 
 /**
  * The same with a number of lanes that depends on nothing but the plan and the cache's layout, so that one graph serves
- * every chunk and every generated token: each run of a segment is one lane with its mask, and a lane that is not there
- * yet is a hidden slot. Null where that is not possible: lists, and queries that see nothing.
+ * every chunk: each run of a segment is one lane with a mask, or three of which the middle one has none, and a lane that
+ * is not there yet has no tokens. Null where that is not possible: lists, and queries that see nothing.
  */
 export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile | null {
   const ring = slots.layout.pinned < slots.layout.capacity;
+  // Scores of several lanes are copied side by side, which costs what going over a mask does: several may as well be more.
+  const several = ring || plan.segments.length > 1;
   const lanes: Lane[] = [];
+  const stretches: Tile["stretches"][number][] = [];
   for (const segment of plan.segments) {
     if (segment.tokens instanceof Int32Array) return null;
     const places = ring && segment.tokens.to > slots.layout.pinned ? 2 : 1;
     const runs = wholeRuns(segment, slots, first, count);
     if (runs.length > places) return null;
-    const hidden = {
-      segment: { ...segment, queries: { from: 0, to: 0 } },
-      slots: { from: 0, to: 1 },
-      token: 0,
-      width: 1,
-      masked: true,
-    };
-    for (let i = 0; i < places; i++) lanes.push(runs[i] ?? hidden);
+    const none = { segment, slots: { from: 0, to: 0 }, token: 0, width: 0, masked: true };
+    for (let i = 0; i < places; i++) {
+      const run = runs[i] ?? { ...none, middle: { from: 0, to: 0 } };
+      const pieces = several ? inThree(run) : [run];
+      stretches.push({ lanes: { from: lanes.length, to: lanes.length + pieces.length }, slots: run.slots });
+      lanes.push(...pieces);
+    }
   }
   if (sight(lanes, first, count).includes(false)) return null;
-  const stretches = lanes.map((lane, i) => ({ lanes: { from: i, to: i + 1 }, slots: lane.slots }));
   return { first, count, lanes, stretches, blind: false };
 }
 
-/** A segment's runs of slots, uncut: one lane each, masked where anything in it is. */
-function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: number): Lane[] {
+/** A run of slots, and the tokens in it that every query sees. */
+interface Run extends Lane {
+  readonly slots: { readonly from: number; readonly to: number };
+  readonly middle: TokenRange;
+}
+
+/** What some queries see, what all see, and again what some see. */
+function inThree(run: Run): Lane[] {
+  const { token, width, middle } = run;
+  const cuts = [token, Math.max(middle.from, token), Math.max(middle.to, token), token + width];
+  return [0, 1, 2].map((i) => ({
+    segment: run.segment,
+    slots: { from: run.slots.from + cuts[i] - token, to: run.slots.from + cuts[i + 1] - token },
+    token: cuts[i],
+    width: cuts[i + 1] - cuts[i],
+    masked: i !== 1,
+  }));
+}
+
+/** A segment's runs of slots. */
+function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: number): Run[] {
   const pieces = lanesOf(segment, slots, first, count, first);
   if (pieces.length === 0) return [];
   const last = pieces[pieces.length - 1];
   return slots.runs(pieces[0].token, last.token + last.width).map((run) => {
-    const inside = pieces.filter((piece) => piece.token >= run.token && piece.token < run.token + (run.to - run.from));
+    const end = run.token + (run.to - run.from);
+    const open = pieces.filter((piece) => !piece.masked && piece.token >= run.token && piece.token < end);
+    const middle =
+      open.length > 0
+        ? { from: open[0].token, to: open[open.length - 1].token + open[open.length - 1].width }
+        : { from: end, to: end };
     return {
       segment,
       slots: { from: run.from, to: run.to },
       token: run.token,
       width: run.to - run.from,
-      masked: inside.some((piece) => piece.masked),
+      masked: true,
+      middle,
     };
   });
 }
@@ -193,7 +219,7 @@ function seenBy({ segment }: Lane, query: number): TokenRange {
 export function sight(lanes: readonly Lane[], first: number, count: number): boolean[] {
   return Array.from({ length: count }, (_, t) =>
     lanes.some((lane) => {
-      if (!lane.masked) return true;
+      if (!lane.masked) return lane.width > 0;
       const { from, to } = seenBy(lane, first + t);
       const listed = listOf(lane);
       if (listed) return listed.some(({ token }) => token >= from && token < to);

@@ -38,7 +38,6 @@ export const planPort = {
   sin: (plan: number, rotation: number) => `plan${plan}_sin${rotation}`,
   temperature: (plan: number) => `plan${plan}_temperature`,
   tileSizes: (plan: number) => `plan${plan}_tileSizes`,
-  widths: (plan: number, tile: number) => `plan${plan}_widths${tile}`,
   bias: (plan: number, tile: number, lane: number) => `plan${plan}_bias${tile}_${lane}`,
   sighted: (plan: number, tile: number) => `plan${plan}_sighted${tile}`,
 };
@@ -61,7 +60,6 @@ export function declarePlan(graph: Graph, plan: number, shape: AttentionShape): 
   if (shape.tiles.length > 1) graph.input(planPort.tileSizes(plan), 1, "int64");
   shape.tiles.forEach((tile, t) => {
     tile.lanes.forEach((lane, l) => lane.masked && graph.input(planPort.bias(plan, t, l), 3));
-    if (tile.stretches.length > 1) graph.input(planPort.widths(plan, t), 1, "int64");
     if (tile.blind) graph.input(planPort.sighted(plan, t), 3);
   });
 }
@@ -185,6 +183,11 @@ function attend(
   head: number,
   queries: (rotation: number) => string,
 ): string {
+  // No rows, but they come out of the same `Split` as the chunk's own values, which the concatenation has to wait for.
+  const afterStore = (): string => {
+    const rows = graph.op("Reshape", [queries(tile.lanes[0].rotation), graph.integers(-1, config.headSize)]);
+    return graph.op("Gather", [rows, graph.constant(new BigInt64Array(0), [0])], { ints: { axis: 0 } });
+  };
   if (tile.lanes.length === 0) return graph.op("Mul", [queries(0), graph.constant(Float32Array.of(0), [1])]);
   const scores = tile.lanes.map((lane, l) => {
     const inputs = [queries(lane.rotation), graph.input(layerPort.keys(at.layer, t, l, head), 2)];
@@ -199,13 +202,8 @@ function attend(
     [scores.length > 1 ? graph.op("Concat", scores, { ints: { axis: 2 } }) : scores[0]],
     { ints: { axis: -1 } },
   );
-  let parts = [probabilities];
-  if (tile.stretches.length > 1) {
-    parts = tile.stretches.map((_, s) => `layer${at.layer}_stretch${t}_${s}_${head}`);
-    graph.ops("Split", [probabilities, planPort.widths(at.plan, t)], parts, { ints: { axis: 2 } });
-  }
-  const sums = parts.map((part, s) =>
-    graph.op("MatMul", [part, graph.input(layerPort.values(at.layer, t, s, head), 2)]),
-  );
-  return sums.reduce((sum, next) => graph.op("Add", [sum, next]));
+  // Copying values, D of each, is cheaper than taking the probabilities apart, one for each row of each query head.
+  const stored = tile.stretches.map((_, s) => graph.input(layerPort.values(at.layer, t, s, head), 2));
+  const values = stored.length > 1 ? graph.op("Concat", [...stored, afterStore()], { ints: { axis: 0 } }) : stored[0];
+  return graph.op("MatMul", [probabilities, values]);
 }

@@ -50,12 +50,7 @@ export function bindLayer(
 }
 
 /** Rows of listed slots, side by side. */
-function gathered(
-  buffer: CacheBuffer,
-  head: number,
-  slots: Int32Array,
-  headSize: number,
-): Float32Array {
+function gathered(buffer: CacheBuffer, head: number, slots: Int32Array, headSize: number): Float32Array {
   const rows = new Float32Array(slots.length * headSize);
   slots.forEach((slot, i) => rows.set(buffer.view(head, slot, slot + 1), i * headSize));
   return rows;

@@ -146,9 +146,7 @@ export class CacheBuffer {
   #allocated(): HeldMemory {
     const bytes = this.size * 4;
     try {
-      return bytes < SMALLEST_MOVED
-        ? (new ArrayBuffer(bytes) as HeldMemory)
-        : heldMemory(bytes);
+      return bytes < SMALLEST_MOVED ? (new ArrayBuffer(bytes) as HeldMemory) : heldMemory(bytes);
     } catch (cause) {
       throw new LongctxError(
         "capacity",

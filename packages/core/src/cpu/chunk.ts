@@ -56,15 +56,7 @@ export function prepareUniformChunk(
 ): PreparedChunk | null {
   const tile = uniformTileOf(plan, slots, first, count);
   if (!tile) return null;
-  return assemble(
-    plan,
-    [{ ...tile, lanes: tile.lanes }],
-    plan.segments.map(queryRotation),
-    first,
-    count,
-    rawKeys,
-    true,
-  );
+  return assemble(plan, [tile], plan.segments.map(queryRotation), first, count, rawKeys);
 }
 
 function queryRotation({ table, queryPosition }: Lane["segment"]): Rotation {
@@ -78,7 +70,6 @@ function assemble(
   first: number,
   count: number,
   rawKeys: boolean,
-  uniform = false,
 ): PreparedChunk {
   const uses = new Map<string, { rotation: Rotation; queries: boolean; keys: boolean }>();
   const use = (by: Rotation, what: "queries" | "keys") => {
@@ -97,7 +88,7 @@ function assemble(
     tiles: tiles.map((tile) => ({
       lanes: tile.lanes.map((lane) => ({
         rotation: indexOf.get(queryRotation(lane.segment).id)!,
-        masked: uniform || lane.masked,
+        masked: lane.masked,
       })),
       stretches: tile.stretches.map(({ lanes }) => lanes.to - lanes.from),
       blind: tile.blind,
@@ -111,14 +102,13 @@ function assemble(
     rotations,
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
-    feeds: (number) => planFeeds(number, plan, shape, rotations, tiles, first, count),
+    feeds: (number) => planFeeds(number, plan, rotations, tiles, first, count),
   };
 }
 
 function planFeeds(
   number: number,
   plan: AttentionPlan,
-  shape: AttentionShape,
   rotations: readonly Rotation[],
   tiles: readonly Tile[],
   first: number,
@@ -146,17 +136,9 @@ function planFeeds(
     );
   tiles.forEach((tile, t) => {
     tile.lanes.forEach((lane, l) => {
-      if (!shape.tiles[t].lanes[l].masked) return;
-      feeds[planPort.bias(number, t, l)] = lane.masked
-        ? floats(bias(lane, tile.first, tile.count), tile.count, 1, lane.width)
-        : floats(new Float32Array(1), 1, 1, 1);
+      if (!lane.masked) return;
+      feeds[planPort.bias(number, t, l)] = floats(bias(lane, tile.first, tile.count), tile.count, 1, lane.width);
     });
-    if (tile.stretches.length > 1) {
-      const widths = tile.stretches.map(({ lanes }) =>
-        tile.lanes.slice(lanes.from, lanes.to).reduce((sum, lane) => sum + lane.width, 0),
-      );
-      feeds[planPort.widths(number, t)] = integers(widths, widths.length);
-    }
     if (tile.blind)
       feeds[planPort.sighted(number, t)] = floats(
         Float32Array.from(sight(tile.lanes, tile.first, tile.count), Number),

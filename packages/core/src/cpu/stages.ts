@@ -43,8 +43,7 @@ function choose(graph: Graph, parts: Parts, first: number, last: number, prefix:
 function stage(graph: Graph, parts: Parts, index: number, [stream, projected]: readonly [string, string]): void {
   const next: Stream =
     index === 0 ? firstNorm(graph, parts, "hidden") : afterAttention(graph, parts, index - 1, "hidden", "attended");
-  const result =
-    index < parts.config.layerCount ? queriesKeysValues(graph, parts, index, next.normed) : next.normed;
+  const result = index < parts.config.layerCount ? queriesKeysValues(graph, parts, index, next.normed) : next.normed;
   graph.op("Identity", [next.stream], {}, stream);
   graph.op("Identity", [result], {}, projected);
 }
