@@ -7,6 +7,7 @@ import {
   parseDepths,
   parseLengths,
   parseWhole,
+  REUSES,
   runOptions,
   TASKS,
   type RunOptions,
@@ -47,6 +48,7 @@ export function needleCommand(): Command {
       "T of the methods, in place of what the checkpoint says",
       parseWhole("--trained-window", 1),
     )
+    .option("--reuse <what>", `read what prompts begin with in common once: ${REUSES.join(" or ")} (default none)`)
     .option("--seed <n>", "prompts are made from it", parseWhole("--seed", 0))
     .option("--device <device>", DEVICES.join(", "))
     .option("--precision <precision>", PRECISIONS.join(", "))
@@ -71,22 +73,24 @@ export function needleCommand(): Command {
   return program;
 }
 
-interface Flags extends Omit<RunOptionValues, "task" | "haystack" | "device" | "precision"> {
+interface Flags extends Omit<RunOptionValues, "task" | "haystack" | "device" | "precision" | "reuse"> {
   // Names are checked by runOptions, which says what there is.
   readonly task?: string;
   readonly haystack?: string;
   readonly device?: string;
   readonly precision?: string;
+  readonly reuse?: string;
 }
 
 function valuesOf(given: Flags): RunOptionValues {
-  const { task, haystack, device, precision, ...rest } = given;
+  const { task, haystack, device, precision, reuse, ...rest } = given;
   return {
     ...rest,
     ...(task !== undefined && { task: task as TaskName }),
     ...(haystack !== undefined && { haystack: haystack as HaystackName }),
     ...(device !== undefined && { device: device as Device }),
     ...(precision !== undefined && { precision: precision as Precision }),
+    ...(reuse !== undefined && { reuse: reuse as RunOptions["reuse"] }),
   };
 }
 

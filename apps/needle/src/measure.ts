@@ -1,6 +1,7 @@
 import { LongctxError, type LanguageModel } from "longctx";
 import type { BoundTask, Prompt, SampleRecord } from "@longctx/tasks";
 import { sampleId, type Job } from "./schedule.ts";
+import { reusable, type Trunks } from "./trunks.ts";
 
 export interface MadePrompt {
   readonly prompt: Prompt;
@@ -15,6 +16,7 @@ export async function measure(
   { cell, method }: Job,
   { prompt, time }: MadePrompt,
   signal: AbortSignal,
+  trunks: Trunks | null,
 ): Promise<SampleRecord> {
   const started = new Date().toISOString();
   const cost = {
@@ -23,6 +25,7 @@ export async function measure(
     prefill_ms: 0,
     decode_ms: 0,
     cache_bytes: null as number | null,
+    reused_prefix_tokens: 0,
   };
   const identity = {
     v: 1 as const,
@@ -54,11 +57,15 @@ export async function measure(
   };
   try {
     // All samples of a length get a cache of the same size, whatever their prompt came to.
-    const session = model.session({ method: method.method, capacity: cell.length + task.maxNew });
+    const capacity = cell.length + task.maxNew;
+    const trunk = trunks && reusable(model, method) ? trunks : null;
+    const session =
+      trunk?.take(model, method, capacity, prompt.ids) ?? model.session({ method: method.method, capacity });
     try {
       cost.cache_bytes = session.bytes;
+      cost.reused_prefix_tokens = session.length;
       const begin = performance.now();
-      const logits = await session.prefill(prompt.ids, { signal });
+      const logits = await session.prefill(prompt.ids.slice(session.length), { signal, length: prompt.ids.length });
       const read = performance.now();
       cost.prefill_ms = milliseconds(read - begin);
       const answer = session.generate({ maxNew: task.maxNew, signal });
@@ -80,9 +87,10 @@ export async function measure(
         cost,
       };
     } finally {
-      session.dispose();
+      if (!trunk) session.dispose();
     }
   } catch (error) {
+    trunks?.forget(method);
     if (error instanceof LongctxError && error.code === "aborted") throw error;
     const { code, message } = error instanceof LongctxError ? error : { code: "internal", message: String(error) };
     const nothing = {

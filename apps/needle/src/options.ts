@@ -2,6 +2,7 @@ import { LongctxError, listed, DEVICES, PRECISIONS, type Device, type Precision 
 import { HAYSTACKS, needleTask, passkeyTask, type HaystackName, type Task } from "@longctx/tasks";
 
 export const TASKS = ["needle", "passkey"] as const;
+export const REUSES = ["none", "prefix"] as const;
 export type TaskName = (typeof TASKS)[number];
 
 /** What a run measures; the same options give the same prompts and, but for times, the same files. */
@@ -25,6 +26,8 @@ export interface RunOptions {
   readonly device: Device;
   readonly precision: Precision;
   readonly trainedWindow?: number;
+  /** What prompts begin with in common is read once (`prefix`), or every prompt from its first token (`none`). */
+  readonly reuse: (typeof REUSES)[number];
   readonly out: string;
   /** Discard what an earlier run left in `out`. */
   readonly overwrite: boolean;
@@ -44,6 +47,7 @@ export const DEFAULTS = {
   seed: 1,
   device: "auto",
   precision: "exact",
+  reuse: "none",
   overwrite: false,
 } as const satisfies Partial<RunOptions>;
 
@@ -56,6 +60,7 @@ export function runOptions(given: RunOptionValues): RunOptions {
     ["haystack", HAYSTACKS],
     ["device", DEVICES],
     ["precision", PRECISIONS],
+    ["reuse", REUSES],
   ] as const) {
     if (!allowed.some((value) => value === options[name]))
       throw new LongctxError("argument", `There is no ${name} "${options[name]}"; there is ${listed(allowed)}.`);

@@ -14,6 +14,7 @@ import { writeReport } from "./report.ts";
 import { SamplesFile } from "./samples-file.ts";
 import { resolveMethods, sampleId, schedule, type Job } from "./schedule.ts";
 import type { Summary } from "./summary.ts";
+import { Trunks } from "./trunks.ts";
 
 /**
  * Measures what is not measured yet and writes the report. Everything that can be refused is refused before the first
@@ -53,12 +54,14 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<Sum
     };
     openRunFolder(options.out, identity, place, options.overwrite);
     const samples = new SamplesFile(join(options.out, RUN_FILES.samples));
+    const trunks = options.reuse === "prefix" ? new Trunks() : null;
     try {
       await withProgress(`${task.name} on ${identity.model.name}`, (report) =>
-        measureAll({ model, bound, jobs, samples, signal, report }),
+        measureAll({ model, bound, jobs, samples, signal, report, trunks }),
       );
       return await writeReport(options.out, identity, samples.records.values());
     } finally {
+      trunks?.dispose();
       samples.close();
     }
   } finally {
@@ -79,9 +82,10 @@ interface Work {
   readonly samples: SamplesFile;
   readonly signal: AbortSignal;
   readonly report: (state: ProgressState) => void;
+  readonly trunks: Trunks | null;
 }
 
-async function measureAll({ model, bound, jobs, samples, signal, report }: Work): Promise<void> {
+async function measureAll({ model, bound, jobs, samples, signal, report, trunks }: Work): Promise<void> {
   const prompts = new Prompts(bound);
   const estimate = new Estimate();
   const known = new Set(
@@ -117,7 +121,7 @@ async function measureAll({ model, bound, jobs, samples, signal, report }: Work)
     await setImmediate();
     if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
     const begin = performance.now();
-    const record = await measure(model, bound, job, prompts.at(job.cell), signal);
+    const record = await measure(model, bound, job, prompts.at(job.cell), signal, trunks);
     if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id))
       throw new Error(`Sample ${record.id} was measured twice.`);
     samples.append(record);

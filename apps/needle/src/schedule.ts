@@ -44,20 +44,24 @@ export function resolveMethod(label: string, length: number, trainedWindow: numb
  * covered the grid evenly; and methods follow each other on one prompt, which is made once.
  */
 export function schedule(
-  options: Pick<RunOptions, "depths" | "trials" | "seed">,
+  options: Pick<RunOptions, "depths" | "trials" | "seed" | "reuse">,
   methods: readonly ResolvedMethod[],
 ): Job[] {
   const lengths = [...new Set(methods.map((method) => method.length))].sort((a, b) => b - a);
   const jobs: Job[] = [];
-  for (let trial = 0; trial < options.trials; trial++) {
-    for (const depth of options.depths) {
-      for (const length of lengths) {
-        const cell = { length, depth, trial, seed: options.seed };
-        for (const method of methods) if (method.length === length) jobs.push({ cell, method });
-      }
+  for (const { depth, trial } of rounds(options)) {
+    for (const length of lengths) {
+      const cell = { length, depth, trial, seed: options.seed };
+      for (const method of methods) if (method.length === length) jobs.push({ cell, method });
     }
   }
   return jobs;
+}
+
+/** With prefixes to be read once, those that share the most follow one another: the deepest needles first. */
+function rounds({ depths, trials, reuse }: Pick<RunOptions, "depths" | "trials" | "reuse">) {
+  const all = Array.from({ length: trials }, (_, trial) => depths.map((depth) => ({ depth, trial }))).flat();
+  return reuse === "prefix" ? all.sort((a, b) => b.depth - a.depth || a.trial - b.trial) : all;
 }
 
 /** The identity of a sample: its prompt and its method. */

@@ -28,7 +28,7 @@ describe("measuring", () => {
   const measureAll = (model: LanguageModel) =>
     Promise.all(
       jobs.map((job) =>
-        measure(model, task, job, { prompt: task.prompt(job.cell), time: 1.23 }, new AbortController().signal),
+        measure(model, task, job, { prompt: task.prompt(job.cell), time: 1.23 }, new AbortController().signal, null),
       ),
     );
 
@@ -86,6 +86,7 @@ describe("measuring", () => {
         job,
         { prompt: task.prompt(job.cell), time: 0 },
         AbortSignal.abort(),
+        null,
       ),
     ).rejects.toMatchObject({ code: "aborted" });
   });

@@ -52,7 +52,14 @@ export function record(over: Partial<SampleRecord> = {}): SampleRecord {
     rank_first: 1,
     status: "ok",
     error: null,
-    cost: { started: "2026-01-02T03:04:05.678Z", prompt_ms: 1, prefill_ms: 2, decode_ms: 0, cache_bytes: 10 },
+    cost: {
+      started: "2026-01-02T03:04:05.678Z",
+      prompt_ms: 1,
+      prefill_ms: 2,
+      decode_ms: 0,
+      cache_bytes: 10,
+      reused_prefix_tokens: 0,
+    },
     ...over,
   };
 }

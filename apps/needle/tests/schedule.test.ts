@@ -1,7 +1,7 @@
 import { ropeMethods } from "longctx";
 import { describe, expect, it } from "vitest";
 import { Estimate } from "../src/estimate.ts";
-import { resolveMethod, schedule, type ResolvedMethod } from "../src/schedule.ts";
+import { resolveMethod, schedule, type ResolvedMethod, type Job } from "../src/schedule.ts";
 
 const methods = (lengths: number[], labels: string[]): ResolvedMethod[] =>
   labels.flatMap((label) => lengths.map((length) => ({ label, length, method: resolveMethod(label, length, 256) })));
@@ -25,12 +25,19 @@ describe("methods", () => {
 
 describe("the schedule", () => {
   const all = methods([256, 512, 1024], ["none", "rerope:window=128"]);
-  const jobs = schedule({ depths: [0, 50, 100], trials: 4, seed: 7 }, all);
+  const jobs = schedule({ depths: [0, 50, 100], trials: 4, seed: 7, reuse: "none" }, all);
 
   it("has every sample once", () => {
     expect(jobs).toHaveLength(3 * 2 * 3 * 4);
     expect(new Set(jobs.map(({ cell, method }) => JSON.stringify([cell, method.label]))).size).toBe(jobs.length);
     expect(jobs.every(({ cell, method }) => cell.length === method.length && cell.seed === 7)).toBe(true);
+  });
+
+  it("has the same samples when prefixes are read once, those that share the most in a row", () => {
+    const reusing = schedule({ depths: [0, 50, 100], trials: 4, seed: 7, reuse: "prefix" }, all);
+    const names = (list: readonly Job[]) => list.map(({ cell, method }) => JSON.stringify([cell, method.label]));
+    expect(names(reusing).sort()).toEqual(names(jobs).sort());
+    expect(reusing.map(({ cell }) => cell.depth)).toEqual(jobs.map(({ cell }) => cell.depth).sort((a, b) => b - a));
   });
 
   it("sees every kind of sample in its first round, the longest first, methods on one prompt in a row", () => {

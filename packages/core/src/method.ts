@@ -82,6 +82,8 @@ export interface Method {
   temperature?(query: number, context: ModelContext): number;
   /** The first so many tokens of a text see each other in both directions, so that they have to be read at once. */
   readonly readAtOnce?: number;
+  /** What is kept of a text depends on how long the first prompt is, so no other prompt can go on from it. */
+  readonly dependsOnPrompt?: boolean;
   /** Which slots hold which tokens, when the cache is bounded. */
   layout?(context: ModelContext & { readonly chunk: number }): CacheLayout | undefined;
 

@@ -48,6 +48,8 @@ export const sampleRecord = z.strictObject({
     prefill_ms: z.number(),
     decode_ms: z.number(),
     cache_bytes: z.int().nullable(),
+    /** Of the prompt, read for an earlier sample; runs before 2026-12 have none. */
+    reused_prefix_tokens: z.int().default(0),
   }),
 });
 

@@ -33,6 +33,7 @@ function parallelMethodOf(spec: string, layout: (promptLength: number) => Parall
   return {
     spec,
     axes: ["visibility", "distance"],
+    dependsOnPrompt: true,
     segments: (segments, chunk) => inParallel(segments, layout(chunk.promptLength), chunk),
   };
 }
