@@ -2,6 +2,8 @@ import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { findSmolLM2, PRECISIONS, type Precision } from "longctx";
 import { compareWithPeers } from "./cpu-vs-peers.ts";
+import { endlessStream } from "./endless-stream.ts";
+import { methodCost } from "./method-cost.ts";
 import { passkeyOutcomes } from "./passkey-outcomes.ts";
 import { comparePrecisions } from "./precision.ts";
 
@@ -45,6 +47,27 @@ program
   .option("--fresh", "forget what an earlier run has done", false)
   .action((options: { precision: Precision; lengths?: number[]; fresh: boolean }) =>
     passkeyOutcomes({ ...options, model: modelFile(), lengths: options.lengths ?? null, command }),
+  );
+
+program
+  .command("method-cost")
+  .description("prefill and decoding of every method beside those of the model as it is; writes docs/benchmarks.md")
+  .addOption(new Option("--precision <name>").choices(PRECISIONS).default("exact"))
+  .option("--length <tokens>", "length of the text", integer, 8192)
+  .option("--rounds <count>", "rounds over all methods", integer, 1)
+  .option("--methods <spec...>", "only these")
+  .action((options: { precision: Precision; length: number; rounds: number; methods?: string[] }) =>
+    methodCost({ ...options, model: modelFile(), methods: options.methods ?? null, command }),
+  );
+
+program
+  .command("endless-stream")
+  .description("a long text through a cache of fixed size: do late tokens cost what early ones do?")
+  .addOption(new Option("--precision <name>").choices(PRECISIONS).default("exact"))
+  .option("--method <spec>", "a method that bounds the cache", "streaming:sinks=4,window=1020")
+  .option("--length <tokens>", "length of the stream", integer, 200_000)
+  .action((options: { precision: Precision; method: string; length: number }) =>
+    endlessStream({ ...options, model: modelFile(), command }),
   );
 
 program
