@@ -165,7 +165,6 @@ class CpuBackend implements Backend {
 
   async dispose(): Promise<void> {
     await this.#queue;
-    const parts = [this.#whole, this.#stepped, this.#copies, this.#head, this.#token];
-    await Promise.all(parts.map((part) => part?.release()));
+    for (const part of [this.#whole, this.#stepped, this.#copies, this.#head, this.#token]) await part?.release();
   }
 }

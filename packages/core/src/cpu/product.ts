@@ -73,7 +73,8 @@ function quantisedProduct(graph: Graph, x: Operand, matrix: QuantisedMatrix, pre
       else packNibbles(part.codes, shift, packed.subarray(at, at + (part.count * columns) / 2));
       for (let i = 0; i < part.count * blocks; i++) scales[part.first * blocks + i] = part.scales[i] * 2 ** shift;
     }
-    for (let row = 0; rest && row < part.count; row++) {
+    if (!rest) continue;
+    for (let row = 0; row < part.count; row++) {
       for (let block = 0; block < blocks; block++) {
         const i = row * blocks + block;
         rest[block * rows + part.first + row] = part.mins[i] + zero * part.scales[i];
