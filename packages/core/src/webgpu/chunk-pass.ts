@@ -1,0 +1,204 @@
+import type { ForwardRequest, LayerHooks } from "../backend.ts";
+import type { ModelConfig } from "../config.ts";
+import type { AttentionPlan } from "../plan.ts";
+import { withoutPadding, withPadding, type AlignedModel } from "./aligned.ts";
+import { headNorms, type GpuWeights } from "./decoder-weights.ts";
+import type { DecoderStages } from "./decoder.ts";
+import type { GpuCache } from "./gpu-cache.ts";
+import { GpuLayerView, splitProjection } from "./gpu-layer-view.ts";
+import { part, type Gpu } from "./gpu.ts";
+import type { Dispatch, GpuSlice } from "./kernel.ts";
+import { ensureCopies } from "./key-places.ts";
+import { queryBytes } from "./kernels/attention-shape.ts";
+import { partBytes } from "./kernels/attention-split.ts";
+import type { AttentionKernels } from "./kernels/attention.ts";
+import { attentionTables, keyRotations, type AttentionTables } from "./lane-table.ts";
+import { mirrorOf } from "./layer-mirror.ts";
+import type { Workspace } from "./workspace.ts";
+
+/** A model on a device, with all it needs to read. */
+export interface Decoder {
+  readonly gpu: Gpu;
+  /** The model's own description; `model` has the sizes on the device. */
+  readonly config: ModelConfig;
+  readonly model: AlignedModel;
+  readonly weights: GpuWeights;
+  readonly workspace: Workspace;
+  readonly stages: DecoderStages;
+  readonly attention: AttentionKernels;
+}
+
+/** Logits that are read at once. */
+const LOGIT_BYTES = 2 ** 26;
+
+/** One chunk's way through the decoder. Dispatches are recorded until somebody on the host has to see something. */
+export class ChunkPass {
+  readonly #decoder: Decoder;
+  readonly #cache: GpuCache;
+  readonly #request: ForwardRequest;
+  readonly #first: number;
+  readonly #count: number;
+  readonly #tables = new Map<AttentionPlan, { readonly places: string; readonly uploaded: UploadedTables }[]>();
+  #recorded: Dispatch[] = [];
+
+  constructor(decoder: Decoder, cache: GpuCache, request: ForwardRequest) {
+    this.#decoder = decoder;
+    this.#cache = cache;
+    this.#request = request;
+    this.#first = cache.slots.length;
+    this.#count = request.ids.length;
+  }
+
+  /** Logits [logitRows, V]. */
+  async run(): Promise<Float32Array> {
+    const { stages, workspace, config } = this.#decoder;
+    const { ids, hooks, logitRows } = this.#request;
+    const [cache, count] = [this.#cache, this.#count];
+    workspace.begin();
+    cache.reserve(this.#first + count);
+    cache.slots.append(count);
+    this.#record(stages.embed(workspace.put(Uint32Array.from(ids)), count));
+    for (let layer = 0; layer < config.layerCount; layer++) {
+      const hook = hooks?.layers(layer) ? hooks : undefined;
+      const last = layer === config.layerCount - 1;
+      if (hook?.hidden) hook.hidden(layer, await this.#hidden());
+      this.#record(stages.project(layer, count));
+      const view = hook && (await this.#view(layer));
+      const given = this.#request.plan(layer);
+      const plan = (view && (await hook.queries?.(view, given))) ?? given;
+      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
+      this.#attend(layer, plan, !last || logitRows > 0 || hook !== undefined);
+      if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
+      const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
+      if (rows.count > 0) this.#record(stages.feedForward(layer, count, rows));
+    }
+    return this.#logits();
+  }
+
+  #record(dispatches: readonly Dispatch[]): void {
+    for (const dispatch of dispatches) this.#recorded.push(dispatch);
+  }
+
+  /** Submits what was recorded, and reads. */
+  async #flush(...reads: GpuSlice[]): Promise<Float32Array[]> {
+    const recorded = this.#recorded;
+    this.#recorded = [];
+    const bytes = await this.#decoder.gpu.runAndRead(recorded, reads);
+    return bytes.map(({ buffer, byteOffset, byteLength }) => new Float32Array(buffer, byteOffset, byteLength / 4));
+  }
+
+  async #hidden(): Promise<Float32Array> {
+    const { config, model, stages } = this.#decoder;
+    const axis = { groups: 1, from: config.hiddenSize, to: model.config.hiddenSize };
+    const [hidden] = await this.#flush(part(stages.stream(this.#count), 0, 4 * this.#count * axis.to));
+    return withoutPadding(hidden, axis);
+  }
+
+  async #view(layer: number): Promise<GpuLayerView> {
+    const { config, model, stages } = this.#decoder;
+    const { queryHeads, keyHeads } = config;
+    const axis = { groups: queryHeads + 2 * keyHeads, from: config.headSize, to: model.config.headSize };
+    const size = 4 * this.#count * axis.groups * axis.to;
+    const [projected] = await this.#flush(part(stages.projected(this.#count), 0, size));
+    const gains = config.queryKeyNorm ? headNorms(model.weights, layer, config.headSize) : null;
+    const { queries, keys, values } = splitProjection(config, withoutPadding(projected, axis), gains);
+    const mirror = await mirrorOf(this.#cache, layer, config, this.#first);
+    mirror.add(keys, values);
+    return new GpuLayerView(config, this.#cache.slots, mirror, {
+      layer,
+      first: this.#first,
+      count: this.#count,
+      queries,
+    });
+  }
+
+  /** Writes the layer's keys and values, and records its attention. */
+  #attend(layer: number, plan: AttentionPlan, attend: boolean): void {
+    const { attention, stages, workspace, weights } = this.#decoder;
+    const { rawKeys = false } = this.#request;
+    const cache = this.#cache;
+    const wanted = keyRotations(plan, rawKeys);
+    this.#record(ensureCopies(attention, workspace, cache, layer, wanted, this.#first));
+    const { tables, slice: uploaded } = this.#prepared(layer, plan, attend);
+    const { buffers } = cache.layers[layer];
+    const queries = workspace.take("queries", queryBytes(attention.shape, tables.queryRotations, this.#count));
+    this.#record(
+      attention.rotateAndStore({
+        tables,
+        uploaded,
+        projected: stages.projected(this.#count),
+        queries,
+        cache: buffers,
+        norms: weights.layers[layer].headNorms ?? undefined,
+      }),
+    );
+    if (!attend) return;
+    const parts = workspace.take("attention parts", partBytes(attention.shape, tables.path === "split" ? tables.workCount : 1));
+    const attended = stages.attended(this.#count);
+    this.#record(attention.attend({ tables, uploaded, queries, cache: buffers, attended, parts }));
+  }
+
+  /** The tables of a plan, made once for all layers that have it and keep their keys in the same places. */
+  #prepared(layer: number, plan: AttentionPlan, attend: boolean): UploadedTables {
+    const { attention, model, config, workspace } = this.#decoder;
+    const places = new Map([...this.#cache.layers[layer].copies].map(([id, { place }]) => [id, place] as const));
+    const key = JSON.stringify([attend, ...places]);
+    const known = this.#tables.get(plan) ?? [];
+    this.#tables.set(plan, known);
+    const found = known.find((candidate) => candidate.places === key);
+    if (found) return found.uploaded;
+    const tables = attentionTables({
+      plan,
+      slots: this.#cache.slots,
+      first: this.#first,
+      count: this.#count,
+      headSize: config.headSize,
+      pairs: model.config.rope.rotarySize / 2,
+      places,
+      rawKeys: this.#request.rawKeys,
+      attend,
+      ...attention.cut(this.#count),
+    });
+    const uploaded = { tables, slice: workspace.put(tables.bytes) };
+    known.push({ places: key, uploaded });
+    return uploaded;
+  }
+
+  async #replaceAttended(replace: NonNullable<LayerHooks["attended"]>, view: GpuLayerView): Promise<void> {
+    const { config, model, stages, gpu } = this.#decoder;
+    const axis = { groups: config.queryHeads, from: config.headSize, to: model.config.headSize };
+    const slice = part(stages.attended(this.#count), 0, 4 * this.#count * axis.groups * axis.to);
+    const [read] = await this.#flush(slice);
+    const attended = withoutPadding(read, axis);
+    const changed = replace(view, attended);
+    if (changed.length !== attended.length)
+      throw new Error(`A hook replaced ${attended.length} numbers of attention by ${changed.length}.`);
+    gpu.write(slice, withPadding(changed, axis));
+  }
+
+  /** The rest of the chunk; logits some rows at a time, where all of them would not fit. */
+  async #logits(): Promise<Float32Array> {
+    const { stages, gpu, config } = this.#decoder;
+    const { logitRows } = this.#request;
+    const rowBytes = 4 * config.vocabSize;
+    if (logitRows === 0) {
+      await this.#flush();
+      return new Float32Array(0);
+    }
+    const most = Math.max(1, Math.floor(Math.min(LOGIT_BYTES, gpu.capabilities.maxBinding) / rowBytes));
+    const logits = new Float32Array(logitRows * config.vocabSize);
+    for (let row = 0; row < logitRows; row += most) {
+      const count = Math.min(most, logitRows - row);
+      this.#record(stages.head(this.#count, { first: this.#count - logitRows + row, count }));
+      const [some] = await this.#flush(part(stages.logits(count), 0, count * rowBytes));
+      if (count === logitRows) return some;
+      logits.set(some, row * config.vocabSize);
+    }
+    return logits;
+  }
+}
+
+interface UploadedTables {
+  readonly tables: AttentionTables;
+  readonly slice: GpuSlice;
+}

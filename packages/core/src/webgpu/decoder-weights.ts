@@ -1,0 +1,92 @@
+import type { WeightTensor } from "../weights.ts";
+import type { AlignedModel } from "./aligned.ts";
+import type { Gpu } from "./gpu.ts";
+import type { GpuSlice } from "./kernel.ts";
+import type { GpuMatrix } from "./kernels/product.ts";
+import { uploadBiases, uploadGateUp, uploadMatrices } from "./weights-upload.ts";
+
+export interface GpuLayerWeights {
+  readonly attentionNorm: GpuSlice;
+  /** q, k and v below one another, [(H + 2K)·D, hidden]. */
+  readonly project: readonly GpuMatrix[];
+  readonly projectBias: GpuSlice | null;
+  /** Gains over a head of q and of k, [2, D]; null where the model has none. */
+  readonly headNorms: GpuSlice | null;
+  readonly output: readonly GpuMatrix[];
+  readonly outputBias: GpuSlice | null;
+  readonly feedForwardNorm: GpuSlice;
+  /** [2F, hidden]: row by row when interleaved, else one below the other. */
+  readonly gateUp: readonly GpuMatrix[];
+  readonly interleaved: boolean;
+  readonly gateUpBias: GpuSlice | null;
+  readonly down: readonly GpuMatrix[];
+  readonly downBias: GpuSlice | null;
+}
+
+export interface GpuWeights {
+  readonly embedding: readonly GpuMatrix[];
+  readonly layers: readonly GpuLayerWeights[];
+  readonly finalNorm: GpuSlice;
+  readonly head: readonly GpuMatrix[];
+}
+
+/** Every tensor on the device, packed as stored. @throws LongctxError "file" when one is missing or has another shape */
+export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuWeights {
+  const { hiddenSize, feedForwardSize, headSize, queryHeads, keyHeads, vocabSize, bias } = config;
+  const querySize = queryHeads * headSize;
+  const keySize = keyHeads * headSize;
+  const vector = (name: string) => gpu.upload(weights.get(name, [hiddenSize]).toFloat32(), "weights");
+  const layer = (_: unknown, index: number): GpuLayerWeights => {
+    const matrix = (name: string, outputs: number, inputs: number): WeightTensor =>
+      weights.get(`layers.${index}.${name}`, [outputs, inputs]);
+    const biasOf = (name: string, size: number, present: boolean) => ({
+      size,
+      tensor: present ? weights.get(`layers.${index}.${name}.bias`, [size]) : undefined,
+    });
+    const gate = matrix("gate", feedForwardSize, hiddenSize);
+    const up = matrix("up", feedForwardSize, hiddenSize);
+    const interleaved = uploadGateUp(gpu, gate, up);
+    return {
+      attentionNorm: vector(`layers.${index}.attentionNorm`),
+      project: uploadMatrices(gpu, [
+        matrix("query", querySize, hiddenSize),
+        matrix("key", keySize, hiddenSize),
+        matrix("value", keySize, hiddenSize),
+      ]),
+      projectBias: uploadBiases(gpu, [
+        biasOf("query", querySize, bias.query),
+        biasOf("key", keySize, bias.key),
+        biasOf("value", keySize, bias.value),
+      ]),
+      headNorms: config.queryKeyNorm ? gpu.upload(headNorms(weights, index, headSize), "weights") : null,
+      output: uploadMatrices(gpu, [matrix("output", hiddenSize, querySize)]),
+      outputBias: uploadBiases(gpu, [biasOf("output", hiddenSize, bias.output)]),
+      feedForwardNorm: vector(`layers.${index}.feedForwardNorm`),
+      gateUp: interleaved ?? uploadMatrices(gpu, [gate, up]),
+      interleaved: interleaved !== null,
+      gateUpBias: uploadBiases(
+        gpu,
+        ["gate", "up"].map((name) => biasOf(name, feedForwardSize, bias.feedForward)),
+        interleaved !== null,
+      ),
+      down: uploadMatrices(gpu, [matrix("down", hiddenSize, feedForwardSize)]),
+      downBias: uploadBiases(gpu, [biasOf("down", hiddenSize, bias.feedForward)]),
+    };
+  };
+  const embedding = uploadMatrices(gpu, [weights.get("embedding", [vocabSize, hiddenSize])]);
+  return {
+    embedding,
+    layers: Array.from({ length: config.layerCount }, layer),
+    finalNorm: vector("finalNorm"),
+    head: config.tiedEmbedding ? embedding : uploadMatrices(gpu, [weights.get("head", [vocabSize, hiddenSize])]),
+  };
+}
+
+/** Gains of q's norm and k's, [2, D]. */
+export function headNorms(weights: AlignedModel["weights"], layer: number, headSize: number): Float32Array {
+  const gains = new Float32Array(2 * headSize);
+  ["queryNorm", "keyNorm"].forEach((name, i) =>
+    gains.set(weights.get(`layers.${layer}.${name}`, [headSize]).toFloat32(), i * headSize),
+  );
+  return gains;
+}

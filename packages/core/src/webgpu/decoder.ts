@@ -1,0 +1,168 @@
+import type { Activation } from "../config.ts";
+import type { AlignedModel } from "./aligned.ts";
+import type { GpuLayerWeights, GpuWeights } from "./decoder-weights.ts";
+import type { Capabilities, Dispatch, GpuSlice } from "./kernel.ts";
+import { activate } from "./kernels/activation.ts";
+import { embed } from "./kernels/embedding.ts";
+import { normalise } from "./kernels/norm.ts";
+import { rowProduct } from "./kernels/product-row.ts";
+import { tiledProduct } from "./kernels/product-tiled.ts";
+import type { GpuMatrix, Product } from "./kernels/product.ts";
+import type { Workspace } from "./workspace.ts";
+
+/** Input rows from which a product is tiled: fewer leave most of a tile idle. */
+export const TILED_FROM = 9;
+
+/** Rows [first, first + count) of the buffers that a chunk flows through. */
+export interface Rows {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * Everything of a decoder but attention, as dispatches: norms go into products of few rows and stand alone before those
+ * of many, biases, residual sums and activations are part of the product before them.
+ */
+export class DecoderStages {
+  readonly #model: AlignedModel;
+  readonly #weights: GpuWeights;
+  readonly #capabilities: Capabilities;
+  readonly #workspace: Workspace;
+
+  constructor(model: AlignedModel, weights: GpuWeights, capabilities: Capabilities, workspace: Workspace) {
+    this.#model = model;
+    this.#weights = weights;
+    this.#capabilities = capabilities;
+    this.#workspace = workspace;
+  }
+
+  /** Residual stream [T, hidden]. */
+  stream(count: number): GpuSlice {
+    return this.#workspace.take("hidden states", 4 * count * this.#model.config.hiddenSize);
+  }
+
+  /** q, k and v [T, (H + 2K)·D]. */
+  projected(count: number): GpuSlice {
+    return this.#workspace.take("projections", 4 * count * this.#projectedSize);
+  }
+
+  /** [T, H·D] */
+  attended(count: number): GpuSlice {
+    const { queryHeads, headSize } = this.#model.config;
+    return this.#workspace.take("attention outputs", 4 * count * queryHeads * headSize);
+  }
+
+  logits(rows: number): GpuSlice {
+    return this.#workspace.take("logits", 4 * rows * this.#model.config.vocabSize);
+  }
+
+  get #projectedSize(): number {
+    const { queryHeads, keyHeads, headSize } = this.#model.config;
+    return (queryHeads + 2 * keyHeads) * headSize;
+  }
+
+  /** ids [T] → stream. */
+  embed(ids: GpuSlice, count: number): Dispatch[] {
+    const output = this.stream(count);
+    return this.#weights.embedding.map((matrix) =>
+      embed({ matrix, ids, tokens: count, output }, this.#capabilities),
+    );
+  }
+
+  /** stream → projected. */
+  project(layer: number, count: number): Dispatch[] {
+    const { attentionNorm, project, projectBias } = this.#weights.layers[layer];
+    return this.#product(project, {
+      tokens: count,
+      norm: { weight: attentionNorm, epsilon: this.#model.epsilon },
+      input: this.stream(count),
+      output: this.projected(count),
+      outputStride: this.#projectedSize,
+      bias: projectBias ?? undefined,
+    });
+  }
+
+  /** attended → stream, past the layer; only some rows where nobody reads the others. `count` is that of the chunk. */
+  feedForward(layer: number, count: number, rows: Rows): Dispatch[] {
+    const { hiddenSize, feedForwardSize, queryHeads, headSize } = this.#model.config;
+    const weights = this.#weights.layers[layer];
+    const stream = this.stream(count);
+    const inner = this.#workspace.take("inner states", 4 * rows.count * feedForwardSize);
+    const at = { tokens: rows.count, outputOffset: rows.first * hiddenSize, outputStride: hiddenSize };
+    return [
+      ...this.#product(weights.output, {
+        ...at,
+        input: this.attended(count),
+        inputOffset: rows.first * queryHeads * headSize,
+        output: stream,
+        bias: weights.outputBias ?? undefined,
+        add: true,
+      }),
+      ...this.#gated(weights, stream, rows, inner),
+      ...this.#product(weights.down, {
+        ...at,
+        input: inner,
+        output: stream,
+        bias: weights.downBias ?? undefined,
+        add: true,
+      }),
+    ];
+  }
+
+  /** stream → activation(gate) · up, [rows, F]. */
+  #gated(weights: GpuLayerWeights, stream: GpuSlice, rows: Rows, inner: GpuSlice): Dispatch[] {
+    const { hiddenSize, feedForwardSize, activation } = this.#model.config;
+    const { feedForwardNorm, gateUp, gateUpBias, interleaved } = weights;
+    const common = {
+      tokens: rows.count,
+      norm: { weight: feedForwardNorm, epsilon: this.#model.epsilon },
+      input: stream,
+      inputOffset: rows.first * hiddenSize,
+      bias: gateUpBias ?? undefined,
+    };
+    if (interleaved)
+      return this.#product(gateUp, { ...common, output: inner, outputStride: feedForwardSize, activation });
+    const both = this.#workspace.take("gates", 8 * rows.count * feedForwardSize);
+    return [
+      ...this.#product(gateUp, { ...common, output: both, outputStride: 2 * feedForwardSize }),
+      ...this.#activated(activation, rows.count, both, inner),
+    ];
+  }
+
+  #activated(activation: Activation, rows: number, gateUp: GpuSlice, output: GpuSlice): Dispatch[] {
+    const { feedForwardSize: size } = this.#model.config;
+    return [activate({ activation, rows, size, gateUp, output }, this.#capabilities)];
+  }
+
+  /** stream → logits [rows, V] of some rows. */
+  head(count: number, rows: Rows): Dispatch[] {
+    const { hiddenSize, vocabSize } = this.#model.config;
+    return this.#product(this.#weights.head, {
+      tokens: rows.count,
+      norm: { weight: this.#weights.finalNorm, epsilon: this.#model.epsilon },
+      input: this.stream(count),
+      inputOffset: rows.first * hiddenSize,
+      output: this.logits(rows.count),
+      outputStride: vocabSize,
+    });
+  }
+
+  /** One dispatch for each part of the matrix, and one for the norm before tiles. */
+  #product(parts: readonly GpuMatrix[], product: Omit<Product, "matrix">): Dispatch[] {
+    const { norm, tokens, input, inputOffset = 0, ...rest } = product;
+    if (tokens < TILED_FROM) return parts.map((matrix) => rowProduct({ ...product, matrix }, this.#capabilities));
+    const tiled = (from: GpuSlice, offset: number) =>
+      parts.map((matrix) => tiledProduct({ ...rest, tokens, matrix, input: from, inputOffset: offset }, this.#capabilities));
+    if (!norm) return tiled(input, inputOffset);
+    const size = parts[0].columns;
+    const normed = this.#workspace.take("normed states", 4 * tokens * size);
+    const { weight, epsilon } = norm;
+    return [
+      normalise(
+        { kind: "rms", tokens, size, input, inputOffset, weight, epsilon, output: normed },
+        this.#capabilities,
+      ),
+      ...tiled(normed, 0),
+    ];
+  }
+}

@@ -1,0 +1,203 @@
+import type { Cache } from "../backend.ts";
+import type { ModelConfig } from "../config.ts";
+import { LongctxError } from "../errors.ts";
+import type { Rotation } from "../rotation.ts";
+import { SlotMap, type CacheLayout } from "../slots.ts";
+import { part, type Copy, type Gpu } from "./gpu.ts";
+import type { GpuSlice } from "./kernel.ts";
+import { cacheShape, quadsOf, type AttentionShape, type CacheShape, type LayerCache } from "./kernels/attention-shape.ts";
+import type { LayerMirror } from "./layer-mirror.ts";
+import { readSavedCache, writeSavedCache } from "./saved-cache.ts";
+
+export interface GpuKeyCopy {
+  /** Null after `restore`: only the id is known. */
+  readonly rotation: Rotation | null;
+  /** Where in the layer's keys it is. */
+  readonly place: number;
+}
+
+export interface GpuLayer {
+  /** Keys, once for each rotation that the plans at hand need. */
+  readonly copies: Map<string, GpuKeyCopy>;
+  buffers: LayerCache;
+  /** What hooks were shown of it. */
+  mirror: LayerMirror | null;
+}
+
+/** Slots of a new cache; it doubles until it has the layout's capacity. */
+const FIRST_SLOTS = 256;
+
+/** Memory goes back when a cache was forgotten instead of disposed of. */
+const FORGOTTEN = new FinalizationRegistry<{ readonly gpu: Gpu; readonly slices: Set<GpuSlice> }>(({ gpu, slices }) => {
+  for (const slice of slices) gpu.free(slice);
+});
+
+/** Keys and values of one sequence on the device. */
+export class GpuCache implements Cache {
+  readonly slots: SlotMap;
+  readonly layers: GpuLayer[];
+  readonly gpu: Gpu;
+  readonly shape: AttentionShape;
+  readonly #layerCount: number;
+  readonly #slices = new Set<GpuSlice>();
+  #reserved = 0;
+  /** Why its contents mean nothing any more. */
+  #broken: unknown = null;
+
+  /** @throws LongctxError "capacity" when the device could never hold so many tokens */
+  constructor(gpu: Gpu, shape: AttentionShape, layerCount: number, slots: SlotMap) {
+    this.gpu = gpu;
+    this.shape = shape;
+    this.slots = slots;
+    this.#layerCount = layerCount;
+    cacheShape(shape, slots.layout.capacity, 1, gpu.capabilities);
+    const empty: LayerCache = { stride: 0, places: 1, groups: [] };
+    this.layers = Array.from({ length: layerCount }, () => ({ copies: new Map(), buffers: empty, mirror: null }));
+    FORGOTTEN.register(this, { gpu, slices: this.#slices }, this);
+  }
+
+  get bytes(): number {
+    return [...this.#slices].reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Bytes of a key or a value of one head. */
+  get rowBytes(): number {
+    return quadsOf(this.shape) * (this.shape.storage === "f32" ? 16 : 8);
+  }
+
+  /** @throws LongctxError when it was disposed of, or a failed device left it half written */
+  check(): void {
+    if (this.layers.length === 0)
+      throw new LongctxError("argument", "This cache was disposed of; create another one.");
+    if (this.#broken)
+      throw new LongctxError("device", "The device failed while this cache was written; prefill again.", {
+        cause: this.#broken,
+      });
+  }
+
+  break(cause: unknown): void {
+    this.#broken = cause;
+  }
+
+  /** Room for so many tokens of the text and `places` copies of a layer's keys; what is there stays. */
+  reserve(length: number): void {
+    const { capacity } = this.slots.layout;
+    const needed = Math.min(length, capacity);
+    if (needed <= this.#reserved) return;
+    let slots = Math.max(this.#reserved, Math.min(FIRST_SLOTS, capacity));
+    while (slots < needed) slots *= 2;
+    this.#reserved = Math.min(slots, capacity);
+    for (const layer of this.layers) this.#reshape(layer, layer.buffers.places);
+  }
+
+  /** Room for so many copies of a layer's keys. */
+  reservePlaces(layer: number, places: number): void {
+    if (places > this.layers[layer].buffers.places) this.#reshape(this.layers[layer], places);
+  }
+
+  #reshape(layer: GpuLayer, places: number): void {
+    const old = layer.buffers;
+    layer.buffers = this.#allocate(cacheShape(this.shape, this.#reserved, places, this.gpu.capabilities));
+    this.gpu.copy(this.#moves(old, layer.buffers));
+    for (const { keys, values } of old.groups) for (const slice of [keys, values]) this.#free(slice);
+  }
+
+  #allocate({ stride, places, groups }: CacheShape): LayerCache {
+    const take = (bytes: number) => {
+      const slice = this.gpu.allocate(bytes, "cache");
+      this.#slices.add(slice);
+      return slice;
+    };
+    return {
+      stride,
+      places,
+      groups: groups.map(({ firstHead, heads, keyBytes, valueBytes }) => ({
+        firstHead,
+        heads,
+        keys: take(keyBytes),
+        values: take(valueBytes),
+      })),
+    };
+  }
+
+  #free(slice: GpuSlice): void {
+    this.gpu.free(slice);
+    this.#slices.delete(slice);
+  }
+
+  /** What has to be copied so that `to` holds what `from` holds. */
+  #moves(from: LayerCache, to: LayerCache): Copy[] {
+    if (from.groups.length === 0) return [];
+    const moves: Copy[] = [];
+    const size = Math.min(from.stride, to.stride) * this.rowBytes;
+    for (let head = 0; head < this.shape.keyHeads; head++) {
+      for (let place = 0; place < Math.min(from.places, to.places); place++)
+        moves.push({ from: this.keysOf(from, head, place), to: this.keysOf(to, head, place), size });
+      moves.push({ from: this.valuesOf(from, head), to: this.valuesOf(to, head), size });
+    }
+    return moves;
+  }
+
+  /** Keys of one head in one place, [stride, D]. */
+  keysOf({ groups, places, stride }: LayerCache, head: number, place: number): GpuSlice {
+    const group = groups.find(({ firstHead, heads }) => head >= firstHead && head < firstHead + heads)!;
+    const size = stride * this.rowBytes;
+    return part(group.keys, ((head - group.firstHead) * places + place) * size, size);
+  }
+
+  valuesOf({ groups, stride }: LayerCache, head: number): GpuSlice {
+    const group = groups.find(({ firstHead, heads }) => head >= firstHead && head < firstHead + heads)!;
+    const size = stride * this.rowBytes;
+    return part(group.values, (head - group.firstHead) * size, size);
+  }
+
+  truncate(length: number): void {
+    this.slots.truncate(length);
+    for (const { mirror } of this.layers) mirror?.truncate(length);
+  }
+
+  fork(): GpuCache {
+    this.check();
+    const copy = new GpuCache(this.gpu, this.shape, this.#layerCount, this.slots.fork());
+    if (this.#reserved === 0) return copy;
+    copy.#reserved = this.#reserved;
+    this.layers.forEach(({ buffers, copies }, i) => {
+      const to = copy.layers[i];
+      to.buffers = copy.#allocate(
+        cacheShape(this.shape, this.#reserved, buffers.places, this.gpu.capabilities),
+      );
+      this.gpu.copy(this.#moves(buffers, to.buffers));
+      for (const [id, kept] of copies) to.copies.set(id, kept);
+    });
+    return copy;
+  }
+
+  save(): Promise<Uint8Array> {
+    this.check();
+    return writeSavedCache(this);
+  }
+
+  static restore(
+    gpu: Gpu,
+    shape: AttentionShape,
+    { layerCount }: Pick<ModelConfig, "layerCount">,
+    layout: CacheLayout,
+    bytes: Uint8Array,
+  ): GpuCache {
+    const cache = new GpuCache(gpu, shape, layerCount, new SlotMap(layout));
+    try {
+      readSavedCache(cache, bytes);
+    } catch (error) {
+      cache.dispose();
+      throw error;
+    }
+    return cache;
+  }
+
+  dispose(): void {
+    FORGOTTEN.unregister(this);
+    for (const slice of this.#slices) this.gpu.free(slice);
+    this.#slices.clear();
+    this.layers.length = 0;
+  }
+}

@@ -1,0 +1,75 @@
+import { LongctxError } from "../errors.ts";
+import { RAW, UNROTATED, type Rotation } from "../rotation.ts";
+import type { GpuCache, GpuKeyCopy } from "./gpu-cache.ts";
+import type { Dispatch } from "./kernel.ts";
+import type { AttentionKernels } from "./kernels/attention.ts";
+import { turnTables } from "./lane-table.ts";
+import type { Workspace } from "./workspace.ts";
+
+/**
+ * Sees to it that a layer keeps keys under the rotations a plan reads: the dispatches that turn the keys of tokens before
+ * `first` into copies that are missing. Copies that the plan does not read are dropped, and their places used again.
+ */
+export function ensureCopies(
+  kernels: AttentionKernels,
+  workspace: Workspace,
+  cache: GpuCache,
+  layer: number,
+  wanted: readonly Rotation[],
+  first: number,
+): Dispatch[] {
+  const { copies } = cache.layers[layer];
+  recognise(copies, wanted);
+  const missing = wanted.filter(({ id }) => !copies.has(id));
+  if (missing.length === 0) {
+    for (const id of copies.keys()) if (!wanted.some((by) => by.id === id)) copies.delete(id);
+    return [];
+  }
+  const source = sourceOf(copies);
+  if (first > 0 && !source)
+    throw new LongctxError(
+      "argument",
+      "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.",
+    );
+  const kept = new Set(wanted.flatMap(({ id }) => copies.get(id)?.place ?? []));
+  if (first > 0) kept.add(source!.place); // all others are turned from it
+  const places = placesBeside(kept, missing.length);
+  cache.reservePlaces(layer, Math.max(...kept, ...places) + 1);
+  for (const id of copies.keys()) if (!wanted.some((by) => by.id === id)) copies.delete(id);
+  return missing.flatMap((by, i) => {
+    copies.set(by.id, { rotation: by, place: places[i] });
+    if (first === 0) return [];
+    const { pairs } = kernels.shape;
+    const turn = { from: source!.rotation, to: by, pairs };
+    return [...turnTables(cache.slots, { from: 0, to: first }, turn)].flatMap((tables) =>
+      kernels.turnKeys({
+        tables,
+        uploaded: workspace.put(tables.bytes),
+        cache: cache.layers[layer].buffers,
+        from: source!.place,
+        to: places[i],
+      }),
+    );
+  });
+}
+
+/** A restored cache knows its copies by name only; the plans that made them give them their rotations back. */
+function recognise(copies: Map<string, GpuKeyCopy>, wanted: readonly Rotation[]): void {
+  for (const [id, { rotation, place }] of copies) {
+    if (rotation) continue;
+    const by = id === RAW ? UNROTATED : wanted.find((candidate) => candidate.id === id);
+    if (by) copies.set(id, { rotation: by, place });
+  }
+}
+
+/** Keys without rotation are the exact source; any other copy is turned by the difference of the angles. */
+function sourceOf(copies: ReadonlyMap<string, GpuKeyCopy>): { rotation: Rotation; place: number } | undefined {
+  const known = [...copies.values()].flatMap(({ rotation, place }) => (rotation ? [{ rotation, place }] : []));
+  return known.find(({ rotation }) => rotation.identity) ?? known[0];
+}
+
+function placesBeside(kept: ReadonlySet<number>, count: number): number[] {
+  const places: number[] = [];
+  for (let place = 0; places.length < count; place++) if (!kept.has(place)) places.push(place);
+  return places;
+}

@@ -1,0 +1,150 @@
+import type { ModelConfig } from "../config.ts";
+import { angles, RAW, type Rotation } from "../rotation.ts";
+import type { SlotMap } from "../slots.ts";
+import type { GpuCache } from "./gpu-cache.ts";
+import { quadsOf } from "./kernels/attention-shape.ts";
+import { stretches } from "./saved-cache.ts";
+
+/**
+ * Keys, not rotated, and values of one layer as hooks see them. Hooks look without waiting, and a device is only read by
+ * waiting, so layers with a hook keep a copy on the host: each chunk adds its own rows, and what was read before there
+ * was a hook is fetched once.
+ */
+export class LayerMirror {
+  readonly #slots: SlotMap;
+  readonly #rowSize: number;
+  /** By slot, [slots, K, D]. */
+  #keys = new Float32Array(0);
+  #values = new Float32Array(0);
+  /** Tokens [0, known) are here, as far as the cache holds them. */
+  #known = 0;
+
+  constructor(slots: SlotMap, { keyHeads, headSize }: ModelConfig) {
+    this.#slots = slots;
+    this.#rowSize = keyHeads * headSize;
+  }
+
+  get known(): number {
+    return this.#known;
+  }
+
+  /** Rows [n, K, D] of the tokens that follow those known. */
+  add(keys: Float32Array, values: Float32Array): void {
+    for (let row = 0; row * this.#rowSize < keys.length; row++) {
+      const from = row * this.#rowSize;
+      this.set(this.#known + row, keys.subarray(from, from + this.#rowSize), values.subarray(from, from + this.#rowSize));
+    }
+    this.#known += keys.length / this.#rowSize;
+  }
+
+  set(token: number, key: Float32Array, value: Float32Array): void {
+    const at = this.#slots.slotOf(token) * this.#rowSize;
+    if (at + this.#rowSize > this.#keys.length) {
+      const size = Math.min(Math.max(2 * this.#keys.length, at + this.#rowSize), this.#slots.layout.capacity * this.#rowSize);
+      [this.#keys, this.#values] = [this.#keys, this.#values].map((old) => {
+        const grown = new Float32Array(size);
+        grown.set(old);
+        return grown;
+      });
+    }
+    this.#keys.set(key, at);
+    this.#values.set(value, at);
+  }
+
+  key(token: number): Float32Array {
+    return this.#row(this.#keys, token);
+  }
+
+  value(token: number): Float32Array {
+    return this.#row(this.#values, token);
+  }
+
+  #row(rows: Float32Array, token: number): Float32Array {
+    const at = this.#slots.slotOf(token) * this.#rowSize;
+    return rows.subarray(at, at + this.#rowSize);
+  }
+
+  truncate(length: number): void {
+    this.#known = Math.min(this.#known, length);
+  }
+
+  /** The chunk's tokens were appended to the cache, so `first` is where they begin. */
+  knows(first: number): void {
+    this.#known = first;
+  }
+}
+
+/** The layer's mirror with all tokens before `first`; those it lacks are read from the device. */
+export async function mirrorOf(
+  cache: GpuCache,
+  index: number,
+  config: ModelConfig,
+  first: number,
+): Promise<LayerMirror> {
+  const layer = cache.layers[index];
+  layer.mirror ??= new LayerMirror(cache.slots, config);
+  const { mirror } = layer;
+  if (mirror.known < first) {
+    const copy = layer.copies.get(RAW) ?? [...layer.copies.values()].find(({ rotation }) => rotation);
+    if (!copy) throw new Error(`Layer ${index} has ${first} tokens and no keys under a known rotation.`);
+    const read = await cache.gpu.runAndRead([], stretches(cache, layer, [copy.place]));
+    fill(cache, config, mirror, read, copy.rotation, first);
+  }
+  mirror.knows(first);
+  return mirror;
+}
+
+/** `read` has the held slots of every head, values first. */
+function fill(
+  cache: GpuCache,
+  { keyHeads, headSize }: ModelConfig,
+  mirror: LayerMirror,
+  read: readonly Uint8Array[],
+  rotation: Rotation | null,
+  first: number,
+): void {
+  const runs = cache.slots.runs(0, cache.slots.length);
+  const rowSize = 4 * quadsOf(cache.shape);
+  const rows = read.map((bytes) => floats(bytes, cache.shape.storage));
+  const [key, value] = [new Float32Array(keyHeads * headSize), new Float32Array(keyHeads * headSize)];
+  runs.forEach(({ from, to, token: begin }, run) => {
+    for (let token = begin; token < Math.min(begin + to - from, first); token++) {
+      if (token < mirror.known) continue;
+      for (let head = 0; head < keyHeads; head++) {
+        const at = (token - begin) * rowSize;
+        value.set(rows[head * runs.length + run].subarray(at, at + headSize), head * headSize);
+        const keys = rows[(keyHeads + head) * runs.length + run];
+        key.set(keys.subarray(at, at + headSize), head * headSize);
+      }
+      if (rotation && !rotation.identity) unturn(key, keyHeads, headSize, rotation, token);
+      mirror.set(token, key, value);
+    }
+  });
+}
+
+/** Rotary pairs (i, i + d/2) of every head, turned back to position 0 and amplitude 1. */
+function unturn(key: Float32Array, keyHeads: number, headSize: number, rotation: Rotation, token: number): void {
+  const still = { ...rotation, table: { ...rotation.table, amplitude: 1 }, rule: { id: "0", at: () => 0 } };
+  const { cos, sin } = angles(still, [token], 1, rotation);
+  for (let head = 0; head < keyHeads; head++) {
+    for (let i = 0; i < cos.length; i++) {
+      const [a, b] = [head * headSize + i, head * headSize + i + cos.length];
+      const [x, y] = [key[a], key[b]];
+      key[a] = x * cos[i] - y * sin[i];
+      key[b] = y * cos[i] + x * sin[i];
+    }
+  }
+}
+
+function floats({ buffer, byteOffset, byteLength }: Uint8Array, storage: "f32" | "f16"): Float32Array {
+  if (storage === "f32") return new Float32Array(buffer, byteOffset, byteLength / 4);
+  return Float32Array.from(new Uint16Array(buffer, byteOffset, byteLength / 2), half);
+}
+
+/** IEEE half precision. */
+function half(bits: number): number {
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
+}

@@ -1,0 +1,121 @@
+import type { Backend, Cache, ForwardRequest, Precision } from "../backend.ts";
+import type { ModelConfig } from "../config.ts";
+import { LongctxError } from "../errors.ts";
+import { checkIds } from "../forward-checks.ts";
+import { SlotMap, type CacheLayout } from "../slots.ts";
+import type { Weights } from "../weights.ts";
+import { alignModel } from "./aligned.ts";
+import { uploadWeights } from "./decoder-weights.ts";
+import { ChunkPass, type Decoder } from "./chunk-pass.ts";
+import { DecoderStages } from "./decoder.ts";
+import { GpuCache } from "./gpu-cache.ts";
+import { openGpu, type Gpu, type GpuOptions } from "./gpu.ts";
+import { attentionShape } from "./kernels/attention-shape.ts";
+import { AttentionKernels } from "./kernels/attention.ts";
+import { Workspace } from "./workspace.ts";
+
+export interface WebGpuOptions extends GpuOptions {
+  /** `fast` keeps keys and values in 16 bits. */
+  readonly precision?: Precision;
+  /** A device that is open already; it stays open when the backend is disposed of. */
+  readonly device?: Gpu;
+}
+
+/**
+ * The model on a GPU: weights packed as they are stored, one compute pass a chunk or token.
+ * @throws LongctxError "device" when there is no adapter, or not the one asked for
+ */
+export async function createWebGpu(
+  config: ModelConfig,
+  weights: Weights,
+  options: WebGpuOptions = {},
+): Promise<WebGpuBackend> {
+  const gpu = options.device ?? (await openGpu(options));
+  try {
+    return new WebGpuBackend(gpu, config, weights, options);
+  } catch (error) {
+    if (!options.device) gpu.destroy();
+    throw error;
+  }
+}
+
+export class WebGpuBackend implements Backend {
+  readonly device = "webgpu";
+  readonly precision: Precision;
+  readonly config: ModelConfig;
+  readonly preferredChunk: number;
+  readonly gpu: Gpu;
+  readonly #owned: boolean;
+  readonly #decoder: Decoder;
+  /** Calls share the workspace, so they wait for one another. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(gpu: Gpu, config: ModelConfig, weights: Weights, { precision = "exact", device }: WebGpuOptions) {
+    const { capabilities } = gpu;
+    this.gpu = gpu;
+    this.config = config;
+    this.precision = precision;
+    this.preferredChunk = capabilities.software ? 128 : 512;
+    this.#owned = device === undefined;
+    const model = alignModel(config, weights);
+    const shape = attentionShape(model.config, precision === "fast" ? "f16" : "f32");
+    const uploaded = uploadWeights(gpu, model);
+    const workspace = new Workspace(gpu);
+    this.#decoder = {
+      gpu,
+      config,
+      model,
+      weights: uploaded,
+      workspace,
+      stages: new DecoderStages(model, uploaded, capabilities, workspace),
+      attention: new AttentionKernels(shape, capabilities, config.queryKeyNorm ? model.headEpsilon : null),
+    };
+  }
+
+  createCache(layout: CacheLayout): Cache {
+    return new GpuCache(this.gpu, this.#decoder.attention.shape, this.config.layerCount, new SlotMap(layout));
+  }
+
+  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache {
+    return GpuCache.restore(this.gpu, this.#decoder.attention.shape, this.config, layout, bytes);
+  }
+
+  forward(request: ForwardRequest): Promise<Float32Array> {
+    const result = this.#queue.then(() => this.#forward(request));
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+
+  async #forward(request: ForwardRequest): Promise<Float32Array> {
+    const { cache, ids } = request;
+    if (!(cache instanceof GpuCache) || cache.gpu !== this.gpu)
+      throw new LongctxError(
+        "argument",
+        "This cache belongs to another device; make it with this backend's createCache.",
+      );
+    cache.check();
+    checkIds(ids, this.config.vocabSize);
+    cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    try {
+      return await new ChunkPass(this.#decoder, cache, request).run();
+    } catch (error) {
+      if (error instanceof LongctxError && error.code === "device") cache.break(error);
+      throw error;
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.#queue;
+    this.#decoder.workspace.release();
+    if (this.#owned) return this.gpu.destroy();
+    const { embedding, layers, finalNorm, head } = this.#decoder.weights;
+    const slices = [finalNorm, ...layers.flatMap((layer) => Object.values(layer).flat())].filter(
+      (value) => typeof value === "object" && value !== null,
+    );
+    for (const value of [...slices, ...embedding, ...head]) {
+      if ("codes" in value) for (const slice of [value.codes, value.scales]) slice && this.gpu.free(slice);
+      else this.gpu.free(value);
+    }
+  }
+}
+
