@@ -38,8 +38,8 @@ export interface Cache {
   /** A second sequence that continues from the same tokens; neither sees what the other adds. */
   fork(): Cache;
   truncate(length: number): void;
-  /** The held tokens as bytes; `Backend.restoreCache` takes them. */
-  save(): Uint8Array;
+  /** The held tokens as bytes; `Backend.restoreCache` takes them. A promise where the device has to be waited for. */
+  save(): Uint8Array | Promise<Uint8Array>;
   dispose(): void;
 }
 

@@ -33,11 +33,11 @@ export function fingerprint(model: LanguageModel): string {
   ]);
 }
 
-export function saveSession(session: Session, state: SessionState): Uint8Array {
+export async function saveSession(session: Session, state: SessionState): Promise<Uint8Array> {
   const logits = state.lastLogits
     ? new Uint8Array(state.lastLogits.buffer, state.lastLogits.byteOffset, state.lastLogits.byteLength)
     : new Uint8Array();
-  const parts = [logits, state.cache.save(), ...[...state.memory.values()].map((memory) => memory.save())];
+  const parts = [logits, await state.cache.save(), ...[...state.memory.values()].map((memory) => memory.save())];
   const header: Header = {
     method: session.method.spec,
     model: fingerprint(session.model),

@@ -259,15 +259,21 @@ export class Session {
   }
 
   /** The session's tokens, cache and memories as bytes; `LanguageModel.restoreSession` takes them. */
-  save(): Uint8Array {
+  async save(): Promise<Uint8Array> {
     this.#checkIdle();
-    return saveSession(this, {
-      cache: this.#cache,
-      memory: this.#memory,
-      tokens: this.#tokens,
-      promptLength: this.#promptLength,
-      lastLogits: this.#lastLogits,
-    });
+    this.#busy = true;
+    try {
+      return await saveSession(this, {
+        cache: this.#cache,
+        memory: this.#memory,
+        tokens: this.#tokens,
+        promptLength: this.#promptLength,
+        lastLogits: this.#lastLogits,
+      });
+    } finally {
+      this.#busy = false;
+      if (this.#disposed) this.#cache.dispose();
+    }
   }
 
   /** Frees the cache, at the end of the chunks being read if there are any. The session cannot be used any more. */

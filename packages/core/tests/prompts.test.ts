@@ -53,7 +53,7 @@ describe("what a method knows of the prompt", () => {
     const session = start();
     await session.prefill(ids.slice(0, 8));
     await session.prefill(ids.slice(8, 10));
-    const restored = model.restoreSession(session.save(), { method: watching, chunk: 5, capacity: 24 });
+    const restored = model.restoreSession(await session.save(), { method: watching, chunk: 5, capacity: 24 });
     const fork = restored.fork();
     session.truncate(3);
     lengths();

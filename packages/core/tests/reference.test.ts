@@ -90,7 +90,7 @@ describe("the reference's cache", () => {
   ])("is restored from its bytes: %s", async (_, layout, restoredLayout, window) => {
     const cache = backend.createCache(layout);
     for (let at = 0; at < 20; at += 4) await read(cache, ids.slice(at, at + 4), { window });
-    const restored = backend.restoreCache(restoredLayout, cache.save());
+    const restored = backend.restoreCache(restoredLayout, await cache.save());
     expect(restored.slots.length).toBe(20);
     for (const next of [ids.slice(20, 22), ids.slice(22, 24)]) {
       expect(largestDifference(await read(restored, next, { window }), await read(cache, next, { window }))).toBe(0);
@@ -100,7 +100,7 @@ describe("the reference's cache", () => {
   it("refuses bytes that it did not save", async () => {
     const cache = backend.createCache(whole);
     await read(cache, ids.slice(0, 5));
-    const bytes = cache.save();
+    const bytes = await cache.save();
     const restore = (changed: Uint8Array, layout = whole, on = backend) => on.restoreCache(layout, changed);
     expect(() => restore(bytes.subarray(0, bytes.length - 8))).toThrow(/cut off/);
     expect(() => restore(Uint8Array.from([...bytes, 0]))).toThrow(/cut off/);
@@ -109,7 +109,8 @@ describe("the reference's cache", () => {
     expect(() => restore(bytes, { capacity: 4, pinned: 4 })).toThrow(/capacity of at least 5/);
     const bounded = backend.createCache({ capacity: 6, pinned: 1 });
     for (let at = 0; at < 20; at += 4) await read(bounded, ids.slice(at, at + 4));
-    expect(() => restore(bounded.save(), whole)).toThrow(/no longer holds token 1/);
+    const boundedBytes = await bounded.save();
+    expect(() => restore(boundedBytes, whole)).toThrow(/no longer holds token 1/);
     const flipped = fc.record({ at: fc.nat(120), to: fc.nat(255), length: fc.nat(bytes.length) });
     fc.assert(
       fc.property(flipped, ({ at, to, length }) => {

@@ -46,15 +46,15 @@ describe.each(Object.entries(BACKENDS))("a session of the %s", async (_, create)
   const options = { method: meanMemory, chunk: 5 };
   const session = model.session(options);
   await session.prefill(tinyIds(12));
-  const bytes = session.save();
+  const bytes = await session.save();
   const restored = (changed: Uint8Array, given = options) => thrown(() => model.restoreSession(changed, given));
 
-  it("is restored as it was", () => {
+  it("is restored as it was", async () => {
     expect(restored(bytes)).toBe("");
     const again = model.restoreSession(bytes, options);
-    expect(again.save()).toEqual(bytes);
+    expect(await again.save()).toEqual(bytes);
     const empty = model.session();
-    expect(model.restoreSession(empty.save()).length).toBe(0);
+    expect(model.restoreSession(await empty.save()).length).toBe(0);
   });
 
   it("is known to be damaged wherever a byte is flipped", () => {

@@ -98,7 +98,7 @@ describe("memory", () => {
     const straight = await model.session({ method: meanMemory, chunk: 5 }).prefill(ids, { logitRows: 5 });
     const session = model.session({ method: meanMemory, chunk: 5 });
     await session.prefill(ids.slice(0, 10));
-    const bytes = session.save();
+    const bytes = await session.save();
     const fork = session.fork();
     await fork.prefill(tinyIds(10, 9)); // what the fork remembers is not what the session remembers
     expect(await session.prefill(ids.slice(10), { logitRows: 5 })).toEqual(straight);

@@ -69,12 +69,12 @@ describe.each(DEVICES)("%s", (device) => {
 
   it.each(METHODS)("is saved and restored as if nothing had been between: %s", async (spec) => {
     const session = await afterPrompt(spec);
-    const bytes = session.save();
+    const bytes = await session.save();
     const options = { method: methodOf(spec), chunk: 5, capacity: 96 };
     const restored = model.restoreSession(bytes, options);
     expect(restored.tokens).toEqual(prompt);
     expect(restored.lastLogits).toEqual(session.lastLogits);
-    const twice = model.restoreSession(restored.save(), options);
+    const twice = model.restoreSession(await restored.save(), options);
     const expected = await continued(session, others[0]);
     expect(difference(await continued(restored, others[0]), expected)).toBeLessThan(1e-5);
     expect(difference(await continued(twice, others[0]), expected)).toBeLessThan(1e-5);
@@ -82,7 +82,7 @@ describe.each(DEVICES)("%s", (device) => {
 
   it.each(METHODS)("a restored session can be looked into, forked and generated from: %s", async (spec) => {
     const session = await afterPrompt(spec);
-    const restored = model.restoreSession(session.save(), { method: methodOf(spec), chunk: 5, capacity: 96 });
+    const restored = model.restoreSession(await session.save(), { method: methodOf(spec), chunk: 5, capacity: 96 });
     const fork = restored.fork();
     const weights: Float32Array[][] = [];
     for (const one of [session, restored, fork]) {
@@ -105,7 +105,7 @@ describe.each(DEVICES)("%s", (device) => {
   it("is restored into a larger cache", async () => {
     const small = model.session({ capacity: 40, chunk: 5 });
     await small.prefill(prompt);
-    const large = model.restoreSession(small.save(), { capacity: 80, chunk: 5 });
+    const large = model.restoreSession(await small.save(), { capacity: 80, chunk: 5 });
     expect(difference(await continued(large, others[0]), await continued(await afterPrompt("none"), others[0]))).toBe(
       0,
     );
@@ -210,12 +210,13 @@ describe.each(DEVICES)("%s", (device) => {
 it("sessions are not moved from one device to another", async () => {
   const session = models.reference.session({ capacity: 96 });
   await session.prefill(prompt);
-  expect(() => models.cpu.restoreSession(session.save())).toThrow(/saved on the device reference, not on cpu/);
+  const bytes = await session.save();
+  expect(() => models.cpu.restoreSession(bytes)).toThrow(/saved on the device reference, not on cpu/);
   const other = new LanguageModel({
     backend: models.reference.backend,
     tokenizer: null,
     chatTemplate: null,
     trainedWindow: 9,
   });
-  expect(() => other.restoreSession(session.save())).toThrow(/another model or another trained window/);
+  expect(() => other.restoreSession(bytes)).toThrow(/another model or another trained window/);
 });

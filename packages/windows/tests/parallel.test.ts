@@ -92,7 +92,7 @@ describe("parallel", () => {
     const rows = (from: number, to: number) => whole.slice(from * 32, to * 32);
     const session = model.session({ method, chunk: 7 });
     expect(largestDifference(await session.prefill(ids.slice(0, 20), { logitRows: 20 }), rows(0, 20))).toBeLessThan(1e-6); // prettier-ignore
-    const restored = model.restoreSession(session.save(), { method, chunk: 7 });
+    const restored = model.restoreSession(await session.save(), { method, chunk: 7 });
     for (const one of [session.fork(), restored])
       expect(largestDifference(await one.prefill(ids.slice(20), { logitRows: 12 }), rows(20, 32))).toBeLessThan(1e-6);
     const stepped = model.session({ method });
