@@ -30,6 +30,7 @@ export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
     lengths: [512, 1024, 2048],
     trials: 1,
     methods: ["none", "rerope:window=512", "streaming:sinks=4,window=508"],
+    reuse: "prefix",
     out: "runs/start-smollm2",
   },
 };

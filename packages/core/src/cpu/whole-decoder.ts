@@ -4,11 +4,15 @@ import type { Passage } from "./cpu-backend.ts";
 import type { Parts } from "./layers.ts";
 import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";
+import { isQuantised } from "./quantised.ts";
 import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
 import { wholeGraph } from "./whole-graph.ts";
 
-/** Each holds the weights, so few are kept: one method at a time is the usual case, comparing two the next. */
-const KEPT_PROGRAMS = 2;
+/** Each program holds the weights. Of a small model several are kept, so that methods can take turns. */
+const KEPT_BYTES = 2 ** 29;
+const [FEWEST, MOST] = [2, 8];
+/** Of a code with its share of scale and minimum. */
+const BYTES_A_CODE = 0.75;
 
 /** The whole model in one call. */
 export class WholeDecoder {
@@ -19,7 +23,7 @@ export class WholeDecoder {
 
   constructor(parts: Parts, threads: number, head: LogitHead) {
     this.#parts = parts;
-    this.#programs = new ProgramCache(KEPT_PROGRAMS, threads);
+    this.#programs = new ProgramCache(keptPrograms(parts), threads);
     this.#head = head;
   }
 
@@ -63,4 +67,14 @@ export class WholeDecoder {
   release(): Promise<void> {
     return this.#programs.release();
   }
+}
+
+function keptPrograms({ weights }: Parts): number {
+  let bytes = 0;
+  for (const name of weights.names()) {
+    const { type, shape } = weights.find(name)!;
+    if (name.startsWith("layers."))
+      bytes += shape.reduce((size, side) => size * side, 1) * (isQuantised(type) ? BYTES_A_CODE : 4);
+  }
+  return Math.min(Math.max(Math.floor(KEPT_BYTES / bytes), FEWEST), MOST);
 }
