@@ -67,7 +67,7 @@ async function errorOf(
     return slice;
   };
   const first = storedMatrix(type, activation ? rows / 2 : rows, columns, 5);
-  const second = storedMatrix(type, rows / 2, columns, 6);
+  const second = storedMatrix(type, activation ? rows / 2 : 1, columns, 6);
   const matrices = activation ? uploadGateUp(device, first, second)! : uploadMatrices(device, [first], { maxBinding });
   const input = noisy(tokens * columns, 7);
   const gain = noisy(columns, 8);

@@ -31,7 +31,9 @@ export function declareKernel({ name, storage, uniforms, body, features = [] }: 
 }
 
 /** Joins lines and lists of lines, without what is empty. */
-export function lines(...parts: readonly (string | false | null | undefined | readonly string[])[]): string {
+type Line = string | false | null | undefined;
+
+export function lines(...parts: readonly (Line | readonly Line[])[]): string {
   return parts
     .flat()
     .filter((line): line is string => typeof line === "string" && line !== "")
@@ -39,6 +41,6 @@ export function lines(...parts: readonly (string | false | null | undefined | re
 }
 
 /** One line for every number below `count`. */
-export function each(count: number, line: (i: number) => string): string[] {
+export function each<T>(count: number, line: (i: number) => T): T[] {
   return Array.from({ length: count }, (_, i) => line(i));
 }
