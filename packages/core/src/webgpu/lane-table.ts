@@ -294,7 +294,12 @@ export function* turnTables(
   }
 }
 
-/** Sections one after another, none of them empty: a binding cannot be. */
+/** Sizes that seldom change, so that bind groups of one token serve the next; none is empty, which a binding cannot be. */
+function bindable(bytes: number): number {
+  return Math.max(ALIGNMENT, 2 ** Math.ceil(Math.log2(Math.max(1, bytes))));
+}
+
+/** Sections one after another. */
 function packed<Name extends string>(
   parts: Record<Name, Uint32Array | Int32Array | Float32Array>,
 ): {
@@ -305,8 +310,8 @@ function packed<Name extends string>(
   const sections = {} as Record<Name, { offset: number; size: number }>;
   let end = 0;
   for (const name of names) {
-    sections[name] = { offset: end, size: Math.max(64, parts[name].byteLength) };
-    end += roundUp(sections[name].size, ALIGNMENT);
+    sections[name] = { offset: end, size: bindable(parts[name].byteLength) };
+    end += sections[name].size;
   }
   const bytes = new Uint8Array(end);
   for (const name of names) {

@@ -1,14 +1,14 @@
 import type { Capabilities } from "../kernel.ts";
 
 /**
- * The largest of all threads' numbers, in three ways that give the same bits: a tree in workgroup memory, subgroups of
- * whatever size the device has, and subgroups of a given size played in workgroup memory (for tests of every size).
+ * The largest of all threads' numbers, in three ways that give the same bits: eight by eight in workgroup memory, subgroups
+ * of whatever size the device has, and subgroups of a given size played in workgroup memory (for tests of every size).
  * Subgroups leave what they found at the next free place, so nothing is assumed about their size or order.
  */
-export type Maximum = "tree" | "subgroups" | number;
+export type Maximum = "eights" | "subgroups" | number;
 
 export function maximumOf({ subgroups }: Pick<Capabilities, "subgroups">): Maximum {
-  return subgroups ? "subgroups" : "tree";
+  return subgroups ? "subgroups" : "eights";
 }
 
 export function maximumFeatures(maximum: Maximum): readonly GPUFeatureName[] {
@@ -23,7 +23,7 @@ export function maximumDirective(maximum: Maximum): string {
 /** Declarations for `count` numbers a thread. */
 export function maximumCode(maximum: Maximum, threads: number, count: number): string {
   const peaks = `var<workgroup> peaks: array<f32, ${threads * count}>;\n`;
-  if (maximum === "tree") return peaks;
+  if (maximum === "eights") return `${peaks}var<workgroup> eighths: array<f32, ${(threads * count) / 8}>;\n`;
   const arrived = `${peaks}var<workgroup> arrived: atomic<u32>;\n`;
   if (maximum === "subgroups") return arrived;
   return `${arrived}var<workgroup> played: array<f32, ${threads}>;
@@ -45,14 +45,17 @@ export function maximumSteps(maximum: Maximum, threads: number, names: readonly 
   const each = (line: (name: string, i: number) => string, indent = "  ") =>
     names.map((name, i) => `${indent}${line(name, i)}\n`).join("");
   const place = (i: number, thread: string) => `peaks[${i * threads}u + ${thread}]`;
-  if (maximum === "tree")
+  const eighth = (i: number, thread: string) => `eighths[${(i * threads) / 8}u + ${thread}]`;
+  if (maximum === "eights")
     return `${each((name, i) => `${place(i, "local")} = ${name};`)}  workgroupBarrier();
-  for (var half = ${threads / 2}u; half > 0u; half /= 2u) {
-    if (local < half) {
-${each((_, i) => `${place(i, "local")} = max(${place(i, "local")}, ${place(i, "local + half")});`, "      ")}    }
-    workgroupBarrier();
-  }
-${each((name, i) => `${name} = ${place(i, "0u")};`)}`;
+  if (local < ${threads / 8}u) {
+${each((name) => `${name} = LOWEST;`, "    ")}    for (var i = 8u * local; i < 8u * local + 8u; i++) {
+${each((name, i) => `${name} = max(${name}, ${place(i, "i")});`, "      ")}    }
+${each((name, i) => `${eighth(i, "local")} = ${name};`, "    ")}  }
+  workgroupBarrier();
+  for (var i = 0u; i < ${threads / 8}u; i++) {
+${each((name, i) => `${name} = max(${name}, ${eighth(i, "i")});`, "    ")}  }
+`;
   const [largest, first] =
     maximum === "subgroups"
       ? [(name: string) => `subgroupMax(${name})`, "subgroupElect()"]

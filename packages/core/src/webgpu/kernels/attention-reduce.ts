@@ -1,22 +1,22 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
 import { maximumCode, maximumDirective, maximumFeatures, maximumSteps } from "./attention-maximum.ts";
-import { nameOf, quadsOf, shapeCode, type AttentionShape } from "./attention-shape.ts";
-import type { SplitKey, SplitPlan } from "./attention-split.ts";
+import { SHAPE_FIELDS, SHAPE_TYPES, shapeUniforms, type AttentionShape } from "./attention-shape.ts";
+import type { SplitPlan } from "./attention-split.ts";
 
 /**
  * Puts the pieces of `attention-split` together under one softmax. A query without pieces gets zeros.
  *
  *     parts [pieces, H, D + 4] → attended [T, H, D]
  */
-export function reduceKernel({ shape }: SplitKey, { threads, maximum }: Pick<SplitPlan, "threads" | "maximum">): Kernel {
-  const name = nameOf("attention-reduce", { ...shape, storage: "f32" }, threads, maximum);
+export function reduceKernel({ threads, maximum }: Pick<SplitPlan, "threads" | "maximum">): Kernel {
+  const name = ["attention-reduce", threads, maximum].join(" ");
   const code = `${maximumDirective(maximum)}// ${name}
-${shapeCode(shape)}const THREADS = ${threads}u;
+const THREADS = ${threads}u;
 const LOWEST = -1e30;
 
 struct Range { begin: u32, end: u32 }
-struct Uniforms { units: u32 }
+struct Uniforms { units: u32, ${SHAPE_FIELDS} }
 
 @group(0) @binding(0) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(1) var<storage, read> ranges: array<Range>;
@@ -35,23 +35,24 @@ fn main(
 ) {
   let unit = group.x + group.y * groups.x;
   if (unit >= uniforms.units) { return; }
-  let range = ranges[unit / QUERY_HEADS];
-  let head = unit % QUERY_HEADS;
+  let range = ranges[unit / uniforms.queryHeads];
+  let head = unit % uniforms.queryHeads;
+  let quads = uniforms.quads;
 
   var largest = LOWEST;
   for (var i = range.begin + local; i < range.end; i += THREADS) {
-    largest = max(largest, parts[(i * QUERY_HEADS + head) * (QUADS + 1u) + QUADS].x);
+    largest = max(largest, parts[(i * uniforms.queryHeads + head) * (quads + 1u) + quads].x);
   }
 ${maximumSteps(maximum, threads, ["largest"])}
-  let dealers = THREADS / QUADS;
-  let dealer = local / QUADS;
-  let quad = local % QUADS;
+  let dealers = THREADS / quads;
+  let dealer = local / quads;
+  let quad = local % quads;
   var sum = vec4f();
   var total = 0.0;
   if (dealer < dealers) {
     for (var i = range.begin + dealer; i < range.end; i += dealers) {
-      let part = (i * QUERY_HEADS + head) * (QUADS + 1u);
-      let known = parts[part + QUADS];
+      let part = (i * uniforms.queryHeads + head) * (quads + 1u);
+      let known = parts[part + quads];
       let weight = exp2(known.x - largest);
       sum += weight * parts[part + quad];
       total += weight * known.y;
@@ -60,21 +61,21 @@ ${maximumSteps(maximum, threads, ["largest"])}
   sums[local] = sum;
   totals[local] = total;
   workgroupBarrier();
-  if (local >= QUADS) { return; }
+  if (local >= quads) { return; }
   for (var other = 1u; other < dealers; other++) {
-    sum += sums[other * QUADS + quad];
-    total += totals[other * QUADS + quad];
+    sum += sums[other * quads + quad];
+    total += totals[other * quads + quad];
   }
   let mean = select(sum / total, vec4f(), total == 0.0);
-  let goal = unit * HEAD_SIZE + 4u * quad;
-  for (var i = 0u; i < min(4u, HEAD_SIZE - 4u * quad); i++) { attended[goal + i] = mean[i]; }
+  let goal = unit * uniforms.headSize + 4u * quad;
+  for (var i = 0u; i < min(4u, uniforms.headSize - 4u * quad); i++) { attended[goal + i] = mean[i]; }
 }
 `;
   return {
     name,
     code,
     bindings: ["read", "read", "write"],
-    uniforms: ["u32"],
+    uniforms: ["u32", ...SHAPE_TYPES],
     features: maximumFeatures(maximum),
   };
 }
@@ -94,7 +95,7 @@ export function attentionReduce(
   return {
     kernel,
     buffers: [parts, sectionOf(tables, uploaded, "lanes"), attended],
-    uniforms: [units],
+    uniforms: [units, ...shapeUniforms(shape)],
     workgroups: spread(units, capabilities),
   };
 }

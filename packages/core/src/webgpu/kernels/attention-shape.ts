@@ -94,15 +94,12 @@ function greatestCommonDivisor(a: number, b: number): number {
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }
 
-/** Numbers of the shape, as all kernels of attention spell them. */
-export function shapeCode(shape: AttentionShape): string {
-  return `const QUERY_HEADS = ${shape.queryHeads}u;
-const KEY_HEADS = ${shape.keyHeads}u;
-const GROUP = ${groupOf(shape)}u; // query heads of one key head
-const HEAD_SIZE = ${shape.headSize}u;
-const QUADS = ${quadsOf(shape)}u; // of channels in a row
-const PAIRS = ${shape.pairs}u; // of channels that are rotated
-`;
+/** The shape as the last words of a uniform block: kernels whose speed does not hang on it serve every model. */
+export const SHAPE_FIELDS = "queryHeads: u32, keyHeads: u32, headSize: u32, quads: u32, pairs: u32";
+export const SHAPE_TYPES = ["u32", "u32", "u32", "u32", "u32"] as const;
+
+export function shapeUniforms(shape: AttentionShape): readonly number[] {
+  return [shape.queryHeads, shape.keyHeads, shape.headSize, quadsOf(shape), shape.pairs];
 }
 
 /** Declares keys or values and how four channels of them are read, and written where the binding allows it. */
@@ -129,8 +126,17 @@ ${
 }`;
 }
 
-/** `name` and the numbers that change the code, as pipelines are cached by it. */
-export function nameOf(name: string, shape: AttentionShape, ...more: readonly (string | number)[]): string {
-  const { queryHeads, keyHeads, headSize, pairs, storage } = shape;
-  return [name, `${queryHeads}/${keyHeads}×${headSize}`, `${pairs} pairs`, storage, ...more].join(" ");
+/** Declares attended rows [T, H, D] for a kernel that is made for one head size. */
+export function attendedCode({ headSize }: AttentionShape, binding: number): string {
+  return `@group(0) @binding(${binding}) var<storage, read_write> attended: array<${headSize % 4 === 0 ? "vec4f" : "f32"}>;`;
+}
+
+/** Statements that write a row's quads, `value(c)` the c-th, to row `row` of the attended ones. */
+export function attendedSteps(shape: AttentionShape, row: string, value: (quad: number) => string): string {
+  const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
+  if (shape.headSize % 4 === 0)
+    return `  let goal = (${row}) * ${quads.length}u;\n${quads.map((c) => `  attended[goal + ${c}u] = ${value(c)};\n`).join("")}`;
+  const store = (channel: number) => `  attended[goal + ${channel}u] = written${channel >> 2}[${channel % 4}];\n`;
+  return `  let goal = (${row}) * ${shape.headSize}u;
+${quads.map((c) => `  let written${c} = ${value(c)};\n`).join("")}${Array.from({ length: shape.headSize }, (_, i) => store(i)).join("")}`;
 }

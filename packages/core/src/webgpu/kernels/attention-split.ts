@@ -2,7 +2,16 @@ import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
 import { maximumCode, maximumDirective, maximumFeatures, maximumOf, maximumSteps, type Maximum } from "./attention-maximum.ts";
-import { groupOf, nameOf, quadsOf, shapeCode, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import {
+  groupOf,
+  quadsOf,
+  SHAPE_FIELDS,
+  SHAPE_TYPES,
+  shapeUniforms,
+  storageCode,
+  type AttentionShape,
+  type LayerCache,
+} from "./attention-shape.ts";
 
 /**
  * Attention of a few queries, split over keys: a workgroup takes one piece of what a query sees, all of which it does
@@ -35,11 +44,13 @@ export function splitPlan({ shape }: SplitKey, capabilities: Capabilities): Spli
   const group = groupOf(shape);
   const divisors = Array.from({ length: MOST_HEADS }, (_, i) => MOST_HEADS - i).filter((heads) => group % heads === 0);
   const maximum = maximumOf(capabilities);
-  for (const heads of divisors) {
-    const rest = 16 * heads * quads + 4 * threads * heads + 20 * threads + 64;
-    const longest = Math.min(LONGEST, Math.floor((capabilities.maxWorkgroupMemory - rest) / (4 * heads)));
-    if (longest >= 32 && threads <= capabilities.maxInvocations) return { threads, heads, longest, maximum };
-  }
+  if (threads <= capabilities.maxInvocations)
+    for (const least of [LONGEST / 4, 32])
+      for (const heads of divisors) {
+        const rest = 16 * heads * quads + 24 * threads * heads + threads * heads + 64;
+        const longest = Math.min(LONGEST, Math.floor((capabilities.maxWorkgroupMemory - rest) / (4 * heads)));
+        if (longest >= least) return { threads, heads, longest, maximum };
+      }
   throw new LongctxError(
     "config",
     `Heads of ${shape.headSize} channels do not fit this device's workgroups (${capabilities.maxWorkgroupMemory} bytes, ${capabilities.maxInvocations} threads); use --device cpu.`,
@@ -47,11 +58,12 @@ export function splitPlan({ shape }: SplitKey, capabilities: Capabilities): Spli
 }
 
 export function splitKernel({ shape }: SplitKey, { threads, heads, longest, maximum }: SplitPlan): Kernel {
-  const name = nameOf("attention-split", shape, threads, heads, longest, maximum);
+  const name = ["attention-split", quadsOf(shape), shape.storage, threads, heads, longest, maximum].join(" ");
   const all = Array.from({ length: heads }, (_, h) => h);
   const each = (line: (h: number) => string, indent: string) => all.map((h) => `${indent}${line(h)}\n`).join("");
   const code = `${maximumDirective(maximum)}// ${name}
-${shapeCode(shape)}const THREADS = ${threads}u;
+const QUADS = ${quadsOf(shape)}u; // of channels in a row
+const THREADS = ${threads}u;
 const HEADS = ${heads}u; // query heads of this workgroup
 const LONGEST = ${longest}u;
 const LOWEST = -1e30;
@@ -59,7 +71,7 @@ const LOWEST = -1e30;
 /** \`slot\` is the first of \`count\` slots, or where the list of them begins. */
 struct Piece { slot: u32, count: u32, place: u32, rotation: u32, row: u32, listed: u32 }
 struct Listed { slot: u32, token: i32 }
-struct Uniforms { rows: u32, pieces: u32, places: u32, stride: u32, firstHead: u32 }
+struct Uniforms { rows: u32, pieces: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_FIELDS} }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
 ${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> pieces: array<Piece>;
@@ -69,8 +81,8 @@ ${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read
 
 var<workgroup> query: array<vec4f, HEADS * QUADS>;
 var<workgroup> weights: array<f32, HEADS * LONGEST>;
-var<workgroup> sums: array<vec4f, THREADS>;
-var<workgroup> totals: array<f32, THREADS>;
+var<workgroup> sums: array<vec4f, HEADS * THREADS>;
+var<workgroup> totals: array<f32, HEADS * THREADS>;
 ${maximumCode(maximum, threads, heads)}
 fn slotOf(piece: Piece, j: u32) -> u32 {
   if (piece.listed == 1u) { return lists[piece.slot + j].slot; }
@@ -86,18 +98,19 @@ fn main(
   let index = group.x + group.y * groups.x;
   if (index >= uniforms.pieces) { return; }
   let piece = pieces[index];
-  let keyHead = group.z / (GROUP / HEADS);
-  let firstHead = (uniforms.firstHead + keyHead) * GROUP + group.z % (GROUP / HEADS) * HEADS;
+  let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
+  let keyHead = group.z / (share / HEADS);
+  let firstHead = (uniforms.firstHead + keyHead) * share + group.z % (share / HEADS) * HEADS;
 
-  let asked = ((piece.rotation * uniforms.rows + piece.row) * QUERY_HEADS + firstHead) * QUADS;
-  for (var i = local; i < HEADS * QUADS; i += THREADS) { query[i] = queries[asked + i]; }
+  let asked = ((piece.rotation * uniforms.rows + piece.row) * uniforms.queryHeads + firstHead) * QUADS;
+  for (var i = local; i < HEADS * uniforms.quads; i += THREADS) { query[i] = queries[asked + i]; }
   workgroupBarrier();
 
   // Scores: a thread for each key.
 ${each((h) => `var largest${h} = LOWEST;`, "  ")}  let keyBase = (keyHead * uniforms.places + piece.place) * uniforms.stride;
   for (var j = local; j < piece.count; j += THREADS) {
     let row = (keyBase + slotOf(piece, j)) * QUADS;
-${each((h) => `var score${h} = 0.0;`, "    ")}    for (var quad = 0u; quad < QUADS; quad++) {
+${each((h) => `var score${h} = 0.0;`, "    ")}    for (var quad = 0u; quad < uniforms.quads; quad++) {
       let key = readKeys(row + quad);
 ${each((h) => `score${h} += dot(query[${h}u * QUADS + quad], key);`, "      ")}    }
 ${each((h) => `weights[${h}u * LONGEST + j] = score${h};`, "    ")}${each((h) => `largest${h} = max(largest${h}, score${h});`, "    ")}  }
@@ -117,28 +130,20 @@ ${each((h) => `var sum${h} = vec4f();`, "  ")}${each((h) => `var total${h} = 0.0
       let value = readValues((valueBase + slotOf(piece, j)) * QUADS + quad);
 ${each((h) => `let weight${h} = weights[${h}u * LONGEST + j];`, "      ")}${each((h) => `sum${h} += weight${h} * value;`, "      ")}${each((h) => `total${h} += weight${h};`, "      ")}    }
   }
-  let part = (index * QUERY_HEADS + firstHead) * (QUADS + 1u);
-${each(
-  (h) => `sums[local] = sum${h};
-  totals[local] = total${h};
-  workgroupBarrier();
-  if (local < QUADS) {
-    for (var other = 1u; other < dealers; other++) {
-      sum${h} += sums[other * QUADS + quad];
-      total${h} += totals[other * QUADS + quad];
-    }
-    parts[part + ${h}u * (QUADS + 1u) + quad] = sum${h};
-    if (local == 0u) { parts[part + ${h}u * (QUADS + 1u) + QUADS] = vec4f(largest${h}, total${h}, 0.0, 0.0); }
-  }
-  workgroupBarrier();`,
-  "  ",
-)}}
+  let part = (index * uniforms.queryHeads + firstHead) * (QUADS + 1u);
+${each((h) => `sums[${h}u * THREADS + local] = sum${h};`, "  ")}${each((h) => `totals[${h}u * THREADS + local] = total${h};`, "  ")}  workgroupBarrier();
+  if (dealer != 0u) { return; }
+  for (var i = quad + QUADS; i < dealers * uniforms.quads; i += QUADS) {
+${each((h) => `sum${h} += sums[${h}u * THREADS + i];`, "    ")}${each((h) => `total${h} += totals[${h}u * THREADS + i];`, "    ")}  }
+${each((h) => `parts[part + ${h}u * (QUADS + 1u) + quad] = sum${h};`, "  ")}  if (quad == 0u) {
+${each((h) => `parts[part + ${h}u * (QUADS + 1u) + QUADS] = vec4f(largest${h}, total${h}, 0.0, 0.0);`, "    ")}  }
+}
 `;
   return {
     name,
     code,
     bindings: ["read", "read", "read", "read", "read", "write"],
-    uniforms: ["u32", "u32", "u32", "u32", "u32"],
+    uniforms: ["u32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
     features: maximumFeatures(maximum),
   };
 }
@@ -171,7 +176,7 @@ export function attentionSplit(
   return cache.groups.map((group) => ({
     kernel,
     buffers: [queries, group.keys, group.values, work, lists, parts],
-    uniforms: [tables.count, tables.workCount, cache.places, cache.stride, group.firstHead],
+    uniforms: [tables.count, tables.workCount, cache.places, cache.stride, group.firstHead, ...shapeUniforms(shape)],
     workgroups: [x, y, group.heads * (groupOf(shape) / heads)],
   }));
 }

@@ -4,7 +4,16 @@ import { sectionOf } from "../lane-table.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
 import type { ModelConfig } from "../../config.ts";
 import type { AttentionPlan } from "../../plan.ts";
-import { nameOf, quadsOf, shapeCode, storageCode, type AttentionShape } from "./attention-shape.ts";
+import {
+  attendedCode,
+  attendedSteps,
+  quadsOf,
+  SHAPE_FIELDS,
+  SHAPE_TYPES,
+  shapeUniforms,
+  storageCode,
+  type AttentionShape,
+} from "./attention-shape.ts";
 import type { AttentionWork } from "./attention-split.ts";
 
 /**
@@ -22,37 +31,32 @@ export interface TiledKey {
 export interface TiledPlan {
   /** Queries of a workgroup, one a thread; the `tileRows` of the tables. */
   readonly rows: number;
-  /** Keys in workgroup memory at once: a multiple of `step`. */
+  /** Keys in workgroup memory at once, an even number. */
   readonly keys: number;
-  /** Keys whose scores a thread has at once. */
-  readonly step: number;
 }
 
-const STEP = 4;
-
-/** @throws LongctxError "config" for heads so large that four rows do not fit a workgroup */
+/** @throws LongctxError "config" for heads so large that two rows do not fit a workgroup */
 export function tiledPlan({ shape }: TiledKey, { maxWorkgroupMemory, maxInvocations }: Capabilities): TiledPlan {
   const rows = Math.min(64, maxInvocations);
-  const bytes = 2 * 16 * quadsOf(shape) + 4;
-  const keys = [32, 16, 8, 4].find((count) => count * bytes <= maxWorkgroupMemory);
+  const bytes = 2 * 16 * quadsOf(shape) + 4 * rows + 4;
+  const keys = [32, 16, 8, 4, 2].find((count) => count * bytes <= maxWorkgroupMemory);
   if (!keys)
     throw new LongctxError(
       "config",
       `Heads of ${shape.headSize} channels do not fit this device's workgroups (${maxWorkgroupMemory} bytes); use --device cpu.`,
     );
-  return { rows, keys, step: STEP };
+  return { rows, keys };
 }
 
-export function tiledKernel({ shape }: TiledKey, { rows, keys, step }: TiledPlan): Kernel {
-  const name = nameOf("attention-tiled", shape, rows, keys, step);
+export function tiledKernel({ shape }: TiledKey, { rows, keys }: TiledPlan): Kernel {
+  const name = ["attention-tiled", shape.headSize, shape.storage, rows, keys].join(" ");
   const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
-  const steps = Array.from({ length: step }, (_, k) => k);
-  const lines = (of: readonly number[], line: (i: number) => string, indent: string) =>
-    of.map((i) => `${indent}${line(i)}\n`).join("");
+  const each = (line: (c: number) => string, indent: string) => quads.map((c) => `${indent}${line(c)}\n`).join("");
   const code = `// ${name}
-${shapeCode(shape)}const ROWS = ${rows}u; // queries of a workgroup
+const QUADS = ${quads.length}u; // of channels in a row
+const ROWS = ${rows}u; // queries of a workgroup
 const KEYS = ${keys}u; // keys and values in workgroup memory
-const LOWEST = -1e30;
+const LOWEST = -1e30; // the score of what is not seen
 const NOBODY = 0x7fffffffi; // a token that no query sees
 
 struct Tile { row: u32, rows: u32, begin: u32, end: u32 }
@@ -62,18 +66,19 @@ struct Lane {
   bandFrom: i32, bandTo: i32, queriesFrom: i32, queriesTo: i32,
 }
 struct Listed { slot: u32, token: i32 }
-struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32 }
+struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_FIELDS} }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
 ${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
 @group(0) @binding(4) var<storage, read> lanes: array<Lane>;
 @group(0) @binding(5) var<storage, read> lists: array<Listed>;
-@group(0) @binding(6) var<storage, read_write> attended: array<f32>;
+${attendedCode(shape, 6)}
 @group(0) @binding(7) var<uniform> uniforms: Uniforms;
 
 var<workgroup> keyTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> tokens: array<i32, KEYS>;
+var<workgroup> scores: array<f32, KEYS * ROWS>; // each thread's own column
 
 fn slotOf(lane: Lane, j: u32) -> u32 {
   if (lane.listed == 1u) { return lists[lane.slot + j].slot; }
@@ -86,10 +91,6 @@ fn tokenOf(lane: Lane, j: u32) -> i32 {
   return lane.token + i32(j);
 }
 
-fn write(goal: u32, count: u32, quad: vec4f) {
-  for (var i = 0u; i < count; i++) { attended[goal + i] = quad[i]; }
-}
-
 @compute @workgroup_size(${rows})
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -99,14 +100,15 @@ fn main(
   let index = group.x + group.y * groups.x;
   if (index >= uniforms.tiles) { return; }
   let tile = tiles[index];
-  let head = uniforms.firstHead * GROUP + group.z;
-  let keyHead = group.z / GROUP;
+  let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
+  let head = uniforms.firstHead * share + group.z;
+  let keyHead = group.z / share;
   let row = tile.row + min(local, tile.rows - 1u); // threads too many do what the last one does
   let token = uniforms.first + i32(row);
 
   var largest = LOWEST;
   var total = 0.0;
-${lines(quads, (c) => `var sum${c} = vec4f();`, "  ")}
+${each((c) => `var sum${c} = vec4f();`, "  ")}
   for (var l = tile.begin; l < tile.end; l++) {
     let lane = lanes[l];
     // Tokens [seenFrom, seenTo) are in the band of this thread's query.
@@ -115,57 +117,62 @@ ${lines(quads, (c) => `var sum${c} = vec4f();`, "  ")}
     let seenTo = select(seenFrom, token - lane.bandFrom + 1, asks);
     let keyBase = (keyHead * uniforms.places + lane.place) * uniforms.stride;
     let valueBase = keyHead * uniforms.stride;
-    let asked = ((lane.rotation * uniforms.rows + row) * QUERY_HEADS + head) * QUADS;
-${lines(quads, (c) => `let query${c} = queries[asked + ${c}u];`, "    ")}
+    let asked = ((lane.rotation * uniforms.rows + row) * uniforms.queryHeads + head) * QUADS;
+${each((c) => `let query${c} = queries[asked + ${c}u];`, "    ")}
     for (var base = 0u; base < lane.count; base += KEYS) {
       workgroupBarrier();
-      for (var i = local; i < KEYS * QUADS; i += ROWS) {
+      // Bounds that compilers do not know keep them from unrolling what only copies.
+      for (var i = local; i < KEYS * uniforms.quads; i += ROWS) {
         let slot = slotOf(lane, min(base + i / QUADS, lane.count - 1u));
         keyTile[i] = readKeys((keyBase + slot) * QUADS + i % QUADS);
         valueTile[i] = readValues((valueBase + slot) * QUADS + i % QUADS);
       }
-      for (var i = local; i < KEYS; i += ROWS) { tokens[i] = tokenOf(lane, base + i); }
+      if (local < KEYS) { tokens[local] = tokenOf(lane, base + local); }
       workgroupBarrier();
 
-      for (var j = 0u; j < min(KEYS, lane.count - base); j += ${step}u) {
-${lines(steps, (k) => `let token${k} = tokens[j + ${k}u];`, "        ")}${lines(
-    steps,
-    (k) => `let seen${k} = token${k} >= seenFrom && token${k} < seenTo;`,
-    "        ",
-  )}        let first = j * QUADS;
-${lines(steps, (k) => `var products${k} = query0 * keyTile[first + ${k}u * QUADS];`, "        ")}${quads
-    .slice(1)
-    .map((c) =>
-      lines(steps, (k) => `products${k} = fma(query${c}, keyTile[first + ${k}u * QUADS + ${c}u], products${k});`, "        "),
-    )
-    .join("")}${lines(
-    steps,
-    (k) => `let score${k} = select(LOWEST, dot(products${k}, vec4f(1.0)), seen${k});`,
-    "        ",
-  )}        let before = largest;
-${lines(steps, (k) => `largest = max(largest, score${k});`, "        ")}        let shrink = exp2(before - largest);
-${lines(steps, (k) => `let weight${k} = select(0.0, exp2(score${k} - largest), seen${k});`, "        ")}        total = total * shrink + ${steps
-    .map((k) => `weight${k}`)
-    .join(" + ")};
+      let count = min(KEYS, lane.count - base);
+      let before = largest;
+      for (var j = 0u; j < count; j += 2u) {
+        let first = j * QUADS;
+        let second = first + QUADS;
+        var products = query0 * keyTile[first];
+        var others = query0 * keyTile[second];
 ${quads
+  .slice(1)
   .map(
-    (c) =>
-      `        sum${c} = ${steps.reduce((sum, k) => `fma(vec4f(weight${k}), valueTile[first + ${k}u * QUADS + ${c}u], ${sum})`, `sum${c} * shrink`)};\n`,
+    (c) => `        products = fma(query${c}, keyTile[first + ${c}u], products);
+        others = fma(query${c}, keyTile[second + ${c}u], others);
+`,
   )
-  .join("")}      }
+  .join("")}        let seen = tokens[j] >= seenFrom && tokens[j] < seenTo;
+        let seenToo = tokens[j + 1u] >= seenFrom && tokens[j + 1u] < seenTo;
+        let score = select(LOWEST, dot(products, vec4f(1.0)), seen);
+        let other = select(LOWEST, dot(others, vec4f(1.0)), seenToo);
+        scores[j * ROWS + local] = score;
+        scores[(j + 1u) * ROWS + local] = other;
+        largest = max(largest, max(score, other));
+      }
+
+      let shrink = exp2(before - largest);
+      total *= shrink;
+${each((c) => `sum${c} *= shrink;`, "      ")}      for (var j = 0u; j < count; j++) {
+        let score = scores[j * ROWS + local];
+        let weight = select(0.0, exp2(score - largest), score > LOWEST); // some devices have no exp2 that is quite zero
+        let first = j * QUADS;
+        total += weight;
+${each((c) => `sum${c} = fma(vec4f(weight), valueTile[first + ${c}u], sum${c});`, "        ")}      }
     }
   }
 
   if (local >= tile.rows) { return; }
   let scale = select(1.0 / total, 0.0, total == 0.0);
-  let goal = (row * QUERY_HEADS + head) * HEAD_SIZE;
-${lines(quads, (c) => `write(goal + ${4 * c}u, ${Math.min(4, shape.headSize - 4 * c)}u, sum${c} * scale);`, "  ")}}
+${attendedSteps(shape, "row * uniforms.queryHeads + head", (c) => `sum${c} * scale`)}}
 `;
   return {
     name,
     code,
     bindings: ["read", "read", "read", "read", "read", "read", "write"],
-    uniforms: ["u32", "i32", "u32", "u32", "u32", "u32"],
+    uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
     features: [],
   };
 }
@@ -182,7 +189,7 @@ export function attentionTiled(
   return cache.groups.map((group) => ({
     kernel,
     buffers: [queries, group.keys, group.values, work, lanes, lists, attended],
-    uniforms: [tables.count, tables.first, tables.workCount, cache.places, cache.stride, group.firstHead],
+    uniforms: [tables.count, tables.first, tables.workCount, cache.places, cache.stride, group.firstHead, ...shapeUniforms(shape)],
     workgroups: [x, y, (group.heads * shape.queryHeads) / shape.keyHeads],
   }));
 }

@@ -29,11 +29,11 @@ export class AttentionKernels {
     this.#capabilities = capabilities;
     this.#tiledPlan = tiledPlan({ shape }, capabilities);
     this.#splitPlan = splitPlan({ shape }, capabilities);
-    this.#rotate = rotateAndStoreKernel({ shape, normEpsilon });
+    this.#rotate = rotateAndStoreKernel({ storage: shape.storage, normEpsilon });
     this.#turn = turnKeysKernel(shape);
     this.#tiled = tiledKernel({ shape }, this.#tiledPlan);
     this.#split = splitKernel({ shape }, this.#splitPlan);
-    this.#reduce = reduceKernel({ shape }, this.#splitPlan);
+    this.#reduce = reduceKernel(this.#splitPlan);
   }
 
   /** To be compiled ahead. */

@@ -1,6 +1,16 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
-import { groupOf, nameOf, quadsOf, shapeCode, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import {
+  groupOf,
+  quadsOf,
+  SHAPE_FIELDS,
+  SHAPE_TYPES,
+  shapeUniforms,
+  storageCode,
+  type AttentionShape,
+  type LayerCache,
+  type Storage,
+} from "./attention-shape.ts";
 
 /**
  * From the projection to everything that attention reads, in one dispatch: queries rotated by every rotation that some
@@ -10,78 +20,58 @@ import { groupOf, nameOf, quadsOf, shapeCode, storageCode, type AttentionShape, 
  *     projected [T, (H + 2K) · D] → queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D]
  */
 export interface RotateAndStoreKey {
-  readonly shape: AttentionShape;
+  readonly storage: Storage;
   /** RMS norm over each head of q and k before the rotation (Qwen3), with this ε; `norms` is [2, D]. */
   readonly normEpsilon: number | null;
 }
 
 const THREADS = 64;
 
-export function rotateAndStoreKernel({ shape, normEpsilon }: RotateAndStoreKey): Kernel {
+export function rotateAndStoreKernel({ storage, normEpsilon }: RotateAndStoreKey): Kernel {
   const normed = normEpsilon !== null;
-  const norm = (row: number) => (normed ? `normOf(begin, ${row}u)` : "Norm(1.0, 0u)");
-  const code = `// ${nameOf("rotate-and-store", shape)}
-${shapeCode(shape)}const WIDTH = (QUERY_HEADS + 2u * KEY_HEADS) * HEAD_SIZE;
-
+  const name = ["rotate-and-store", storage, ...(normed ? [`norm ${normEpsilon}`] : [])].join(" ");
+  const code = `// ${name}
 struct Row { slot: u32, scale: f32 }
 struct Copy { rotation: u32, place: u32 }
-struct Uniforms { rows: u32, queryRotations: u32, copies: u32, places: u32, stride: u32, firstHead: u32, heads: u32 }
+struct Uniforms {
+  rows: u32, queryRotations: u32, copies: u32, places: u32, stride: u32, firstHead: u32, heads: u32,
+  ${SHAPE_FIELDS},
+}
 
 @group(0) @binding(0) var<storage, read> projected: array<f32>;
 @group(0) @binding(1) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(3) var<storage, read> copies: array<Copy>;
 @group(0) @binding(4) var<storage, read_write> queries: array<vec4f>;
-${storageCode("keys", 5, "write", shape.storage)}${storageCode("values", 6, "write", shape.storage)}${
+${storageCode("keys", 5, "write", storage)}${storageCode("values", 6, "write", storage)}${
     normed ? "@group(0) @binding(7) var<storage, read> norms: array<f32>;\n" : ""
   }@group(0) @binding(${normed ? 8 : 7}) var<uniform> uniforms: Uniforms;
 
-/** One over the root of the mean square, and which weights go with it. */
-struct Norm { factor: f32, weights: u32 }
-${
-  normed
-    ? `
-fn normOf(begin: u32, which: u32) -> Norm {
-  var squares = 0.0;
-  for (var i = 0u; i < HEAD_SIZE; i++) { squares += projected[begin + i] * projected[begin + i]; }
-  return Norm(inverseSqrt(squares / f32(HEAD_SIZE) + ${literal(normEpsilon)}), which * HEAD_SIZE);
-}
+/** A head that is read: where its channels and its angles begin, its pairs, its norm's factor and weights. */
+struct Head { begin: u32, angle: u32, pairs: u32, factor: f32, weights: u32 }
 
-fn at(begin: u32, channel: u32, norm: Norm) -> f32 {
-  return projected[begin + channel] * norm.factor * norms[norm.weights + channel];
-}
-`
-    : `
-fn at(begin: u32, channel: u32, norm: Norm) -> f32 { return projected[begin + channel]; }
-`
-}
-/** A channel of a head after its rotation; zero behind the last. */
-fn turned(begin: u32, channel: u32, angle: u32, norm: Norm) -> f32 {
-  if (channel < PAIRS) {
-    let turn = angles[angle + channel];
-    return at(begin, channel, norm) * turn.x - at(begin, channel + PAIRS, norm) * turn.y;
+fn channelOf(head: Head, channel: u32) -> f32 {
+  ${
+    normed
+      ? `let weight = select(1.0, norms[head.weights % (2u * uniforms.headSize) + channel], head.weights < 2u * uniforms.headSize);
+  return projected[head.begin + channel] * head.factor * weight;`
+      : "return projected[head.begin + channel];"
   }
-  if (channel < 2u * PAIRS) {
-    let turn = angles[angle + channel - PAIRS];
-    return at(begin, channel, norm) * turn.x + at(begin, channel - PAIRS, norm) * turn.y;
+}
+
+/** A channel after its rotation; zero behind the last. */
+fn turned(head: Head, channel: u32) -> f32 {
+  if (channel >= uniforms.headSize) { return 0.0; }
+  var turn = vec2f(1.0, 0.0);
+  var partner = channel;
+  if (channel < head.pairs) {
+    turn = angles[head.angle + channel] * vec2f(1.0, -1.0);
+    partner = channel + head.pairs;
+  } else if (channel < 2u * head.pairs) {
+    partner = channel - head.pairs;
+    turn = angles[head.angle + partner];
   }
-  if (channel < HEAD_SIZE) { return at(begin, channel, norm); }
-  return 0.0;
-}
-
-fn turnedQuad(begin: u32, quad: u32, angle: u32, norm: Norm) -> vec4f {
-  let channel = 4u * quad;
-  return vec4f(
-    turned(begin, channel, angle, norm),
-    turned(begin, channel + 1u, angle, norm),
-    turned(begin, channel + 2u, angle, norm),
-    turned(begin, channel + 3u, angle, norm),
-  );
-}
-
-fn plain(begin: u32, channel: u32) -> f32 {
-  if (channel < HEAD_SIZE) { return projected[begin + channel]; }
-  return 0.0;
+  return channelOf(head, channel) * turn.x + channelOf(head, partner) * turn.y;
 }
 
 /** One thread for four channels of a query, a key or a value. */
@@ -93,47 +83,64 @@ fn main(
 ) {
   let thread = (group.x + group.y * groups.x) * ${THREADS}u + local;
   let heads = uniforms.heads;
-  let queryUnits = uniforms.queryRotations * heads * GROUP;
+  let queryHeads = heads * (uniforms.queryHeads / uniforms.keyHeads);
+  let queryUnits = uniforms.queryRotations * queryHeads;
   let keyUnits = uniforms.copies * heads;
   let units = queryUnits + keyUnits + heads;
-  let quad = thread % QUADS;
-  let unit = thread / QUADS % units;
-  let t = thread / QUADS / units;
+  let quad = thread % uniforms.quads;
+  let unit = thread / uniforms.quads % units;
+  let t = thread / uniforms.quads / units;
   if (t >= uniforms.rows) { return; }
   let row = rows[t];
 
+  // Values are heads without pairs, and without a norm.
+  var column = uniforms.queryHeads + uniforms.keyHeads + uniforms.firstHead + (unit - queryUnits - keyUnits);
+  var rotation = 0u;
+  var place = 0u;
+  var head = Head(0u, 0u, 0u, 1.0, 2u * uniforms.headSize);
   if (unit < queryUnits) {
-    let rotation = unit / (heads * GROUP);
-    let head = uniforms.firstHead * GROUP + unit % (heads * GROUP);
-    let begin = t * WIDTH + head * HEAD_SIZE;
-    let query = turnedQuad(begin, quad, (rotation * uniforms.rows + t) * PAIRS, ${norm(0)});
-    queries[((rotation * uniforms.rows + t) * QUERY_HEADS + head) * QUADS + quad] = query * row.scale;
+    rotation = unit / queryHeads;
+    column = uniforms.firstHead * (uniforms.queryHeads / uniforms.keyHeads) + unit % queryHeads;
+    head.pairs = uniforms.pairs;
+    head.weights = 0u;
   } else if (unit < queryUnits + keyUnits) {
     let copy = copies[(unit - queryUnits) / heads];
-    let head = (unit - queryUnits) % heads;
-    let begin = t * WIDTH + (QUERY_HEADS + uniforms.firstHead + head) * HEAD_SIZE;
-    let key = turnedQuad(begin, quad, (copy.rotation * uniforms.rows + t) * PAIRS, ${norm(1)});
-    writeKeys(((head * uniforms.places + copy.place) * uniforms.stride + row.slot) * QUADS + quad, key);
+    rotation = copy.rotation;
+    place = copy.place;
+    column = uniforms.queryHeads + uniforms.firstHead + (unit - queryUnits) % heads;
+    head.pairs = uniforms.pairs;
+    head.weights = uniforms.headSize;
+  }
+  head.begin = (t * (uniforms.queryHeads + 2u * uniforms.keyHeads) + column) * uniforms.headSize;
+  head.angle = (rotation * uniforms.rows + t) * uniforms.pairs;
+${
+  normed
+    ? `  if (head.weights < 2u * uniforms.headSize) {
+    var squares = 0.0;
+    for (var i = 0u; i < uniforms.headSize; i++) { squares += projected[head.begin + i] * projected[head.begin + i]; }
+    head.factor = inverseSqrt(squares / f32(uniforms.headSize) + f32(${normEpsilon}));
+  }
+`
+    : ""
+}  let channel = 4u * quad;
+  let four = vec4f(turned(head, channel), turned(head, channel + 1u), turned(head, channel + 2u), turned(head, channel + 3u));
+  if (unit < queryUnits) {
+    queries[((rotation * uniforms.rows + t) * uniforms.queryHeads + column) * uniforms.quads + quad] = four * row.scale;
+  } else if (unit < queryUnits + keyUnits) {
+    let keyHead = column - uniforms.queryHeads - uniforms.firstHead;
+    writeKeys(((keyHead * uniforms.places + place) * uniforms.stride + row.slot) * uniforms.quads + quad, four);
   } else {
-    let head = unit - queryUnits - keyUnits;
-    let begin = t * WIDTH + (QUERY_HEADS + KEY_HEADS + uniforms.firstHead + head) * HEAD_SIZE;
-    let channel = 4u * quad;
-    let value = vec4f(plain(begin, channel), plain(begin, channel + 1u), plain(begin, channel + 2u), plain(begin, channel + 3u));
-    writeValues((head * uniforms.stride + row.slot) * QUADS + quad, value);
+    writeValues(((unit - queryUnits - keyUnits) * uniforms.stride + row.slot) * uniforms.quads + quad, four);
   }
 }
 `;
   return {
-    name: nameOf("rotate-and-store", shape, normed ? `norm ${normEpsilon}` : ""),
+    name,
     code,
     bindings: ["read", "read", "read", "read", "write", "write", "write", ...(normed ? (["read"] as const) : [])],
-    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", "u32"],
+    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
     features: [],
   };
-}
-
-function literal(value: number): string {
-  return `f32(${value})`;
 }
 
 export interface RotateAndStore {
@@ -162,7 +169,7 @@ export function rotateAndStore(
     return {
       kernel,
       buffers: [projected, angles, rows, targets, queries, keys, values, ...(norms ? [norms] : [])],
-      uniforms: [count, queryRotations, keyCopies, cache.places, cache.stride, firstHead, heads],
+      uniforms: [count, queryRotations, keyCopies, cache.places, cache.stride, firstHead, heads, ...shapeUniforms(shape)],
       workgroups: spread(Math.ceil((count * units * quadsOf(shape)) / THREADS), capabilities),
     };
   });

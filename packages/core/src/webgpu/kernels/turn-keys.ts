@@ -1,7 +1,15 @@
 import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import type { TurnTables } from "../lane-table.ts";
-import { nameOf, quadsOf, shapeCode, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import {
+  quadsOf,
+  SHAPE_FIELDS,
+  SHAPE_TYPES,
+  shapeUniforms,
+  storageCode,
+  type AttentionShape,
+  type LayerCache,
+} from "./attention-shape.ts";
 
 /**
  * Old keys from one copy to another, each turned by the difference of two angles: for tables that change with the length
@@ -11,28 +19,31 @@ import { nameOf, quadsOf, shapeCode, storageCode, type AttentionShape, type Laye
  *     keys [K, places, stride, D]: place `from` → place `to`, slots of `TurnTables`
  */
 export function turnKeysKernel(shape: AttentionShape): Kernel {
-  const { threads, rowsAtOnce } = turnKeysPlan(shape);
-  const code = `// ${nameOf("turn-keys", shape)}
-${shapeCode(shape)}const ROWS_AT_ONCE = ${rowsAtOnce}u;
-
-struct Uniforms { rows: u32, origin: u32, goal: u32, places: u32, stride: u32, heads: u32 }
+  const { threads } = turnKeysPlan(shape);
+  const name = ["turn-keys", shape.storage, threads].join(" ");
+  const code = `// ${name}
+struct Uniforms {
+  rows: u32, origin: u32, goal: u32, places: u32, stride: u32, heads: u32,
+  ${SHAPE_FIELDS},
+}
 
 @group(0) @binding(0) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(1) var<storage, read> slots: array<u32>;
 ${storageCode("keys", 2, "write", shape.storage)}@group(0) @binding(3) var<uniform> uniforms: Uniforms;
 
-fn at(begin: u32, channel: u32) -> f32 { return readKeys(begin + channel / 4u)[channel % 4u]; }
-
-fn turned(begin: u32, channel: u32, angle: u32) -> f32 {
-  if (channel < PAIRS) {
-    let turn = angles[angle + channel];
-    return at(begin, channel) * turn.x - at(begin, channel + PAIRS) * turn.y;
+/** A channel after the turn of row \`row\`, of the head that begins at quad \`begin\`. */
+fn turned(begin: u32, channel: u32, row: u32) -> f32 {
+  let pairs = uniforms.pairs;
+  var turn = vec2f(1.0, 0.0);
+  var partner = channel;
+  if (channel < pairs) {
+    turn = angles[row * pairs + channel] * vec2f(1.0, -1.0);
+    partner = channel + pairs;
+  } else if (channel < 2u * pairs) {
+    partner = channel - pairs;
+    turn = angles[row * pairs + partner];
   }
-  if (channel < 2u * PAIRS) {
-    let turn = angles[angle + channel - PAIRS];
-    return at(begin, channel) * turn.x + at(begin, channel - PAIRS) * turn.y;
-  }
-  return at(begin, channel);
+  return readKeys(begin + channel / 4u)[channel % 4u] * turn.x + readKeys(begin + partner / 4u)[partner % 4u] * turn.y;
 }
 
 /** Some whole rows of some head for each workgroup. */
@@ -42,24 +53,24 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let unit = (group.x + group.y * groups.x) * ROWS_AT_ONCE + local / QUADS;
+  let rowsAtOnce = ${threads}u / uniforms.quads;
+  let unit = (group.x + group.y * groups.x) * rowsAtOnce + local / uniforms.quads;
   let row = unit / uniforms.heads;
   let head = unit % uniforms.heads;
-  let working = local < ROWS_AT_ONCE * QUADS && row < uniforms.rows;
-  let quad = local % QUADS;
+  let working = local < rowsAtOnce * uniforms.quads && row < uniforms.rows;
+  let quad = local % uniforms.quads;
   var key = vec4f();
   var goal = 0u;
   if (working) {
     let slot = slots[row];
-    let begin = ((head * uniforms.places + uniforms.origin) * uniforms.stride + slot) * QUADS;
-    goal = ((head * uniforms.places + uniforms.goal) * uniforms.stride + slot) * QUADS + quad;
+    let begin = ((head * uniforms.places + uniforms.origin) * uniforms.stride + slot) * uniforms.quads;
+    goal = ((head * uniforms.places + uniforms.goal) * uniforms.stride + slot) * uniforms.quads + quad;
     let channel = 4u * quad;
-    let angle = row * PAIRS;
     key = vec4f(
-      turned(begin, channel, angle),
-      turned(begin, channel + 1u, angle),
-      turned(begin, channel + 2u, angle),
-      turned(begin, channel + 3u, angle),
+      turned(begin, channel, row),
+      turned(begin, channel + 1u, row),
+      turned(begin, channel + 2u, row),
+      turned(begin, channel + 3u, row),
     );
   }
   storageBarrier();
@@ -67,10 +78,10 @@ fn main(
 }
 `;
   return {
-    name: nameOf("turn-keys", shape),
+    name,
     code,
     bindings: ["read", "read", "write"],
-    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32"],
+    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
     features: [],
   };
 }
@@ -79,7 +90,10 @@ fn main(
 export function turnKeysPlan(shape: AttentionShape): { threads: number; rowsAtOnce: number } {
   const quads = quadsOf(shape);
   if (quads > 256)
-    throw new LongctxError("config", `Heads of ${shape.headSize} channels are more than the 1024 that webgpu takes; use --device cpu.`);
+    throw new LongctxError(
+      "config",
+      `Heads of ${shape.headSize} channels are more than the 1024 that webgpu takes; use --device cpu.`,
+    );
   const threads = Math.max(64, Math.ceil(quads / 64) * 64);
   return { threads, rowsAtOnce: Math.floor(threads / quads) };
 }
@@ -93,6 +107,7 @@ export interface TurnKeys {
   readonly to: number;
 }
 
+/** One dispatch for each group of heads. */
 export function turnKeys(
   kernel: Kernel,
   shape: AttentionShape,
@@ -108,7 +123,7 @@ export function turnKeys(
   return cache.groups.map(({ heads, keys }) => ({
     kernel,
     buffers: [section(tables.sections.angles), section(tables.sections.slots), keys],
-    uniforms: [tables.count, from, to, cache.places, cache.stride, heads],
+    uniforms: [tables.count, from, to, cache.places, cache.stride, heads, ...shapeUniforms(shape)],
     workgroups: spread(Math.ceil((tables.count * heads) / rowsAtOnce), capabilities),
   }));
 }

@@ -1,0 +1,302 @@
+import * as fc from "fast-check";
+import {
+  constantPosition,
+  makeTable,
+  SlotMap,
+  TEXT_POSITION,
+  type AttentionPlan,
+  type CacheLayout,
+  type FrequencyTable,
+  type PositionRule,
+  type Segment,
+  type TokenRange,
+} from "@longctx/core";
+import { uniformFloat64 } from "../../src/random.ts";
+import { RAW, type Rotation, UNROTATED } from "../../src/rotation.ts";
+import type { Gpu } from "../../src/webgpu/gpu.ts";
+import type { Capabilities, Dispatch, GpuSlice } from "../../src/webgpu/kernel.ts";
+import { attentionTables, keyRotations, turnTables } from "../../src/webgpu/lane-table.ts";
+import { AttentionKernels } from "../../src/webgpu/kernels/attention.ts";
+import {
+  cacheShape,
+  queryBytes,
+  type AttentionShape,
+  type LayerCache,
+} from "../../src/webgpu/kernels/attention-shape.ts";
+import { partBytes, type AttentionWork } from "../../src/webgpu/kernels/attention-split.ts";
+import { attentionReference } from "../../src/webgpu/kernels/attention-tiled.ts";
+import { rotatedReference } from "../../src/webgpu/kernels/rotate-and-store.ts";
+
+/** One layer's attention, chunk by chunk, on a device and as it is defined. */
+export interface Scene {
+  readonly shape: AttentionShape;
+  readonly plan: (first: number, count: number) => AttentionPlan;
+  readonly layout: CacheLayout;
+  readonly chunks: readonly number[];
+  readonly path: "tiled" | "split" | "chosen";
+  /** What the device is said to offer, beside what it does. */
+  readonly capabilities?: Partial<Capabilities>;
+  /** Weights [2, D] and ε of the norm of queries and keys. */
+  readonly norm?: { readonly weights: Float32Array; readonly epsilon: number };
+  readonly attend?: (work: AttentionWork & { attended: GpuSlice; parts: GpuSlice }) => Dispatch[];
+  readonly seed?: number;
+}
+
+export interface Outcome {
+  /** [T, H, D] of all chunks. */
+  readonly attended: Float32Array;
+  readonly expected: Float64Array;
+  readonly dispatches: readonly Dispatch[];
+  readonly cache: LayerCache;
+}
+
+/** Room for every rotation that random plans have. */
+const PLACES = 24;
+
+export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
+  const { shape, layout, chunks, norm } = scene;
+  const { queryHeads, keyHeads, headSize, pairs } = shape;
+  const capabilities = { ...gpu.capabilities, ...scene.capabilities };
+  const kernels = new AttentionKernels(shape, capabilities, norm?.epsilon ?? null);
+  const total = chunks.reduce((sum, count) => sum + count, 0);
+  const width = (queryHeads + 2 * keyHeads) * headSize;
+  const random = uniformFloat64(scene.seed ?? 7);
+  const projected = Float32Array.from({ length: total * width }, () => 2 * random() - 1);
+  const held: GpuSlice[] = [];
+  const allocate = (bytes: number): GpuSlice => {
+    const slice = gpu.allocate(bytes, "test");
+    held.push(slice);
+    return slice;
+  };
+  const upload = (data: ArrayBufferView): GpuSlice => {
+    const slice = gpu.upload(data, "test");
+    held.push(slice);
+    return slice;
+  };
+  const { stride, places, groups } = cacheShape(shape, layout.capacity, PLACES, capabilities);
+  const cache: LayerCache = {
+    stride,
+    places,
+    groups: groups.map(({ firstHead, heads, keyBytes, valueBytes }) => ({
+      firstHead,
+      heads,
+      keys: allocate(keyBytes),
+      values: allocate(valueBytes),
+    })),
+  };
+  const norms = norm && upload(norm.weights);
+  const slots = new SlotMap(layout);
+  const placeOf = new Map([[RAW, 0]]);
+  const attended = new Float32Array(total * queryHeads * headSize);
+  const expected = new Float64Array(attended.length);
+  const all: Dispatch[] = [];
+  let first = 0;
+  for (const count of chunks) {
+    slots.append(count);
+    const plan = scene.plan(first, count);
+    const dispatches: Dispatch[] = [];
+    const turn = (from: Rotation, to: Rotation) => {
+      for (const tables of turnTables(slots, { from: 0, to: first }, { from, to, pairs }, 13))
+        dispatches.push(
+          ...kernels.turnKeys({ tables, uploaded: upload(tables.bytes), cache, from: 0, to: placeOf.get(to.id)! }),
+        );
+    };
+    const wanted = keyRotations(plan, true);
+    for (const id of placeOf.keys()) if (!wanted.some((by) => by.id === id)) placeOf.delete(id);
+    for (const by of wanted) {
+      if (placeOf.has(by.id)) continue;
+      const taken = new Set(placeOf.values());
+      placeOf.set(by.id, Array.from({ length: PLACES }, (_, i) => i).find((place) => !taken.has(place))!);
+      turn(UNROTATED, by);
+    }
+    const cut = kernels.cut(count);
+    const tables = attentionTables({
+      plan,
+      slots,
+      first,
+      count,
+      headSize,
+      pairs,
+      places: placeOf,
+      ...cut,
+      pieces: { ...cut.pieces, wanted: 3 },
+      tileRows: scene.path === "chosen" ? cut.tileRows : scene.path === "split" ? null : (kernels.cut(64).tileRows ?? 64),
+      rawKeys: true,
+    });
+    const uploaded = upload(tables.bytes);
+    const queries = allocate(queryBytes(shape, tables.queryRotations, count));
+    const out = upload(new Float32Array(count * queryHeads * headSize).fill(NaN));
+    const work = { tables, uploaded, queries, cache, attended: out, parts: allocate(partBytes(shape, tables.workCount)) };
+    const rows = upload(projected.subarray(first * width, (first + count) * width));
+    dispatches.push(...kernels.rotateAndStore({ ...work, projected: rows, norms }));
+    dispatches.push(...(scene.attend ?? ((given) => kernels.attend(given)))(work));
+    await gpu.run(dispatches);
+    all.push(...dispatches);
+    const size = queryHeads * headSize;
+    attended.set(floatsOf(await gpu.read(out)), first * size);
+    expected.set(reference(scene, projected, plan, slots, first, count), first * size);
+    first += count;
+  }
+  for (const slice of held) gpu.free(slice);
+  return { attended, expected, dispatches: all, cache };
+}
+
+export function floatsOf(bytes: Uint8Array): Float32Array {
+  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+}
+
+function reference(
+  { shape, norm }: Scene,
+  projected: Float32Array,
+  plan: AttentionPlan,
+  slots: SlotMap,
+  first: number,
+  count: number,
+): Float64Array {
+  const { queryHeads, keyHeads, headSize } = shape;
+  const width = (queryHeads + 2 * keyHeads) * headSize;
+  const columns = (tokens: readonly number[], firstHead: number, heads: number, weights?: number): Float64Array => {
+    const rows = new Float64Array(tokens.length * heads * headSize);
+    tokens.forEach((token, row) => {
+      for (let head = 0; head < heads; head++) {
+        const at = token * width + (firstHead + head) * headSize;
+        const normed =
+          norm && weights !== undefined
+            ? { weights: norm.weights.subarray(weights * headSize, (weights + 1) * headSize), epsilon: norm.epsilon }
+            : undefined;
+        rows.set(rotatedReference(projected.subarray(at, at + headSize), [], normed), (row * heads + head) * headSize);
+      }
+    });
+    return rows;
+  };
+  const tokens = slots
+    .runs(0, slots.length)
+    .flatMap(({ from, to, token }) => Array.from({ length: to - from }, (_, i) => token + i));
+  const asked = Array.from({ length: count }, (_, t) => first + t);
+  return attentionReference(shape, {
+    plan,
+    first,
+    queries: columns(asked, 0, queryHeads, 0),
+    tokens,
+    keys: columns(tokens, queryHeads, keyHeads, 1),
+    values: columns(tokens, queryHeads + keyHeads, keyHeads),
+  });
+}
+
+/** The largest difference; NaN wherever one is. */
+export function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let largest = a.length === b.length ? 0 : NaN;
+  for (let i = 0; i < a.length; i++) {
+    const here = Math.abs(a[i] - b[i]);
+    if (!(here <= largest)) largest = here;
+    if (Number.isNaN(largest)) return NaN;
+  }
+  return largest;
+}
+
+export function shapeOf(changes: Partial<AttentionShape> = {}): AttentionShape {
+  return { queryHeads: 3, keyHeads: 1, headSize: 8, pairs: 3, storage: "f32", ...changes };
+}
+
+export function tableOf(pairs: number, amplitude = 1): FrequencyTable {
+  return makeTable(Float64Array.from({ length: pairs }, (_, i) => 0.9 * 0.3 ** i), amplitude);
+}
+
+/** All tokens before and at the query. */
+export function causal(table: FrequencyTable, changes: Partial<Segment> = {}): Segment {
+  return {
+    tokens: { from: 0, to: Infinity },
+    table,
+    queryPosition: TEXT_POSITION,
+    keyPosition: TEXT_POSITION,
+    band: { from: 0, to: Infinity },
+    ...changes,
+  };
+}
+
+const rules: readonly PositionRule[] = [
+  TEXT_POSITION,
+  constantPosition(0),
+  constantPosition(5.5),
+  { id: "min(m,9)", at: (m) => Math.min(m, 9) },
+  { id: "m/3", at: (m) => Math.floor(m / 3) },
+  { id: "m%5", at: (m) => m % 5 },
+  { id: "m/4", at: (m) => m / 4 },
+];
+
+const cut = (least: number, most: number) =>
+  fc
+    .uniqueArray(fc.integer({ min: least, max: most }), { maxLength: 2 })
+    .map((cuts) => [...cuts].sort((a, b) => a - b));
+
+/** [from, …) cut into consecutive ranges. */
+function ranges(from: number, cuts: readonly number[]): TokenRange[] {
+  return [from, ...cuts].map((begin, i) => ({ from: begin, to: cuts[i] ?? Infinity }));
+}
+
+export type PlanMaker = (first: number, count: number) => AttentionPlan;
+
+/**
+ * Disjoint segments: tokens, distances and queries are cut into pieces, and every piece is looked at in its own way or
+ * not at all. `reach`: distances beyond it are not looked at.
+ */
+export function randomPlans(pairs: number, reach = Infinity): fc.Arbitrary<PlanMaker> {
+  const tables = [tableOf(pairs), tableOf(pairs, 1.2), makeTable(new Float64Array(pairs).fill(0.15))];
+  const look = fc.record({
+    table: fc.constantFrom(...tables),
+    queryPosition: fc.constantFrom(...rules),
+    keyPosition: fc.constantFrom(...rules),
+    hidden: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
+    /** Chunks that have the segment: plans may change from chunk to chunk. */
+    every: fc.constantFrom(1, 1, 1, 2),
+  });
+  return fc
+    .record({
+      tokens: cut(1, 40),
+      lists: fc.boolean(),
+      bands: cut(1, 30),
+      ahead: fc.boolean(),
+      queries: cut(1, 50),
+      looks: fc.array(look, { minLength: 27, maxLength: 27 }),
+      tempered: fc.boolean(),
+    })
+    .map(({ tokens, lists, bands, ahead, queries, looks, tempered }): PlanMaker => {
+      const stretches: Segment["tokens"][] = ranges(0, tokens);
+      if (lists && stretches.length > 1) {
+        const to = Math.min((stretches[0] as TokenRange).to, 30);
+        stretches[0] = Int32Array.from({ length: to }, (_, n) => n).filter((n) => n % 3 !== 1);
+      }
+      const plan: PlanMaker = (first) => ({
+        segments: stretches.flatMap((stretch, s) =>
+          ranges(ahead ? -Infinity : 0, bands).flatMap((band, b) =>
+            ranges(0, queries).flatMap((asking, q) => {
+              const { hidden, every, ...how } = looks[s * 9 + b * 3 + q];
+              const near = { from: band.from, to: Math.min(band.to, reach) };
+              if (hidden || first % every !== 0 || near.from >= near.to) return [];
+              return [{ ...how, tokens: stretch, band: near, queries: asking }];
+            }),
+          ),
+        ),
+        temperature: tempered ? { id: "tempered", at: (query) => 1 + (query % 3) / 2 } : undefined,
+      });
+      return Object.assign(plan, { toString: () => JSON.stringify({ tokens, lists, bands, ahead, queries, tempered, looks }) });
+    });
+}
+
+/** `total` tokens in chunks of `size`, the last one as large as what is left. */
+export function chunksOf(total: number, size: number): number[] {
+  return Array.from({ length: Math.ceil(total / size) }, (_, i) => Math.min(size, total - i * size));
+}
+
+/** What every WebGPU device offers at least. */
+export const LEAST: Capabilities = {
+  f16: false,
+  subgroups: null,
+  timestamps: false,
+  maxWorkgroupsPerDimension: 65_535,
+  maxInvocations: 256,
+  maxWorkgroupMemory: 16_384,
+  maxBinding: 2 ** 27,
+  maxBuffer: 2 ** 28,
+  software: false,
+};
