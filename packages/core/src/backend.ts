@@ -54,5 +54,15 @@ export interface Backend {
   restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache;
   /** Appends the chunk to the cache; logits are [logitRows, V], valid until the next call. */
   forward(request: ForwardRequest): Promise<Float32Array>;
+  /**
+   * Where a device can find the greedy token itself: the first of the largest logits after the chunk's last token, so that
+   * they need not be fetched. `logits` fetches them, [V], until the cache is used again.
+   */
+  greedy?(request: ForwardRequest): Promise<GreedyToken>;
   dispose(): Promise<void>;
+}
+
+export interface GreedyToken {
+  readonly id: number;
+  logits(): Promise<Float32Array>;
 }

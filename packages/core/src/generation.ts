@@ -57,6 +57,8 @@ export class Generation implements AsyncIterable<GeneratedToken> {
       throw new LongctxError("argument", `maxNew is ${maxNew}; give a whole number of at least 0.`);
     if (stop.length > 0 && !tokenizer)
       throw new LongctxError("argument", "Stop texts need a tokenizer, and this checkpoint has none; use stopTokens.");
+    const { temperature = 0, repetitionPenalty = 1 } = this.#options;
+    const onDevice = temperature === 0 && repetitionPenalty === 1 && session.model.backend.greedy !== undefined;
     const sampler = makeSampler(this.#options);
     const stopTokens = new Set(this.#options.stopTokens ?? config.specialTokens.eos);
     if (prompt) await this.#readPrompt(prompt);
@@ -64,25 +66,31 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     let logits = session.lastLogits;
     if (!logits)
       throw new LongctxError("argument", "There is nothing to continue; prefill the session or give a prompt.");
+    let next: number | null = null;
     if (maxNew === 0) this.reason = "length";
-    while (!this.reason) {
-      if (signal?.aborted) {
-        this.reason = "aborted";
-        break;
+    try {
+      while (!this.reason) {
+        if (signal?.aborted) {
+          this.reason = "aborted";
+          break;
+        }
+        const id = next ?? sampler(logits, session.tokens);
+        if (stopTokens.has(id)) {
+          this.reason = "stop";
+          break;
+        }
+        this.ids.push(id);
+        const text = stream?.push(id) ?? "";
+        this.text += text;
+        yield { id, text };
+        if (stream?.stopped) this.reason = "stop";
+        else if (this.ids.length >= maxNew) this.reason = "length";
+        else if (session.room < 1) this.reason = "capacity";
+        else if (onDevice) next = await session.readGreedy(id);
+        else logits = await session.prefill([id]);
       }
-      const id = sampler(logits, session.tokens);
-      if (stopTokens.has(id)) {
-        this.reason = "stop";
-        break;
-      }
-      this.ids.push(id);
-      const text = stream?.push(id) ?? "";
-      this.text += text;
-      yield { id, text };
-      if (stream?.stopped) this.reason = "stop";
-      else if (this.ids.length >= maxNew) this.reason = "length";
-      else if (session.room < 1) this.reason = "capacity";
-      else logits = await session.prefill([id]);
+    } finally {
+      await session.settle();
     }
     const rest = stream?.flush() ?? "";
     if (stream?.stopped) this.reason = "stop";

@@ -1,4 +1,4 @@
-import type { Cache } from "./backend.ts";
+import type { Cache, ForwardRequest } from "./backend.ts";
 import type { Capture } from "./capture.ts";
 import type { Composition } from "./compose.ts";
 import { LongctxError } from "./errors.ts";
@@ -64,6 +64,8 @@ export class Session {
   /** N of the first prompt; 0 before it. */
   #promptLength: number;
   #lastLogits: Float32Array | null;
+  /** Fetches the last logits, where the device kept them. */
+  #fetchLogits: (() => Promise<Float32Array>) | null = null;
   #busy = false;
   #disposed = false;
   /** What left a chunk half read. */
@@ -101,7 +103,7 @@ export class Session {
     return this.#cache.bytes;
   }
 
-  /** Logits [V] after the last token read, or null before the first. */
+  /** Logits [V] after the last token read; null before the first, and while a generation leaves them on the device. */
   get lastLogits(): Float32Array | null {
     return this.#lastLogits;
   }
@@ -135,9 +137,6 @@ export class Session {
     if (this.length === 0) this.#promptLength = length;
     this.#busy = true;
     try {
-      const rawKeys =
-        this.method.lengthDependentOn(this.model.context) ||
-        this.method.parts.some((part) => part.select || part.memory);
       for (let done = 0; done < ids.length;) {
         if (signal?.aborted) throw new LongctxError("aborted", `Stopped after ${this.length} tokens, as asked.`);
         const first = this.length;
@@ -147,7 +146,10 @@ export class Session {
         const count = Math.min(chunk, ids.length - done, slots);
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
-        const logits = await this.#read(part, { first, length, rows, rawKeys, capture });
+        const logits = await this.#read(part, { first, length, capture }, async (request) =>
+          (await this.model.backend.forward({ ...request, logitRows: rows })).slice(),
+        );
+        this.#fetchLogits = null;
         for (const id of part) this.#tokens.push(id);
         done += count;
         this.#lastLogits = rows > 0 && done === ids.length ? logits.slice(-this.model.config.vocabSize) : null;
@@ -160,23 +162,56 @@ export class Session {
     }
   }
 
-  /** One chunk; its logits are a copy, since other sessions of the model may read before they are looked at. */
-  async #read(
+  /**
+   * Reads a token and answers with the greedy one after it, found on the device where it can do that (`Backend.greedy`);
+   * the logits stay there until `settle`. Generations use it.
+   */
+  async readGreedy(id: number): Promise<number> {
+    this.#checkIdle();
+    checkIds([id], this.model.config.vocabSize);
+    this.#checkRoom(1);
+    this.#busy = true;
+    try {
+      const [first, length] = [this.length, this.length + 1];
+      const next = await this.#read([id], { first, length }, (request) =>
+        this.model.backend.greedy!({ ...request, logitRows: 1 }),
+      );
+      this.#tokens.push(id);
+      this.#lastLogits = null;
+      this.#fetchLogits = next.logits;
+      return next.id;
+    } finally {
+      this.#busy = false;
+      if (this.#disposed) this.#cache.dispose();
+    }
+  }
+
+  /** Fetches the last logits if the device still has them. */
+  async settle(): Promise<void> {
+    const fetch = this.#fetchLogits;
+    this.#fetchLogits = null;
+    if (!fetch || this.#disposed) return;
+    try {
+      this.#lastLogits = (await fetch()).slice();
+    } catch (error) {
+      // A device that is gone says so when it is asked to read; the text that was generated is whole.
+      if (!(error instanceof LongctxError && error.code === "device")) throw error;
+    }
+  }
+
+  /** One chunk; what `act` answers is the caller's own, since other sessions of the model may read before it is looked at. */
+  async #read<Result>(
     ids: readonly number[],
-    chunk: {
-      readonly first: number;
-      readonly length: number;
-      readonly rows: number;
-      readonly rawKeys: boolean;
-      readonly capture: Capture | undefined;
-    },
-  ): Promise<Float32Array> {
-    const { first, length, rows, rawKeys, capture } = chunk;
-    const { config, backend } = this.model;
+    { first, length, capture }: { readonly first: number; readonly length: number; readonly capture?: Capture },
+    act: (request: Omit<ForwardRequest, "logitRows">) => Promise<Result>,
+  ): Promise<Result> {
+    const { config, context } = this.model;
+    const { parts } = this.method;
     const plan = this.#plans(first, ids.length, length);
     const hooks = layerHooks(config, this.method, this.#memory, plan, capture);
+    const rawKeys = this.method.lengthDependentOn(context) || parts.some((part) => part.select || part.memory);
     try {
-      return (await backend.forward({ cache: this.#cache, ids, plan, logitRows: rows, rawKeys, hooks })).slice();
+      return await act({ cache: this.#cache, ids, plan, rawKeys, hooks });
     } catch (cause) {
       this.#takeBack(first, cause);
       throw cause;
@@ -255,7 +290,7 @@ export class Session {
     this.#cache.truncate(length);
     this.#memory = memory;
     this.#tokens.length = length;
-    this.#lastLogits = null;
+    this.#lastLogits = this.#fetchLogits = null;
   }
 
   /** The session's tokens, cache and memories as bytes; `LanguageModel.restoreSession` takes them. */
@@ -263,6 +298,7 @@ export class Session {
     this.#checkIdle();
     this.#busy = true;
     try {
+      await this.settle();
       return await saveSession(this, {
         cache: this.#cache,
         memory: this.#memory,

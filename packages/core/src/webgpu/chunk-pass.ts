@@ -6,9 +6,10 @@ import { headNorms, type GpuWeights } from "./decoder-weights.ts";
 import type { DecoderStages } from "./decoder.ts";
 import type { GpuCache } from "./gpu-cache.ts";
 import { GpuLayerView, splitProjection } from "./gpu-layer-view.ts";
-import { part, type Gpu } from "./gpu.ts";
+import { part, type Copy, type Gpu } from "./gpu.ts";
 import type { Dispatch, GpuSlice } from "./kernel.ts";
 import { ensureCopies } from "./key-places.ts";
+import { argmax, argmaxScratch } from "./kernels/argmax.ts";
 import { queryBytes } from "./kernels/attention-shape.ts";
 import { partBytes } from "./kernels/attention-split.ts";
 import type { AttentionKernels } from "./kernels/attention.ts";
@@ -51,6 +52,25 @@ export class ChunkPass {
 
   /** Logits [logitRows, V]. */
   async run(): Promise<Float32Array> {
+    await this.#layers();
+    return this.#logits();
+  }
+
+  /** The first of the largest logits after the last token; they stay in the cache. */
+  async greedy(): Promise<number> {
+    const { stages, workspace, config } = this.#decoder;
+    const { vocabSize: size } = config;
+    await this.#layers();
+    this.#record(stages.head(this.#count, { first: this.#count - 1, count: 1 }));
+    const logits = stages.logits(1);
+    const result = workspace.take("token", 4);
+    this.#record(argmax({ logits, size, scratch: workspace.take("argmax", argmaxScratch(size)), result }));
+    const copies = [{ from: logits, to: this.#cache.lastLogits(size), size: 4 * size }];
+    const [bytes] = await this.#submit([part(result, 0, 4)], copies);
+    return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  }
+
+  async #layers(): Promise<void> {
     const { stages, workspace, config } = this.#decoder;
     const { ids, hooks, logitRows } = this.#request;
     const [cache, count] = [this.#cache, this.#count];
@@ -72,7 +92,6 @@ export class ChunkPass {
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
       if (rows.count > 0) this.#record(stages.feedForward(layer, count, rows));
     }
-    return this.#logits();
   }
 
   #record(dispatches: readonly Dispatch[]): void {
@@ -81,10 +100,14 @@ export class ChunkPass {
 
   /** Submits what was recorded, and reads. */
   async #flush(...reads: GpuSlice[]): Promise<Float32Array[]> {
+    const bytes = await this.#submit(reads);
+    return bytes.map(({ buffer, byteOffset, byteLength }) => new Float32Array(buffer, byteOffset, byteLength / 4));
+  }
+
+  #submit(reads: readonly GpuSlice[], copies?: readonly Copy[]): Promise<Uint8Array[]> {
     const recorded = this.#recorded;
     this.#recorded = [];
-    const bytes = await this.#decoder.gpu.runAndRead(recorded, reads);
-    return bytes.map(({ buffer, byteOffset, byteLength }) => new Float32Array(buffer, byteOffset, byteLength / 4));
+    return this.#decoder.gpu.runAndRead(recorded, reads, copies);
   }
 
   async #hidden(): Promise<Float32Array> {

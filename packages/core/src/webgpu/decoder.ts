@@ -5,13 +5,12 @@ import type { Capabilities, Dispatch, GpuSlice } from "./kernel.ts";
 import { activate } from "./kernels/activation.ts";
 import { embed } from "./kernels/embedding.ts";
 import { normalise } from "./kernels/norm.ts";
-import { rowProduct } from "./kernels/product-row.ts";
-import { tiledProduct } from "./kernels/product-tiled.ts";
+import { productDispatch, productPath } from "./kernels/product-path.ts";
 import type { GpuMatrix, Product } from "./kernels/product.ts";
 import type { Workspace } from "./workspace.ts";
 
-/** Input rows from which a product is tiled: fewer leave most of a tile idle. */
-export const TILED_FROM = 9;
+/** Chunks of many sizes would otherwise be remembered for ever. */
+const MOST_KNOWN = 4096;
 
 /** Rows [first, first + count) of the buffers that a chunk flows through. */
 export interface Rows {
@@ -28,6 +27,9 @@ export class DecoderStages {
   readonly #weights: GpuWeights;
   readonly #capabilities: Capabilities;
   readonly #workspace: Workspace;
+  /** Dispatches by stage, layer and rows, as long as the buffers stay the same: a token makes the ones before it again. */
+  readonly #known = new Map<string, readonly Dispatch[]>();
+  #generation = 0;
 
   constructor(model: AlignedModel, weights: GpuWeights, capabilities: Capabilities, workspace: Workspace) {
     this.#model = model;
@@ -62,7 +64,7 @@ export class DecoderStages {
   }
 
   /** ids [T] → stream. */
-  embed(ids: GpuSlice, count: number): Dispatch[] {
+  embed(ids: GpuSlice, count: number): readonly Dispatch[] {
     const output = this.stream(count);
     return this.#weights.embedding.map((matrix) =>
       embed({ matrix, ids, tokens: count, output }, this.#capabilities),
@@ -70,7 +72,11 @@ export class DecoderStages {
   }
 
   /** stream → projected. */
-  project(layer: number, count: number): Dispatch[] {
+  project(layer: number, count: number): readonly Dispatch[] {
+    return this.#remember(`project ${layer} ${count}`, () => this.#project(layer, count));
+  }
+
+  #project(layer: number, count: number): Dispatch[] {
     const { attentionNorm, project, projectBias } = this.#weights.layers[layer];
     return this.#product(project, {
       tokens: count,
@@ -83,7 +89,12 @@ export class DecoderStages {
   }
 
   /** attended → stream, past the layer; only some rows where nobody reads the others. `count` is that of the chunk. */
-  feedForward(layer: number, count: number, rows: Rows): Dispatch[] {
+  feedForward(layer: number, count: number, rows: Rows): readonly Dispatch[] {
+    const key = `feed-forward ${layer} ${count} ${rows.first} ${rows.count}`;
+    return this.#remember(key, () => this.#feedForward(layer, count, rows));
+  }
+
+  #feedForward(layer: number, count: number, rows: Rows): Dispatch[] {
     const { hiddenSize, feedForwardSize, queryHeads, headSize } = this.#model.config;
     const weights = this.#weights.layers[layer];
     const stream = this.stream(count);
@@ -135,7 +146,11 @@ export class DecoderStages {
   }
 
   /** stream → logits [rows, V] of some rows. */
-  head(count: number, rows: Rows): Dispatch[] {
+  head(count: number, rows: Rows): readonly Dispatch[] {
+    return this.#remember(`head ${count} ${rows.first} ${rows.count}`, () => this.#head(count, rows));
+  }
+
+  #head(count: number, rows: Rows): Dispatch[] {
     const { hiddenSize, vocabSize } = this.#model.config;
     return this.#product(this.#weights.head, {
       tokens: rows.count,
@@ -147,13 +162,22 @@ export class DecoderStages {
     });
   }
 
+  #remember(key: string, make: () => Dispatch[]): readonly Dispatch[] {
+    const known = this.#generation === this.#workspace.generation ? this.#known.get(key) : undefined;
+    if (known) return known;
+    const made = make();
+    if (this.#generation !== this.#workspace.generation || this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#generation = this.#workspace.generation;
+    this.#known.set(key, made);
+    return made;
+  }
+
   /** One dispatch for each part of the matrix, and one for the norm before tiles. */
   #product(parts: readonly GpuMatrix[], product: Omit<Product, "matrix">): Dispatch[] {
-    const { norm, tokens, input, inputOffset = 0, ...rest } = product;
-    if (tokens < TILED_FROM) return parts.map((matrix) => rowProduct({ ...product, matrix }, this.#capabilities));
-    const tiled = (from: GpuSlice, offset: number) =>
-      parts.map((matrix) => tiledProduct({ ...rest, tokens, matrix, input: from, inputOffset: offset }, this.#capabilities));
-    if (!norm) return tiled(input, inputOffset);
+    const { norm, tokens, input, inputOffset = 0 } = product;
+    const all = (changes: Partial<Product>) =>
+      parts.map((matrix) => productDispatch({ ...product, ...changes, matrix }, this.#capabilities));
+    if (!norm || productPath(tokens) === "rows") return all({});
     const size = parts[0].columns;
     const normed = this.#workspace.take("normed states", 4 * tokens * size);
     const { weight, epsilon } = norm;
@@ -162,7 +186,7 @@ export class DecoderStages {
         { kind: "rms", tokens, size, input, inputOffset, weight, epsilon, output: normed },
         this.#capabilities,
       ),
-      ...tiled(normed, 0),
+      ...all({ norm: undefined, input: normed, inputOffset: 0 }),
     ];
   }
 }

@@ -41,6 +41,7 @@ export class GpuCache implements Cache {
   readonly #layerCount: number;
   readonly #slices = new Set<GpuSlice>();
   #reserved = 0;
+  #lastLogits: GpuSlice | null = null;
   /** Why its contents mean nothing any more. */
   #broken: unknown = null;
 
@@ -54,6 +55,15 @@ export class GpuCache implements Cache {
     const empty: LayerCache = { stride: 0, places: 1, groups: [] };
     this.layers = Array.from({ length: layerCount }, () => ({ copies: new Map(), buffers: empty, mirror: null }));
     FORGOTTEN.register(this, { gpu, slices: this.#slices }, this);
+  }
+
+  /** Where the logits [V] of the last token are kept, for who wants them after all. */
+  lastLogits(vocabSize: number): GpuSlice {
+    if (!this.#lastLogits) {
+      this.#lastLogits = this.gpu.allocate(4 * vocabSize, "cache");
+      this.#slices.add(this.#lastLogits);
+    }
+    return this.#lastLogits;
   }
 
   get bytes(): number {

@@ -122,8 +122,7 @@ export class Gpu {
   copy(copies: readonly Copy[]): void {
     if (copies.length === 0) return;
     const encoder = this.#device.createCommandEncoder();
-    for (const { from, to, size } of copies)
-      encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, size);
+    encodeCopies(encoder, copies);
     this.#device.queue.submit([encoder.finish()]);
   }
 
@@ -142,8 +141,12 @@ export class Gpu {
     return (await this.runAndRead([], [slice]))[0];
   }
 
-  /** One command buffer: the dispatches in one pass, then what is read of their results. */
-  async runAndRead(dispatches: readonly Dispatch[], reads: readonly GpuSlice[]): Promise<Uint8Array[]> {
+  /** One command buffer: the dispatches in one pass, then copies, then what is read of their results. */
+  async runAndRead(
+    dispatches: readonly Dispatch[],
+    reads: readonly GpuSlice[],
+    copies: readonly Copy[] = [],
+  ): Promise<Uint8Array[]> {
     this.#failures.check();
     const kernels = dispatches.map(({ kernel }) => kernel);
     if (kernels.some((kernel) => !this.pipelines.has(kernel))) await this.prepare(kernels);
@@ -153,6 +156,7 @@ export class Gpu {
     const submitted = this.#failures.guard(() => {
       const encoder = this.#device.createCommandEncoder();
       if (dispatches.length > 0) this.commands.encode(encoder, dispatches);
+      encodeCopies(encoder, copies);
       reads.forEach(({ buffer, offset, size }, i) =>
         encoder.copyBufferToBuffer(buffer, offset, staging!, starts[i], roundUp(size, 4)),
       );
@@ -209,6 +213,11 @@ export class Gpu {
     }
   }
 
+  /** Throws what went wrong on the device since it was last asked. */
+  check(): void {
+    this.#failures.check();
+  }
+
   get closed(): boolean {
     return this.#closed;
   }
@@ -236,6 +245,11 @@ export interface Copy {
   readonly from: GpuSlice;
   readonly to: GpuSlice;
   readonly size: number;
+}
+
+function encodeCopies(encoder: GPUCommandEncoder, copies: readonly Copy[]): void {
+  for (const { from, to, size } of copies)
+    encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, size);
 }
 
 /** A part of a slice, in bytes. */

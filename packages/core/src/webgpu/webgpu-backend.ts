@@ -1,7 +1,8 @@
-import type { Backend, Cache, ForwardRequest, Precision } from "../backend.ts";
+import type { Backend, Cache, ForwardRequest, GreedyToken, Precision } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import { checkIds } from "../forward-checks.ts";
+import { argmax } from "../sampling.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
 import { alignModel } from "./aligned.ts";
@@ -10,6 +11,7 @@ import { ChunkPass, type Decoder } from "./chunk-pass.ts";
 import { DecoderStages } from "./decoder.ts";
 import { GpuCache } from "./gpu-cache.ts";
 import { openGpu, type Gpu, type GpuOptions } from "./gpu.ts";
+import { NO_TOKEN } from "./kernels/argmax.ts";
 import { attentionShape } from "./kernels/attention-shape.ts";
 import { AttentionKernels } from "./kernels/attention.ts";
 import { Workspace } from "./workspace.ts";
@@ -32,7 +34,9 @@ export async function createWebGpu(
 ): Promise<WebGpuBackend> {
   const gpu = options.device ?? (await openGpu(options));
   try {
-    return new WebGpuBackend(gpu, config, weights, options);
+    const backend = new WebGpuBackend(gpu, config, weights, options);
+    await backend.prepare();
+    return backend;
   } catch (error) {
     if (!options.device) gpu.destroy();
     throw error;
@@ -72,6 +76,22 @@ export class WebGpuBackend implements Backend {
     };
   }
 
+  /** Waits for the weights, and compiles side by side what single tokens and whole chunks need. */
+  async prepare(): Promise<void> {
+    const { stages, attention, workspace, config } = this.#decoder;
+    const ids = workspace.put(new Uint32Array(1));
+    const dispatches = [1, this.preferredChunk].flatMap((count) => [
+      ...stages.embed(ids, count),
+      ...Array.from({ length: config.layerCount }, (_, layer) => [
+        ...stages.project(layer, count),
+        ...stages.feedForward(layer, count, { first: 0, count }),
+      ]).flat(),
+      ...stages.head(count, { first: 0, count: 1 }),
+    ]);
+    await this.gpu.prepare([...attention.kernels, ...dispatches.map(({ kernel }) => kernel)]);
+    await this.gpu.run([]);
+  }
+
   createCache(layout: CacheLayout): Cache {
     return new GpuCache(this.gpu, this.#decoder.attention.shape, this.config.layerCount, new SlotMap(layout));
   }
@@ -81,23 +101,42 @@ export class WebGpuBackend implements Backend {
   }
 
   forward(request: ForwardRequest): Promise<Float32Array> {
-    const result = this.#queue.then(() => this.#forward(request));
+    return this.#pass(request, (pass) => pass.run());
+  }
+
+  async greedy(request: ForwardRequest): Promise<GreedyToken> {
+    const id = await this.#pass(request, (pass) => pass.greedy());
+    const logits = async () => {
+      const [bytes] = await this.gpu.runAndRead([], [this.#own(request.cache).lastLogits(this.config.vocabSize)]);
+      return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+    };
+    return { id: id === NO_TOKEN ? argmax(await logits()) : id, logits };
+  }
+
+  #pass<Result>(request: ForwardRequest, act: (pass: ChunkPass) => Promise<Result>): Promise<Result> {
+    const result = this.#queue.then(() => this.#read(request, act));
     this.#queue = result.catch(() => undefined);
     return result;
   }
 
-  async #forward(request: ForwardRequest): Promise<Float32Array> {
-    const { cache, ids } = request;
+  #own(cache: Cache): GpuCache {
     if (!(cache instanceof GpuCache) || cache.gpu !== this.gpu)
       throw new LongctxError(
         "argument",
         "This cache belongs to another device; make it with this backend's createCache.",
       );
+    return cache;
+  }
+
+  async #read<Result>(request: ForwardRequest, act: (pass: ChunkPass) => Promise<Result>): Promise<Result> {
+    const { ids } = request;
+    const cache = this.#own(request.cache);
+    this.gpu.check();
     cache.check();
     checkIds(ids, this.config.vocabSize);
     cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
     try {
-      return await new ChunkPass(this.#decoder, cache, request).run();
+      return await act(new ChunkPass(this.#decoder, cache, request));
     } catch (error) {
       if (error instanceof LongctxError && error.code === "device") cache.break(error);
       throw error;

@@ -19,6 +19,8 @@ export class Workspace {
   readonly #retired: GpuSlice[] = [];
   #page = 0;
   #used = 0;
+  /** Counts how often a buffer was replaced: dispatches made before it use the old one. */
+  generation = 0;
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
@@ -34,7 +36,10 @@ export class Workspace {
         "capacity",
         `A chunk's ${name} take ${mebibytes(bytes)}, but ${this.#gpu.name} binds ${mebibytes(maxBinding)} at once. Give a smaller chunk.`,
       );
-    if (known) this.#retired.push(known);
+    if (known) {
+      this.#retired.push(known);
+      this.generation++;
+    }
     const grown = this.#gpu.allocate(Math.min(2 ** Math.ceil(Math.log2(bytes)), maxBinding), "activations");
     this.#buffers.set(name, grown);
     return grown;

@@ -1,0 +1,172 @@
+import { describe, expect, it } from "vitest";
+import { compose, LongctxError, type ModelConfig } from "@longctx/core";
+import { createWebGpu, openGpu } from "../../src/webgpu/index.ts";
+import { planOf } from "./plan-of.ts";
+import { tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
+import { gpuError, MockGpu, type MockOptions } from "./mock-gpu.ts";
+
+async function modelOn(mock: MockGpu, changes: Partial<ModelConfig> = {}) {
+  const config = tinyConfig({ headSize: 8, rope: { type: "default", base: 100, rotarySize: 8 }, ...changes });
+  return createWebGpu(config, tinyWeights(config), { source: mock.source });
+}
+
+/** Reads ids, one call each. */
+async function step(backend: Awaited<ReturnType<typeof modelOn>>, cache: ReturnType<typeof backend.createCache>, ids: readonly number[]) {
+  for (const id of ids) await backend.forward({ cache, ids: [id], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
+}
+
+async function failure(act: () => Promise<unknown>): Promise<string> {
+  try {
+    await act();
+    return "";
+  } catch (error) {
+    return error instanceof LongctxError ? `${error.code}: ${error.message}` : `defect: ${String(error)}`;
+  }
+}
+
+describe("a decode step", () => {
+  it("is one pass of at most 8 dispatches a layer", async () => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock, { layerCount: 5, slidingWindows: [null, null, null, null, null] });
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    await step(backend, cache, tinyIds(3));
+    mock.dispatched = [];
+    const { passes, submits } = mock.log;
+    await step(backend, cache, [5]);
+    expect(mock.log.passes - passes).toBe(1);
+    expect(mock.log.submits - submits).toBe(1);
+    const kinds = mock.dispatched.map((name) => name.split(" ")[0]);
+    expect(kinds).toEqual([
+      "embedding",
+      ...Array.from({ length: 5 }, () => ["product", "rotate-and-store", "attention-split", "attention-reduce", "product", "product", "product"]).flat(),
+      "product",
+    ]);
+    expect((kinds.length - 2) / 5).toBeLessThanOrEqual(8);
+    await backend.dispose();
+  });
+
+  it("allocates nothing and makes nothing that the step before had", async () => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock);
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    await step(backend, cache, tinyIds(4));
+    const { buffers, bindGroups, pipelines } = mock.log;
+    await step(backend, cache, tinyIds(6));
+    expect(mock.log).toMatchObject({ buffers, bindGroups, pipelines });
+    await backend.dispose();
+  });
+
+  it("skips what nobody reads where no logits are asked for", async () => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock);
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    await backend.forward({ cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 0 });
+    expect(mock.dispatched.slice(-2).map((name) => name.split(" ")[0])).toEqual(["product", "rotate-and-store"]);
+    await backend.dispose();
+  });
+});
+
+describe("memory", () => {
+  it("is given back: by caches, and all of it by the backend", async () => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock);
+    const before = mock.bytes;
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    await step(backend, cache, [1]);
+    const fork = cache.fork();
+    expect(fork.bytes).toBe(cache.bytes);
+    expect(backend.gpu.ledger.of("cache")).toBe(2 * cache.bytes);
+    cache.dispose();
+    fork.dispose();
+    expect(backend.gpu.ledger.of("cache")).toBe(0);
+    expect(mock.bytes).toBeGreaterThan(before); // the workspace stays
+    await backend.dispose();
+    expect(mock.bytes).toBe(0);
+    expect(backend.gpu.ledger.total).toBe(0);
+    expect(mock).toMatchObject({ deviceDestroyed: true, released: true });
+  });
+
+  it("grows with the text, by doubling", async () => {
+    const backend = await modelOn(new MockGpu());
+    const cache = backend.createCache({ capacity: 4096, pinned: 4096 });
+    const read = (count: number) =>
+      backend.forward({ cache, ids: tinyIds(count), plan: planOf(backend.config, compose(), cache, count), logitRows: 0 });
+    await read(10);
+    const first = cache.bytes;
+    await read(256);
+    expect(cache.bytes).toBe(2 * first);
+    await read(2000);
+    expect(cache.bytes).toBe(16 * first);
+    await backend.dispose();
+  });
+
+  it("is refused where a head would not fit a binding", async () => {
+    const backend = await modelOn(new MockGpu({ limits: { maxStorageBufferBindingSize: 2 ** 17 } }));
+    expect(() => backend.createCache({ capacity: 8192, pinned: 8192 })).toThrow(/binds 131072 at once/);
+    await backend.dispose();
+  });
+});
+
+describe("what goes wrong on the device", () => {
+  const read = async (mock: MockGpu) => {
+    const backend = await modelOn(mock);
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    await step(backend, cache, [1]);
+    return { backend, step: () => failure(() => step(backend, cache, [2])) };
+  };
+
+  it("is said: the device was lost", async () => {
+    const mock = new MockGpu();
+    const { backend, step } = await read(mock);
+    mock.lose({ reason: "unknown", message: "The GPU\n  hung." });
+    await Promise.resolve();
+    const said = await step();
+    expect(said).toMatch(/^device: The WebGPU device A mocked adapter was lost \(The GPU; hung\.\); .* of weights.* of cache.* are gone\./);
+    expect(await step()).toBe(said);
+    await backend.dispose();
+  });
+
+  it("is said: out of memory, with what holds it", async () => {
+    const mock = new MockGpu();
+    const { backend, step } = await read(mock);
+    mock.scopeErrors = [null, gpuError("GPUOutOfMemoryError", "no room"), null];
+    expect(await step()).toMatch(/^device: A mocked adapter is out of memory with .* of weights.*\(no room\)/);
+    expect(await step()).toMatch(/^device: The device failed while this cache was written; prefill again/);
+    await backend.dispose();
+  });
+
+  it("is said: validation, and what came outside of every scope", async () => {
+    const mock = new MockGpu();
+    const { backend, step } = await read(mock);
+    mock.uncaptured!({ error: gpuError("GPUValidationError", "wrong usage") });
+    expect(await step()).toMatch(/^device: A mocked adapter refused its work: wrong usage/);
+    await backend.dispose();
+    expect(await step()).toMatch(/^device: |^argument: /);
+  });
+});
+
+describe("the adapter", () => {
+  const opened = (options: MockOptions, hardwareOnly = false) =>
+    failure(() => openGpu({ source: new MockGpu(options).source, hardwareOnly }));
+
+  it("is any for who asks for webgpu, and hardware for who leaves the choice", async () => {
+    expect(await opened({ description: "llvmpipe (LLVM 19)" })).toBe("");
+    expect(await opened({ description: "SwiftShader Device" }, true)).toMatch(/^device: The only WebGPU adapter is SwiftShader Device, which computes on the processor/); // prettier-ignore
+    expect(await opened({ description: "NVIDIA H200" }, true)).toBe("");
+    expect(await opened({ none: true })).toMatch(/^device: There is no WebGPU adapter/);
+  });
+
+  it("is asked for all it has, and features only where they are there", async () => {
+    const mock = new MockGpu({ features: ["shader-f16", "bgra8unorm-storage"], limits: { maxStorageBufferBindingSize: 2 ** 32 } });
+    const gpu = await openGpu({ source: mock.source });
+    expect(mock.requested).toMatchObject({
+      requiredFeatures: ["shader-f16"],
+      requiredLimits: { maxStorageBufferBindingSize: 2 ** 32, maxStorageBuffersPerShaderStage: 8 },
+    });
+    expect(gpu.capabilities).toMatchObject({ f16: true, subgroups: null, timestamps: false, maxBinding: 2 ** 32 });
+    gpu.destroy();
+    const without = await openGpu({ source: mock.source, without: ["shader-f16"] });
+    expect(without.capabilities.f16).toBe(false);
+    without.destroy();
+  });
+});
