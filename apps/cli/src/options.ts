@@ -56,8 +56,6 @@ export function parseTokens(name: string, text: string): number {
 export function parseDevice(name: string): Device {
   const device = DEVICES.find((known) => known === name);
   if (device) return device;
-  if (name === "webgpu")
-    throw new LongctxError("device", `The device webgpu is planned but not there yet; use ${listed(DEVICES)}.`);
   throw new LongctxError("device", `There is no device "${name}"; use ${listed(DEVICES)}.`);
 }
 
@@ -79,7 +77,7 @@ export interface ReadingOptions {
 export function addReadingOptions(command: Command): Command {
   return command
     .option("--method <spec>", "methods to read under, e.g. yarn:factor=4; see `longctx methods`")
-    .addOption(new Option("--device <name>", listed([...DEVICES, "webgpu"])).default("auto").argParser(parseDevice))
+    .addOption(new Option("--device <name>", listed(DEVICES)).default("auto").argParser(parseDevice))
     .addOption(
       new Option("--precision <name>", "exact: float32 results; fast: int8 products")
         .default("exact")

@@ -1,9 +1,11 @@
 import {
+  describeDevice,
   loadCheckpoint,
   LongctxError,
   parseMethod,
   type Checkpoint,
   type Composition,
+  type DeviceChoice,
   type LanguageModel,
   type ModelContext,
 } from "longctx";
@@ -42,7 +44,11 @@ export async function openModel<Prepared>(
     method?.check(context);
     const bounded = method?.layout({ ...context, chunk: options.chunk ?? 1 }) !== undefined;
     const prepared = prepare(checkpoint, bounded);
-    const model = await loadCheckpoint(checkpoint, { device, precision, trainedWindow });
+    // Who asks for the cpu or the reference by name knows what computes.
+    const onDevice = (choice: DeviceChoice) => {
+      if (device === "auto" || device === "webgpu") io.err(`${describeDevice(choice)}\n`);
+    };
+    const model = await loadCheckpoint(checkpoint, { device, precision, trainedWindow, onDevice });
     return { model, method, prepared };
   } catch (error) {
     checkpoint.close();

@@ -116,11 +116,6 @@ const ARGUMENTS: readonly Case[] = [
   ],
   ["an output that is a folder", () => ["logits", LLAMA, "--ids", ids, "--out", folder], ["--out", "folder"]],
   ["an unknown device", () => [...logits(LLAMA).slice(0, -2), "--device", "abacus"], ["abacus", "reference", "cpu"]],
-  [
-    "a device that is not there yet",
-    () => [...logits(LLAMA).slice(0, -2), "--device", "webgpu"],
-    ["webgpu", "reference", "cpu"],
-  ],
   ["an unknown precision", () => logits(LLAMA, "--precision", "rough"), ["--precision", "rough", "exact"]],
   ["an unknown method", () => logits(LLAMA, "--method", "stretch"), ["stretch", "yarn"]],
   ["an empty method", () => logits(LLAMA, "--method", ""), ['""', "yarn"]],

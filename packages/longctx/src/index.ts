@@ -2,5 +2,6 @@ export * from "@longctx/core";
 export * from "@longctx/loaders";
 export * from "@longctx/rope";
 export * from "@longctx/windows";
+export * from "./device.ts";
 export * from "./load.ts";
 export * from "./methods.ts";

@@ -1,13 +1,13 @@
-import { LanguageModel, LongctxError, listed, PRECISIONS, type Backend, type Precision } from "@longctx/core";
+import { LanguageModel, LongctxError, listed, PRECISIONS, type Precision } from "@longctx/core";
 import { openCheckpoint, resolveModel, type Checkpoint, type DownloadProgress } from "@longctx/loaders";
 import { TINY_MODEL } from "@longctx/tiny";
-
-export const DEVICES = ["auto", "cpu", "reference"] as const;
-export type Device = (typeof DEVICES)[number];
+import { createBackend, DEVICES, type Device, type DeviceChoice } from "./device.ts";
 
 export interface LoadOptions {
-  /** `auto` (the default) takes the fastest device there is. */
+  /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu` takes any adapter. */
   readonly device?: Device;
+  /** Told what was chosen, and why. */
+  readonly onDevice?: (choice: DeviceChoice) => void;
   /** `exact` (the default): what float32 gives on the dequantised weights; `fast`: int8 products, as llama.cpp does. */
   readonly precision?: Precision;
   /** T of the methods, in place of what the checkpoint says. */
@@ -34,10 +34,11 @@ export async function load(reference: string, options: LoadOptions = {}): Promis
 /** The model of an open checkpoint, for programs that look at the description first. Disposing of the model closes it. */
 export async function loadCheckpoint(
   checkpoint: Checkpoint,
-  options: Pick<LoadOptions, "device" | "precision" | "trainedWindow"> = {},
+  options: Pick<LoadOptions, "device" | "precision" | "trainedWindow" | "onDevice"> = {},
 ): Promise<LanguageModel> {
   const { device, precision } = checkBackend(options);
-  const backend = await createBackend(checkpoint, device, precision);
+  const { backend, choice } = await createBackend(checkpoint, device, precision);
+  options.onDevice?.(choice);
   const { tokenizer, chatTemplate } = checkpoint;
   return new LanguageModel({
     backend,
@@ -63,14 +64,4 @@ export async function open(
 ): Promise<Checkpoint> {
   const path = reference === "tiny" ? TINY_MODEL : await resolveModel(reference, options);
   return openCheckpoint(path, { trainedWindow: options.trainedWindow });
-}
-
-/** Backends are loaded when they are asked for, so a program that only wants a frequency table loads none. */
-async function createBackend({ config, weights }: Checkpoint, device: Device, precision: Precision): Promise<Backend> {
-  if (device === "reference") {
-    const { createReference } = await import("@longctx/core/reference");
-    return createReference(config, weights);
-  }
-  const { createCpu } = await import("@longctx/core/cpu");
-  return createCpu(config, weights, { precision });
 }
