@@ -86,7 +86,8 @@ const FAR = 2 ** 30;
 export function attentionTables(request: TablesRequest): AttentionTables {
   const { plan, slots, first, count, headSize, pairs, places } = request;
   const queries = new Rotations();
-  const work = request.attend === false ? NOTHING : request.tileRows ? tiles(request, queries) : pieces(request, queries);
+  const work =
+    request.attend === false ? NOTHING : request.tileRows ? tiles(request, queries) : pieces(request, queries);
   const queryRotations = queries.list.length;
   const copies = keyRotations(plan, request.rawKeys);
   const targets = copies.flatMap((by) => [queries.indexOf(by), placeOf(places, by)]);
@@ -243,7 +244,9 @@ export function anglesOf(
 ): Float32Array {
   const table = new Float32Array(2 * rotations.length * tokens.length * pairs);
   rotations.forEach((by, r) => {
-    for (const { table: { id, inverse } } of [by, ...(from ? [from] : [])])
+    for (const {
+      table: { id, inverse },
+    } of [by, ...(from ? [from] : [])])
       if (inverse.length > 0 && inverse.length !== pairs)
         throw new LongctxError(
           "method",

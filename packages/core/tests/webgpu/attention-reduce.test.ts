@@ -1,7 +1,12 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { uniformFloat64 } from "../../src/random.ts";
 import { maximumOf, type Maximum } from "../../src/webgpu/kernels/attention-maximum.ts";
-import { attentionReduce, reduceKernel, reduceReference, type Part } from "../../src/webgpu/kernels/attention-reduce.ts";
+import {
+  attentionReduce,
+  reduceKernel,
+  reduceReference,
+  type Part,
+} from "../../src/webgpu/kernels/attention-reduce.ts";
 import { quadsOf } from "../../src/webgpu/kernels/attention-shape.ts";
 import { attentionSplit, splitKernel, splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
 import type { AttentionTables } from "../../src/webgpu/lane-table.ts";
@@ -37,7 +42,14 @@ describe.skipIf(!gpu)("parts of one softmax", () => {
       await gpu!.run([dispatch]);
       const expected = counts.flatMap((count, t) =>
         [0, 1, 2].flatMap((head) =>
-          Array.from(count === 0 ? new Float64Array(headSize) : reduceReference(parts.slice(ends[t] - count, ends[t]).map((row) => row[head]), headSize)),
+          Array.from(
+            count === 0
+              ? new Float64Array(headSize)
+              : reduceReference(
+                  parts.slice(ends[t] - count, ends[t]).map((row) => row[head]),
+                  headSize,
+                ),
+          ),
         ),
       );
       expect(difference(floatsOf(await gpu!.read(attended)), expected)).toBeLessThan(1e-5);
@@ -77,17 +89,25 @@ it("a device without subgroups counts eight by eight", () => {
 });
 
 /** Parts [pieces][heads], and as the kernel reads them; scores lie hundreds of powers apart. */
-function randomParts(heads: number, quads: number, counts: readonly number[]): { parts: Part[][]; numbers: Float32Array } {
+function randomParts(
+  heads: number,
+  quads: number,
+  counts: readonly number[],
+): { parts: Part[][]; numbers: Float32Array } {
   const random = uniformFloat64(3);
   const pieces = counts.reduce((sum, count) => sum + count, 0);
   const numbers = new Float32Array(Math.max(1, pieces) * heads * (quads + 1) * 4);
-  const parts = Array.from({ length: pieces }, (_, p) =>
+  const parts = Array.from({ length: pieces }, (_piece, p) =>
     Array.from({ length: heads }, (_, h) => {
       const at = (p * heads + h) * (quads + 1) * 4;
       for (let i = 0; i < 4 * quads; i++) numbers[at + i] = 2 * random() - 1;
       numbers[at + 4 * quads] = 400 * random() - 200;
       numbers[at + 4 * quads + 1] = 1 + random();
-      return { largest: numbers[at + 4 * quads], total: numbers[at + 4 * quads + 1], sum: numbers.subarray(at, at + 4 * quads) };
+      return {
+        largest: numbers[at + 4 * quads],
+        total: numbers[at + 4 * quads + 1],
+        sum: numbers.subarray(at, at + 4 * quads),
+      };
     }),
   );
   return { parts, numbers };

@@ -106,7 +106,10 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
     for (const by of wanted) {
       if (placeOf.has(by.id)) continue;
       const taken = new Set(placeOf.values());
-      placeOf.set(by.id, Array.from({ length: PLACES }, (_, i) => i).find((place) => !taken.has(place))!);
+      placeOf.set(
+        by.id,
+        Array.from({ length: PLACES }, (_, i) => i).find((place) => !taken.has(place))!,
+      );
       turn(UNROTATED, by);
     }
     const cut = kernels.cut(count);
@@ -120,13 +123,21 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
       places: placeOf,
       ...cut,
       pieces: { ...cut.pieces, wanted: 3 },
-      tileRows: scene.path === "chosen" ? cut.tileRows : scene.path === "split" ? null : (kernels.cut(64).tileRows ?? 64),
+      tileRows:
+        scene.path === "chosen" ? cut.tileRows : scene.path === "split" ? null : (kernels.cut(64).tileRows ?? 64),
       rawKeys: true,
     });
     const uploaded = upload(tables.bytes);
     const queries = allocate(queryBytes(shape, tables.queryRotations, count));
     const out = upload(new Float32Array(count * queryHeads * headSize).fill(NaN));
-    const work = { tables, uploaded, queries, cache, attended: out, parts: allocate(partBytes(shape, tables.workCount)) };
+    const work = {
+      tables,
+      uploaded,
+      queries,
+      cache,
+      attended: out,
+      parts: allocate(partBytes(shape, tables.workCount)),
+    };
     const rows = upload(projected.subarray(first * width, (first + count) * width));
     dispatches.push(...kernels.rotateAndStore({ ...work, projected: rows, norms }));
     dispatches.push(...(scene.attend ?? ((given) => kernels.attend(given)))(work));
@@ -199,7 +210,10 @@ export function shapeOf(changes: Partial<AttentionShape> = {}): AttentionShape {
 }
 
 export function tableOf(pairs: number, amplitude = 1): FrequencyTable {
-  return makeTable(Float64Array.from({ length: pairs }, (_, i) => 0.9 * 0.3 ** i), amplitude);
+  return makeTable(
+    Float64Array.from({ length: pairs }, (_, i) => 0.9 * 0.3 ** i),
+    amplitude,
+  );
 }
 
 /** All tokens before and at the query. */
@@ -279,7 +293,9 @@ export function randomPlans(pairs: number, reach = Infinity): fc.Arbitrary<PlanM
         ),
         temperature: tempered ? { id: "tempered", at: (query) => 1 + (query % 3) / 2 } : undefined,
       });
-      return Object.assign(plan, { toString: () => JSON.stringify({ tokens, lists, bands, ahead, queries, tempered, looks }) });
+      return Object.assign(plan, {
+        toString: () => JSON.stringify({ tokens, lists, bands, ahead, queries, tempered, looks }),
+      });
     });
 }
 

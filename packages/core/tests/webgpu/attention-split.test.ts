@@ -1,7 +1,17 @@
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { splitKernel, splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
-import { LEAST, causal, chunksOf, difference, play, randomPlans, shapeOf, tableOf, type Scene } from "./attention-scene.ts";
+import {
+  LEAST,
+  causal,
+  chunksOf,
+  difference,
+  play,
+  randomPlans,
+  shapeOf,
+  tableOf,
+  type Scene,
+} from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 const gpu = await gpuOrNull();
@@ -11,7 +21,9 @@ describe("the plan of a split", () => {
   it("takes as many query heads at once as share a key head, up to eight", () => {
     const heads = (queryHeads: number, keyHeads: number, headSize = 64) =>
       splitPlan({ shape: shapeOf({ queryHeads, keyHeads, headSize }) }, LEAST).heads;
-    expect([heads(9, 3), heads(7, 1), heads(32, 2), heads(12, 1), heads(11, 1), heads(4, 4)]).toEqual([3, 7, 4, 6, 1, 1]);
+    expect([heads(9, 3), heads(7, 1), heads(32, 2), heads(12, 1), heads(11, 1), heads(4, 4)]).toEqual([
+      3, 7, 4, 6, 1, 1,
+    ]);
   });
 
   it("fits the memory of a workgroup", () => {
@@ -19,8 +31,14 @@ describe("the plan of a split", () => {
       for (const queryHeads of [1, 3, 8]) {
         const plan = splitPlan({ shape: shapeOf({ headSize, queryHeads }) }, LEAST);
         const { code } = splitKernel({ shape: shapeOf({ headSize, queryHeads }) }, plan);
-        const [query, weights, sums] = [plan.heads * (headSize / 4) * 16, plan.heads * plan.longest * 4, plan.threads * 20];
-        expect(query + weights + sums + plan.threads * plan.heads * 4 + 4).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
+        const [query, weights, sums] = [
+          plan.heads * (headSize / 4) * 16,
+          plan.heads * plan.longest * 4,
+          plan.threads * 20,
+        ];
+        expect(query + weights + sums + plan.threads * plan.heads * 4 + 4).toBeLessThanOrEqual(
+          LEAST.maxWorkgroupMemory,
+        );
         expect(code).not.toContain("enable subgroups");
       }
     expect(() => splitPlan({ shape: shapeOf({ headSize: 4096 }) }, LEAST)).toThrow(/4096 channels do not fit/);
@@ -58,11 +76,14 @@ describe.skipIf(!gpu)("on the device", () => {
     [16, 8, 12, 1, "f32"],
     [64, 32, 9, 3, "f16"],
     [80, 20, 5, 5, "f32"],
-  ] as const)("heads of %i channels, %i pairs of them turned, %i query and %i key heads, %s", async (headSize, pairs, queryHeads, keyHeads, storage) => {
-    const plan = () => ({ segments: [causal(tableOf(pairs))] });
-    const shape = shapeOf({ headSize, pairs, queryHeads, keyHeads, storage });
-    await expectAsDefined({ shape, plan, chunks: [50, 1, 1, 3] }, storage === "f32" ? 3e-5 : 4e-3);
-  });
+  ] as const)(
+    "heads of %i channels, %i pairs of them turned, %i query and %i key heads, %s",
+    async (headSize, pairs, queryHeads, keyHeads, storage) => {
+      const plan = () => ({ segments: [causal(tableOf(pairs))] });
+      const shape = shapeOf({ headSize, pairs, queryHeads, keyHeads, storage });
+      await expectAsDefined({ shape, plan, chunks: [50, 1, 1, 3] }, storage === "f32" ? 3e-5 : 4e-3);
+    },
+  );
 
   it("with subgroups and without, with little memory", async () => {
     for (const capabilities of [{ subgroups: null }, { maxWorkgroupMemory: 3000 }])
@@ -75,8 +96,11 @@ describe.skipIf(!gpu)("on the device", () => {
     const chosen = await expectAsDefined({ chunks: [60, 1], path: "chosen" });
     expect(difference(split.attended, tiled.attended)).toBeLessThan(1e-5);
     expect(chosen.dispatches.map(({ kernel }) => kernel.name.split(" ")[0])).toEqual([
-      ...["rotate-and-store", "attention-tiled"],
-      ...["rotate-and-store", "attention-split", "attention-reduce"],
+      "rotate-and-store",
+      "attention-tiled",
+      "rotate-and-store",
+      "attention-split",
+      "attention-reduce",
     ]);
   });
 
@@ -89,7 +113,9 @@ describe.skipIf(!gpu)("on the device", () => {
 
   it("a cache filled to its last slot", async () => {
     await expectAsDefined({ layout: { capacity: 37, pinned: 37 }, chunks: [30, 6, 1] });
-    await expect(play(gpu!, scene({ layout: { capacity: 37, pinned: 37 }, chunks: [37, 1] }))).rejects.toThrow(/cache holds 37/);
+    await expect(play(gpu!, scene({ layout: { capacity: 37, pinned: 37 }, chunks: [37, 1] }))).rejects.toThrow(
+      /cache holds 37/,
+    );
   });
 
   it("queries that see nothing give zeros", async () => {
@@ -111,9 +137,14 @@ describe.skipIf(!gpu)("on the device", () => {
   it.each(["f32", "f16"] as const)("random plans, %s", async (storage) => {
     const shape = shapeOf({ queryHeads: 6, keyHeads: 2, storage });
     await fc.assert(
-      fc.asyncProperty(randomPlans(3), fc.integer({ min: 1, max: 60 }), fc.constantFrom(1, 7, 40), async (plan, count, size) => {
-        await expectAsDefined({ shape, plan, chunks: chunksOf(count, size) }, storage === "f32" ? 5e-5 : 1e-2);
-      }),
+      fc.asyncProperty(
+        randomPlans(3),
+        fc.integer({ min: 1, max: 60 }),
+        fc.constantFrom(1, 7, 40),
+        async (plan, count, size) => {
+          await expectAsDefined({ shape, plan, chunks: chunksOf(count, size) }, storage === "f32" ? 5e-5 : 1e-2);
+        },
+      ),
       { numRuns: 12 },
     );
   });

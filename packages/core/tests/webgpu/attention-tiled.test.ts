@@ -2,7 +2,17 @@ import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { constantPosition } from "@longctx/core";
 import { tiledKernel, tiledPlan } from "../../src/webgpu/kernels/attention-tiled.ts";
-import { LEAST, causal, chunksOf, difference, play, randomPlans, shapeOf, tableOf, type Scene } from "./attention-scene.ts";
+import {
+  LEAST,
+  causal,
+  chunksOf,
+  difference,
+  play,
+  randomPlans,
+  shapeOf,
+  tableOf,
+  type Scene,
+} from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 const gpu = await gpuOrNull();
@@ -12,7 +22,9 @@ describe("the plan of tiles", () => {
   it("fits the memory of a workgroup", () => {
     for (const headSize of [6, 8, 64, 80, 128, 256]) {
       const plan = tiledPlan({ shape: shapeOf({ headSize }) }, LEAST);
-      expect(plan.keys * (32 * Math.ceil(headSize / 4) + 4 * plan.rows + 4)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
+      expect(plan.keys * (32 * Math.ceil(headSize / 4) + 4 * plan.rows + 4)).toBeLessThanOrEqual(
+        LEAST.maxWorkgroupMemory,
+      );
       expect(plan.keys % 2).toBe(0);
     }
     expect(tiledPlan({ shape: shapeOf({ headSize: 64 }) }, LEAST).keys).toBe(16);
@@ -55,11 +67,14 @@ describe.skipIf(!gpu)("on the device", () => {
     [16, 8, 6, 2, "f32"],
     [64, 32, 3, 1, "f16"],
     [80, 20, 5, 5, "f32"],
-  ] as const)("heads of %i channels, %i pairs of them turned, %i query and %i key heads, %s", async (headSize, pairs, queryHeads, keyHeads, storage) => {
-    const plan = () => ({ segments: [causal(tableOf(pairs))] });
-    const shape = shapeOf({ headSize, pairs, queryHeads, keyHeads, storage });
-    await expectAsDefined({ shape, plan, chunks: [1, 17, 33] }, storage === "f32" ? 3e-5 : 4e-3);
-  });
+  ] as const)(
+    "heads of %i channels, %i pairs of them turned, %i query and %i key heads, %s",
+    async (headSize, pairs, queryHeads, keyHeads, storage) => {
+      const plan = () => ({ segments: [causal(tableOf(pairs))] });
+      const shape = shapeOf({ headSize, pairs, queryHeads, keyHeads, storage });
+      await expectAsDefined({ shape, plan, chunks: [1, 17, 33] }, storage === "f32" ? 3e-5 : 4e-3);
+    },
+  );
 
   it("chunks of more queries than a tile, and the same cut differently", async () => {
     const one = await expectAsDefined({ chunks: [101] });
@@ -68,10 +83,14 @@ describe.skipIf(!gpu)("on the device", () => {
   });
 
   it("queries that see nothing give zeros and not nearly so", async () => {
-    const plan = () => ({ segments: [causal(table, { queries: { from: 5, to: 9 } }), causal(table, { queries: { from: 70, to: 80 } })] });
+    const plan = () => ({
+      segments: [causal(table, { queries: { from: 5, to: 9 } }), causal(table, { queries: { from: 70, to: 80 } })],
+    });
     const { attended } = await expectAsDefined({ plan, chunks: [90] });
     const rows = Array.from({ length: 90 }, (_, t) => attended.subarray(24 * t, 24 * (t + 1)));
-    rows.forEach((row, t) => expect(row.every((value) => value === 0)).toBe(!((t >= 5 && t < 9) || (t >= 70 && t < 80))));
+    rows.forEach((row, t) =>
+      expect(row.every((value) => value === 0)).toBe(!((t >= 5 && t < 9) || (t >= 70 && t < 80))),
+    );
     const { attended: none } = await expectAsDefined({ plan: () => ({ segments: [] }), chunks: [70] });
     expect(none.every((value) => value === 0)).toBe(true);
   });
@@ -81,7 +100,12 @@ describe.skipIf(!gpu)("on the device", () => {
     const plan = () => ({
       segments: [
         causal(table, { band: { from: 0, to: 11 } }),
-        causal(table, { band: { from: 11, to: Infinity }, tokens, queryPosition: constantPosition(11), keyPosition: constantPosition(0) }),
+        causal(table, {
+          band: { from: 11, to: Infinity },
+          tokens,
+          queryPosition: constantPosition(11),
+          keyPosition: constantPosition(0),
+        }),
       ],
       temperature: { id: "t", at: (m: number) => 1 + (m % 5) / 4 },
     });
@@ -90,15 +114,25 @@ describe.skipIf(!gpu)("on the device", () => {
 
   it("a layer's heads in several buffers, and more workgroups than one dimension takes", async () => {
     const shape = shapeOf({ queryHeads: 9, keyHeads: 3 });
-    const { cache, dispatches } = await expectAsDefined({ shape, capabilities: { maxBinding: 2 * 24 * 128 * 32, maxWorkgroupsPerDimension: 1 }, chunks: [100, 28] });
-    expect(cache.groups.map(({ firstHead, heads }) => [firstHead, heads])).toEqual([[0, 2], [2, 1]]);
+    const { cache, dispatches } = await expectAsDefined({
+      shape,
+      capabilities: { maxBinding: 2 * 24 * 128 * 32, maxWorkgroupsPerDimension: 1 },
+      chunks: [100, 28],
+    });
+    expect(cache.groups.map(({ firstHead, heads }) => [firstHead, heads])).toEqual([
+      [0, 2],
+      [2, 1],
+    ]);
     expect(dispatches.some(({ workgroups }) => workgroups[1] > 1)).toBe(true);
   });
 
   it("bytes bound grow with queries and keys, not with their product", async () => {
     const bound = async (count: number) => {
       const shape = shapeOf();
-      const { dispatches } = await play(gpu!, scene({ shape, layout: { capacity: count, pinned: count }, chunks: [count] }));
+      const { dispatches } = await play(
+        gpu!,
+        scene({ shape, layout: { capacity: count, pinned: count }, chunks: [count] }),
+      );
       const last = dispatches[dispatches.length - 1];
       expect(last.kernel.name).toContain("attention-tiled");
       return last.buffers.reduce((sum, { size }) => sum + size, 0);

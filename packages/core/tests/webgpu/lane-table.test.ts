@@ -48,7 +48,14 @@ describe("keyRotations", () => {
 describe("tables of a tiled chunk", () => {
   it("are tiles, and of each the lanes that some row sees", () => {
     const { tables, words } = tablesOf(reRope, 20, 20);
-    expect(tables).toMatchObject({ path: "tiled", workCount: 2, queryRotations: 2, keyCopies: 2, first: 20, count: 20 });
+    expect(tables).toMatchObject({
+      path: "tiled",
+      workCount: 2,
+      queryRotations: 2,
+      keyCopies: 2,
+      first: 20,
+      count: 20,
+    });
     const [row0, rows0, begin0, end0, row1, rows1, begin1, end1] = words("work", 8);
     expect([row0, rows0, begin0, row1, rows1]).toEqual([0, 16, 0, 16, 4]);
     expect(begin1).toBe(end0);
@@ -127,7 +134,11 @@ describe("tables of a few queries", () => {
   });
 
   it("without attention only say what is stored", () => {
-    expect(tablesOf(reRope, 3, 2, { attend: false }).tables).toMatchObject({ path: "none", workCount: 0, keyCopies: 2 });
+    expect(tablesOf(reRope, 3, 2, { attend: false }).tables).toMatchObject({
+      path: "none",
+      workCount: 0,
+      keyCopies: 2,
+    });
   });
 });
 
@@ -135,16 +146,18 @@ it("angles are exact at position 100,000", () => {
   const pairs = 32;
   const slow = makeTable(Float64Array.from({ length: pairs }, (_, i) => 10_000 ** (-i / pairs)));
   const by = rotation(slow, { id: "text", at: (token) => token });
-  const table = anglesOf([by], [99_999, 100_000], pairs);
+  const made = anglesOf([by], [99_999, 100_000], pairs);
   for (let i = 0; i < pairs; i++) {
     const angle = 100_000 * slow.inverse[i];
-    expect(table[2 * (pairs + i)]).toBe(Math.fround(Math.cos(angle)));
-    expect(table[2 * (pairs + i) + 1]).toBe(Math.fround(Math.sin(angle)));
+    expect(made[2 * (pairs + i)]).toBe(Math.fround(Math.cos(angle)));
+    expect(made[2 * (pairs + i) + 1]).toBe(Math.fround(Math.sin(angle)));
   }
 });
 
 it("a table of another rotary size is refused", () => {
-  expect(() => anglesOf([rotation(tableOf(4), { id: "text", at: (n) => n })], [0], 3)).toThrow(/has 4 pairs.*rotates 3/);
+  expect(() => anglesOf([rotation(tableOf(4), { id: "text", at: (n) => n })], [0], 3)).toThrow(
+    /has 4 pairs.*rotates 3/,
+  );
 });
 
 it("turns cover the held tokens of a range, some at a time, by the difference of the angles", () => {

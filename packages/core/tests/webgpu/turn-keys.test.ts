@@ -27,7 +27,7 @@ describe.skipIf(!gpu)("on the device", () => {
     ["raw keys to another place", UNROTATED, text, 0, 2],
     ["in place", text, scaled, 1, 1],
     ["back", scaled, UNROTATED, 2, 0],
-  ])("%s", async (_, from, to, origin, goal) => {
+  ])("%s", async (_what, from, to, origin, goal) => {
     for (const headSize of [8, 6, 80]) {
       const shape = shapeOf({ headSize, queryHeads: 5, keyHeads: 5 });
       const capacity = 21;
@@ -37,15 +37,29 @@ describe.skipIf(!gpu)("on the device", () => {
       const { stride, groups } = cacheShape(shape, capacity, 3, limits);
       const random = uniformFloat64(headSize);
       const quads = Math.ceil(headSize / 4);
-      const kept = groups.map(({ keyBytes }) => Float32Array.from({ length: keyBytes / 4 }, (_, i) => (i % (4 * quads) < headSize ? 2 * random() - 1 : 0)));
+      const kept = groups.map(({ keyBytes }) =>
+        Float32Array.from({ length: keyBytes / 4 }, (_, i) => (i % (4 * quads) < headSize ? 2 * random() - 1 : 0)),
+      );
       const cache = {
         stride,
         places: 3,
-        groups: groups.map((group, g) => ({ ...group, keys: gpu!.upload(kept[g], "test"), values: gpu!.allocate(4, "test") })),
+        groups: groups.map((group, g) => ({
+          ...group,
+          keys: gpu!.upload(kept[g], "test"),
+          values: gpu!.allocate(4, "test"),
+        })),
       };
       const kernel = turnKeysKernel(shape);
       for (const tables of turnTables(slots, { from: 0, to: 27 }, { from, to, pairs: 3 }, 7))
-        await gpu!.run(turnKeys(kernel, shape, limits, { tables, uploaded: gpu!.upload(tables.bytes, "test"), cache, from: origin, to: goal }));
+        await gpu!.run(
+          turnKeys(kernel, shape, limits, {
+            tables,
+            uploaded: gpu!.upload(tables.bytes, "test"),
+            cache,
+            from: origin,
+            to: goal,
+          }),
+        );
       for (const [g, { heads, keys }] of cache.groups.entries()) {
         const expected = kept[g].slice();
         for (const run of slots.runs(0, 27))

@@ -84,7 +84,12 @@ export function attentionReduce(
   kernel: Kernel,
   shape: AttentionShape,
   capabilities: Capabilities,
-  { tables, uploaded, parts, attended }: {
+  {
+    tables,
+    uploaded,
+    parts,
+    attended,
+  }: {
     readonly tables: AttentionTables;
     readonly uploaded: GpuSlice;
     readonly parts: GpuSlice;

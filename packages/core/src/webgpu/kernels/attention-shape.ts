@@ -16,7 +16,10 @@ export interface AttentionShape {
   readonly storage: Storage;
 }
 
-export function attentionShape({ queryHeads, keyHeads, headSize, rope }: ModelConfig, storage: Storage): AttentionShape {
+export function attentionShape(
+  { queryHeads, keyHeads, headSize, rope }: ModelConfig,
+  storage: Storage,
+): AttentionShape {
   return { queryHeads, keyHeads, headSize, pairs: rope.rotarySize / 2, storage };
 }
 

@@ -1,7 +1,14 @@
 import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
-import { maximumCode, maximumDirective, maximumFeatures, maximumOf, maximumSteps, type Maximum } from "./attention-maximum.ts";
+import {
+  maximumCode,
+  maximumDirective,
+  maximumFeatures,
+  maximumOf,
+  maximumSteps,
+  type Maximum,
+} from "./attention-maximum.ts";
 import {
   groupOf,
   quadsOf,
@@ -115,7 +122,11 @@ ${each((h) => `var score${h} = 0.0;`, "    ")}    for (var quad = 0u; quad < uni
 ${each((h) => `score${h} += dot(query[${h}u * QUADS + quad], key);`, "      ")}    }
 ${each((h) => `weights[${h}u * LONGEST + j] = score${h};`, "    ")}${each((h) => `largest${h} = max(largest${h}, score${h});`, "    ")}  }
 
-${maximumSteps(maximum, threads, all.map((h) => `largest${h}`))}
+${maximumSteps(
+  maximum,
+  threads,
+  all.map((h) => `largest${h}`),
+)}
   for (var j = local; j < piece.count; j += THREADS) {
 ${each((h) => `weights[${h}u * LONGEST + j] = exp2(weights[${h}u * LONGEST + j] - largest${h});`, "    ")}  }
   workgroupBarrier();

@@ -189,7 +189,15 @@ export function attentionTiled(
   return cache.groups.map((group) => ({
     kernel,
     buffers: [queries, group.keys, group.values, work, lanes, lists, attended],
-    uniforms: [tables.count, tables.first, tables.workCount, cache.places, cache.stride, group.firstHead, ...shapeUniforms(shape)],
+    uniforms: [
+      tables.count,
+      tables.first,
+      tables.workCount,
+      cache.places,
+      cache.stride,
+      group.firstHead,
+      ...shapeUniforms(shape),
+    ],
     workgroups: [x, y, (group.heads * shape.queryHeads) / shape.keyHeads],
   }));
 }

@@ -163,13 +163,24 @@ export function rotateAndStore(
   { tables, uploaded, projected, queries, cache, norms }: RotateAndStore,
 ): Dispatch[] {
   const { count, queryRotations, keyCopies } = tables;
-  const [angles, rows, targets] = (["angles", "rows", "targets"] as const).map((name) => sectionOf(tables, uploaded, name));
+  const [angles, rows, targets] = (["angles", "rows", "targets"] as const).map((name) =>
+    sectionOf(tables, uploaded, name),
+  );
   return cache.groups.map(({ firstHead, heads, keys, values }) => {
     const units = heads * (queryRotations * groupOf(shape) + keyCopies + 1);
     return {
       kernel,
       buffers: [projected, angles, rows, targets, queries, keys, values, ...(norms ? [norms] : [])],
-      uniforms: [count, queryRotations, keyCopies, cache.places, cache.stride, firstHead, heads, ...shapeUniforms(shape)],
+      uniforms: [
+        count,
+        queryRotations,
+        keyCopies,
+        cache.places,
+        cache.stride,
+        firstHead,
+        heads,
+        ...shapeUniforms(shape),
+      ],
       workgroups: spread(Math.ceil((count * units * quadsOf(shape)) / THREADS), capabilities),
     };
   });
