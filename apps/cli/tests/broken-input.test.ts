@@ -225,7 +225,7 @@ describe("a wrong argument", () => {
   it.each(ARGUMENTS)("%s", async (_, argv, words) => expectRefusal(await cli(argv()), words));
 });
 
-// Again when the machine was busy: the two seconds hold for a machine that is not.
+// Again when the machine was busy in between: the two seconds hold for a machine that is not.
 describe("in a process of its own", { retry: 2 }, () => {
   it.each([
     [

@@ -79,7 +79,7 @@ describe("needle run", () => {
     folder = mkdtempSync(join(tmpdir(), "needle-"));
     whole = join(folder, "whole");
     first = await needle([...GRID, "--out", whole]);
-  });
+  }, 60_000);
   afterAll(() => rmSync(folder, { recursive: true }));
 
   it("measures the grid and shows it", () => {
