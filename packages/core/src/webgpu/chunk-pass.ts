@@ -156,7 +156,10 @@ export class ChunkPass {
       }),
     );
     if (!attend) return;
-    const parts = workspace.take("attention parts", partBytes(attention.shape, tables.path === "split" ? tables.workCount : 1));
+    const parts = workspace.take(
+      "attention parts",
+      partBytes(attention.shape, tables.path === "split" ? tables.workCount : 1),
+    );
     const attended = stages.attended(this.#count);
     this.#record(attention.attend({ tables, uploaded, queries, cache: buffers, attended, parts }));
   }

@@ -66,9 +66,7 @@ export class DecoderStages {
   /** ids [T] → stream. */
   embed(ids: GpuSlice, count: number): readonly Dispatch[] {
     const output = this.stream(count);
-    return this.#weights.embedding.map((matrix) =>
-      embed({ matrix, ids, tokens: count, output }, this.#capabilities),
-    );
+    return this.#weights.embedding.map((matrix) => embed({ matrix, ids, tokens: count, output }, this.#capabilities));
   }
 
   /** stream → projected. */
@@ -182,10 +180,7 @@ export class DecoderStages {
     const normed = this.#workspace.take("normed states", 4 * tokens * size);
     const { weight, epsilon } = norm;
     return [
-      normalise(
-        { kind: "rms", tokens, size, input, inputOffset, weight, epsilon, output: normed },
-        this.#capabilities,
-      ),
+      normalise({ kind: "rms", tokens, size, input, inputOffset, weight, epsilon, output: normed }, this.#capabilities),
       ...all({ norm: undefined, input: normed, inputOffset: 0 }),
     ];
   }

@@ -17,14 +17,16 @@ export class Failures {
     this.#name = name;
     this.#ledger = ledger;
     device.onuncapturederror = ({ error }) => this.#note(this.#describe(error));
-    void device.lost.then(({ reason, message }) => {
-      if (this.#closed) return;
-      // A lost device explains every other error, so it comes first.
-      this.#first = new LongctxError(
-        "device",
-        `The WebGPU device ${name} was lost (${oneLine(message) || reason}); ${ledger.describe()} on it are gone. Load the model again, with a smaller chunk or capacity if it happens again, or use --device cpu.`,
-      );
-    });
+    void device.lost.then((lost) => this.#lost(lost));
+  }
+
+  /** A lost device explains every other error, so it comes first. */
+  #lost({ reason, message }: GPUDeviceLostInfo): void {
+    if (this.#closed) return;
+    this.#first = new LongctxError(
+      "device",
+      `The WebGPU device ${this.#name} was lost (${oneLine(message) || reason}); ${this.#ledger.describe()} on it are gone. Load the model again, with a smaller chunk or capacity if it happens again, or use --device cpu.`,
+    );
   }
 
   /** The device was given back on purpose. */

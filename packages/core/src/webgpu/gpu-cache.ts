@@ -5,7 +5,13 @@ import type { Rotation } from "../rotation.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import { part, type Copy, type Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
-import { cacheShape, quadsOf, type AttentionShape, type CacheShape, type LayerCache } from "./kernels/attention-shape.ts";
+import {
+  cacheShape,
+  quadsOf,
+  type AttentionShape,
+  type CacheShape,
+  type LayerCache,
+} from "./kernels/attention-shape.ts";
 import type { LayerMirror } from "./layer-mirror.ts";
 import { readSavedCache, writeSavedCache } from "./saved-cache.ts";
 
@@ -77,8 +83,7 @@ export class GpuCache implements Cache {
 
   /** @throws LongctxError when it was disposed of, or a failed device left it half written */
   check(): void {
-    if (this.layers.length === 0)
-      throw new LongctxError("argument", "This cache was disposed of; create another one.");
+    if (this.layers.length === 0) throw new LongctxError("argument", "This cache was disposed of; create another one.");
     if (this.#broken)
       throw new LongctxError("device", "The device failed while this cache was written; prefill again.", {
         cause: this.#broken,
@@ -173,9 +178,7 @@ export class GpuCache implements Cache {
     copy.#reserved = this.#reserved;
     this.layers.forEach(({ buffers, copies }, i) => {
       const to = copy.layers[i];
-      to.buffers = copy.#allocate(
-        cacheShape(this.shape, this.#reserved, buffers.places, this.gpu.capabilities),
-      );
+      to.buffers = copy.#allocate(cacheShape(this.shape, this.#reserved, buffers.places, this.gpu.capabilities));
       this.gpu.copy(this.#moves(buffers, to.buffers));
       for (const [id, kept] of copies) to.copies.set(id, kept);
     });

@@ -72,7 +72,8 @@ export function splitProjection(
       const at = row * width + firstHead * headSize;
       out.set(projected.subarray(at, at + heads * headSize), row * heads * headSize);
     }
-    if (gains && which !== null) normaliseHeads(out, gains.subarray(which * headSize, (which + 1) * headSize), norm.epsilon);
+    if (gains && which !== null)
+      normaliseHeads(out, gains.subarray(which * headSize, (which + 1) * headSize), norm.epsilon);
     return out;
   };
   return {

@@ -233,7 +233,12 @@ export class Gpu {
       this.ledger.remove(purpose, bytes);
     }
     this.#purposes.clear();
-    for (const [size, pool] of this.#readback) for (const buffer of pool) (buffer.destroy(), this.ledger.remove("readback", size));
+    for (const [size, pool] of this.#readback) {
+      for (const buffer of pool) {
+        buffer.destroy();
+        this.ledger.remove("readback", size);
+      }
+    }
     this.#readback.clear();
     this.#device.destroy();
     this.#source.release();

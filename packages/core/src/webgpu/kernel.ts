@@ -44,6 +44,9 @@ export interface Capabilities {
 }
 
 /** Workgroups in two dimensions where one does not hold them all; kernels count x + y · `stride` and return early. */
-export function spread(count: number, { maxWorkgroupsPerDimension: most }: Capabilities): readonly [number, number, number] {
+export function spread(
+  count: number,
+  { maxWorkgroupsPerDimension: most }: Capabilities,
+): readonly [number, number, number] {
   return count <= most ? [count, 1, 1] : [most, Math.ceil(count / most), 1];
 }

@@ -32,7 +32,11 @@ export class LayerMirror {
   add(keys: Float32Array, values: Float32Array): void {
     for (let row = 0; row * this.#rowSize < keys.length; row++) {
       const from = row * this.#rowSize;
-      this.set(this.#known + row, keys.subarray(from, from + this.#rowSize), values.subarray(from, from + this.#rowSize));
+      this.set(
+        this.#known + row,
+        keys.subarray(from, from + this.#rowSize),
+        values.subarray(from, from + this.#rowSize),
+      );
     }
     this.#known += keys.length / this.#rowSize;
   }
@@ -40,7 +44,10 @@ export class LayerMirror {
   set(token: number, key: Float32Array, value: Float32Array): void {
     const at = this.#slots.slotOf(token) * this.#rowSize;
     if (at + this.#rowSize > this.#keys.length) {
-      const size = Math.min(Math.max(2 * this.#keys.length, at + this.#rowSize), this.#slots.layout.capacity * this.#rowSize);
+      const size = Math.min(
+        Math.max(2 * this.#keys.length, at + this.#rowSize),
+        this.#slots.layout.capacity * this.#rowSize,
+      );
       [this.#keys, this.#values] = [this.#keys, this.#values].map((old) => {
         const grown = new Float32Array(size);
         grown.set(old);

@@ -31,7 +31,9 @@ export class Ledger {
 
   /** "98 MiB of weights and 12 MiB of cache". */
   describe(): string {
-    const parts = [...this.#bytes].filter(([, bytes]) => bytes > 0).map(([what, bytes]) => `${mebibytes(bytes)} of ${what}`);
+    const parts = [...this.#bytes]
+      .filter(([, bytes]) => bytes > 0)
+      .map(([what, bytes]) => `${mebibytes(bytes)} of ${what}`);
     return parts.length > 0 ? listed(parts).replace(/ or (?=[^,]*$)/, " and ") : "nothing";
   }
 }

@@ -26,7 +26,16 @@ export async function writeSavedCache(cache: GpuCache): Promise<Uint8Array> {
   const parts: Uint8Array[] = [new TextEncoder().encode(`${JSON.stringify(header)}\n`)];
   // A layer at a time, so that no more than one of them is in memory twice.
   for (const layer of cache.layers)
-    parts.push(...(await cache.gpu.runAndRead([], stretches(cache, layer, [...layer.copies.values()].map(({ place }) => place)))));
+    parts.push(
+      ...(await cache.gpu.runAndRead(
+        [],
+        stretches(
+          cache,
+          layer,
+          [...layer.copies.values()].map(({ place }) => place),
+        ),
+      )),
+    );
   const bytes = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
   let at = 0;
   for (const some of parts) {
@@ -80,7 +89,9 @@ export function stretches(cache: GpuCache, { buffers }: GpuLayer, places: readon
     ...places.flatMap((place) => heads.map((head) => cache.keysOf(buffers, head, place))),
   ];
   const runs = heldRuns(cache);
-  return all.flatMap((head) => runs.map(({ from, to }) => part(head, from * cache.rowBytes, (to - from) * cache.rowBytes)));
+  return all.flatMap((head) =>
+    runs.map(({ from, to }) => part(head, from * cache.rowBytes, (to - from) * cache.rowBytes)),
+  );
 }
 
 function heldRuns({ slots }: GpuCache): SlotRun[] {

@@ -157,4 +157,3 @@ export class WebGpuBackend implements Backend {
     }
   }
 }
-

@@ -5,7 +5,11 @@ import type { GpuMatrix } from "./kernels/product.ts";
 import { canInterleave, packMatrices, type PackOptions } from "./weights-packed.ts";
 
 /** One matrix below the other, as packed parts on the device: one where the types agree and a binding can hold it. */
-export function uploadMatrices(gpu: Gpu, tensors: readonly WeightTensor[], options?: Partial<PackOptions>): GpuMatrix[] {
+export function uploadMatrices(
+  gpu: Gpu,
+  tensors: readonly WeightTensor[],
+  options?: Partial<PackOptions>,
+): GpuMatrix[] {
   const parts: GpuMatrix[] = [];
   for (const part of packMatrices(tensors, { maxBinding: gpu.capabilities.maxBinding, ...options })) {
     const codes = gpu.upload(part.codes, "weights");

@@ -27,7 +27,9 @@ describe.skipIf(!gpu)("the embedding", () => {
     const output = gpu.allocate(ids.length * columns * 4, "test");
     const parts = uploadMatrices(gpu, [stored], { maxBinding: 2 ** 15 });
     await gpu.run(
-      parts.map((matrix) => embed({ matrix, ids: idSlice, idsOffset: 1, tokens: ids.length, output }, gpu.capabilities)),
+      parts.map((matrix) =>
+        embed({ matrix, ids: idSlice, idsOffset: 1, tokens: ids.length, output }, gpu.capabilities),
+      ),
     );
     const all = stored.toFloat32();
     const expected = ids.flatMap((id) => [...all.subarray(id * columns, (id + 1) * columns)]);
@@ -102,7 +104,10 @@ describe.skipIf(!gpu)("a norm", () => {
     ]);
     const want = Float64Array.from(rows);
     for (const token of [0, 1])
-      want.set(expected("rms", rows.subarray(token * stride + size, (token + 1) * stride), 1e-6), token * stride + size);
+      want.set(
+        expected("rms", rows.subarray(token * stride + size, (token + 1) * stride), 1e-6),
+        token * stride + size,
+      );
     const actual = await floats(gpu, slice);
     expect(relativeError(actual, want)).toBeLessThan(2e-6);
     expect(actual.subarray(0, size)).toEqual(rows.subarray(0, size));
@@ -115,9 +120,7 @@ describe.skipIf(!gpu)("activations", () => {
     const gateUp = noisy(2 * rows * size, 1).map((value) => 20 * value);
     gateUp.set([-100, 100, 0, -1e4, 1e4]);
     const output = gpu.allocate(rows * size * 4, "test");
-    await gpu.run([
-      activate({ activation, rows, size, gateUp: gpu.upload(gateUp, "test"), output }, gpu.capabilities),
-    ]);
+    await gpu.run([activate({ activation, rows, size, gateUp: gpu.upload(gateUp, "test"), output }, gpu.capabilities)]);
     const actual = await floats(gpu, output);
     for (let row = 0; row < rows; row++)
       for (let i = 0; i < size; i++) {
@@ -133,7 +136,9 @@ async function argmaxOf(logits: Float32Array, offset = 0): Promise<number> {
   const size = logits.length - offset;
   const result = gpu.allocate(8, "test");
   const scratch = gpu.allocate(argmaxScratch(size), "test");
-  await gpu.run(argmax({ logits: gpu.upload(logits, "test"), logitsOffset: offset, size, scratch, result, resultOffset: 1 }));
+  await gpu.run(
+    argmax({ logits: gpu.upload(logits, "test"), logitsOffset: offset, size, scratch, result, resultOffset: 1 }),
+  );
   return (await words(result))[1];
 }
 
@@ -180,7 +185,8 @@ describe.skipIf(!gpu)("sampling on the device", () => {
     const uniform = uniformFloat64(11);
     const expected = Array.from({ length: draws }, () => sampler(logits, text));
     // Bits of its own for each draw: the kernel notes what it drew.
-    const work = expected.map((_, i) =>
+    const work = expected.map(
+      (_, i) =>
       sample({
         logits: slice, size, options, uniform: uniform(), result, resultOffset: i,
         seen: options.repetitionPenalty ? gpu.upload(seenBits(text, size), "test") : undefined,
@@ -193,7 +199,10 @@ describe.skipIf(!gpu)("sampling on the device", () => {
   it("notes what it drew for the penalty of the next", async () => {
     const seen = gpu.upload(seenBits([33], 70), "test");
     const result = gpu.allocate(4, "test");
-    const flat = gpu.upload(Float32Array.from({ length: 70 }, (_, i) => (i === 66 ? 50 : 0)), "test");
+    const flat = gpu.upload(
+      Float32Array.from({ length: 70 }, (_, i) => (i === 66 ? 50 : 0)),
+      "test",
+    );
     await gpu.run([sample({ logits: flat, size: 70, options: { temperature: 1 }, uniform: 0.5, result, seen })]);
     expect((await words(result))[0]).toBe(66);
     expect([...(await words(seen))]).toEqual([0, 2, 4]);

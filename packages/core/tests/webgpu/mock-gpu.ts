@@ -131,7 +131,10 @@ const LIMITS = {
   maxComputeWorkgroupsPerDimension: 65535,
 };
 
-export function gpuError(kind: "GPUValidationError" | "GPUOutOfMemoryError" | "GPUInternalError", message: string): GPUError {
+export function gpuError(
+  kind: "GPUValidationError" | "GPUOutOfMemoryError" | "GPUInternalError",
+  message: string,
+): GPUError {
   const kinds = {
     GPUValidationError: class GPUValidationError {
       readonly message = message;

@@ -11,8 +11,13 @@ async function modelOn(mock: MockGpu, changes: Partial<ModelConfig> = {}) {
 }
 
 /** Reads ids, one call each. */
-async function step(backend: Awaited<ReturnType<typeof modelOn>>, cache: ReturnType<typeof backend.createCache>, ids: readonly number[]) {
-  for (const id of ids) await backend.forward({ cache, ids: [id], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
+async function readEach(
+  backend: Awaited<ReturnType<typeof modelOn>>,
+  cache: ReturnType<typeof backend.createCache>,
+  ids: readonly number[],
+) {
+  for (const id of ids)
+    await backend.forward({ cache, ids: [id], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
 }
 
 async function failure(act: () => Promise<unknown>): Promise<string> {
@@ -29,16 +34,24 @@ describe("a decode step", () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock, { layerCount: 5, slidingWindows: [null, null, null, null, null] });
     const cache = backend.createCache({ capacity: 32, pinned: 32 });
-    await step(backend, cache, tinyIds(3));
+    await readEach(backend, cache, tinyIds(3));
     mock.dispatched = [];
     const { passes, submits } = mock.log;
-    await step(backend, cache, [5]);
+    await readEach(backend, cache, [5]);
     expect(mock.log.passes - passes).toBe(1);
     expect(mock.log.submits - submits).toBe(1);
     const kinds = mock.dispatched.map((name) => name.split(" ")[0]);
     expect(kinds).toEqual([
       "embedding",
-      ...Array.from({ length: 5 }, () => ["product", "rotate-and-store", "attention-split", "attention-reduce", "product", "product", "product"]).flat(),
+      ...Array.from({ length: 5 }, () => [
+        "product",
+        "rotate-and-store",
+        "attention-split",
+        "attention-reduce",
+        "product",
+        "product",
+        "product",
+      ]).flat(),
       "product",
     ]);
     expect((kinds.length - 2) / 5).toBeLessThanOrEqual(8);
@@ -49,9 +62,9 @@ describe("a decode step", () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
     const cache = backend.createCache({ capacity: 32, pinned: 32 });
-    await step(backend, cache, tinyIds(4));
+    await readEach(backend, cache, tinyIds(4));
     const { buffers, bindGroups, pipelines } = mock.log;
-    await step(backend, cache, tinyIds(6));
+    await readEach(backend, cache, tinyIds(6));
     expect(mock.log).toMatchObject({ buffers, bindGroups, pipelines });
     await backend.dispose();
   });
@@ -72,7 +85,7 @@ describe("memory", () => {
     const backend = await modelOn(mock);
     const before = mock.bytes;
     const cache = backend.createCache({ capacity: 32, pinned: 32 });
-    await step(backend, cache, [1]);
+    await readEach(backend, cache, [1]);
     const fork = cache.fork();
     expect(fork.bytes).toBe(cache.bytes);
     expect(backend.gpu.ledger.of("cache")).toBe(2 * cache.bytes);
@@ -90,7 +103,12 @@ describe("memory", () => {
     const backend = await modelOn(new MockGpu());
     const cache = backend.createCache({ capacity: 4096, pinned: 4096 });
     const read = (count: number) =>
-      backend.forward({ cache, ids: tinyIds(count), plan: planOf(backend.config, compose(), cache, count), logitRows: 0 });
+      backend.forward({
+        cache,
+        ids: tinyIds(count),
+        plan: planOf(backend.config, compose(), cache, count),
+        logitRows: 0,
+      });
     await read(10);
     const first = cache.bytes;
     await read(256);
@@ -111,8 +129,8 @@ describe("what goes wrong on the device", () => {
   const read = async (mock: MockGpu) => {
     const backend = await modelOn(mock);
     const cache = backend.createCache({ capacity: 32, pinned: 32 });
-    await step(backend, cache, [1]);
-    return { backend, step: () => failure(() => step(backend, cache, [2])) };
+    await readEach(backend, cache, [1]);
+    return { backend, step: () => failure(() => readEach(backend, cache, [2])) };
   };
 
   it("is said: the device was lost", async () => {
@@ -121,7 +139,9 @@ describe("what goes wrong on the device", () => {
     mock.lose({ reason: "unknown", message: "The GPU\n  hung." });
     await Promise.resolve();
     const said = await step();
-    expect(said).toMatch(/^device: The WebGPU device A mocked adapter was lost \(The GPU; hung\.\); .* of weights.* of cache.* are gone\./);
+    expect(said).toMatch(
+      /^device: The WebGPU device A mocked adapter was lost \(The GPU; hung\.\); .* of weights.* of cache.* are gone\./,
+    );
     expect(await step()).toBe(said);
     await backend.dispose();
   });
@@ -157,7 +177,10 @@ describe("the adapter", () => {
   });
 
   it("is asked for all it has, and features only where they are there", async () => {
-    const mock = new MockGpu({ features: ["shader-f16", "bgra8unorm-storage"], limits: { maxStorageBufferBindingSize: 2 ** 32 } });
+    const mock = new MockGpu({
+      features: ["shader-f16", "bgra8unorm-storage"],
+      limits: { maxStorageBufferBindingSize: 2 ** 32 },
+    });
     const gpu = await openGpu({ source: mock.source });
     expect(mock.requested).toMatchObject({
       requiredFeatures: ["shader-f16"],

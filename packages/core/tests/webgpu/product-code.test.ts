@@ -11,9 +11,7 @@ const KEYS: readonly ProductKey[] = TENSOR_TYPES.flatMap((type) =>
     flags.flatMap((norm) =>
       flags.flatMap((bias) =>
         flags.flatMap((add) =>
-          flags.flatMap((cap) =>
-            flags.map((ragged) => ({ type, norm, bias, add, activation, cap, ragged })),
-          ),
+          flags.flatMap((cap) => flags.map((ragged) => ({ type, norm, bias, add, activation, cap, ragged }))),
         ),
       ),
     ),
@@ -53,6 +51,8 @@ describe("the code of a product", () => {
   it("needs widths that 4 divides", () => {
     const matrix = { type: "F32", first: 0, rows: 3, columns: 6, blocks: 1 } as GpuMatrix;
     const slice = { buffer: {} as GPUBuffer, offset: 0, size: 0 };
-    expect(() => productKey({ matrix, tokens: 1, input: slice, output: slice, outputStride: 3 })).toThrow(/that 4 divides/);
+    expect(() => productKey({ matrix, tokens: 1, input: slice, output: slice, outputStride: 3 })).toThrow(
+      /that 4 divides/,
+    );
   });
 });

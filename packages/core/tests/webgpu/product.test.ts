@@ -12,7 +12,15 @@ import { noisy, storedMatrix } from "./stored-weights.ts";
 const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
 
-const KEY: ProductKey = { type: "F32", norm: false, bias: false, add: false, activation: null, cap: false, ragged: false };
+const KEY: ProductKey = {
+  type: "F32",
+  norm: false,
+  bias: false,
+  add: false,
+  activation: null,
+  cap: false,
+  ragged: false,
+};
 const ROW_PLANS: readonly RowPlan[] = [
   { lanes: 1, teams: 8, rows: 2, tokens: 2, unit: "block" },
   { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
@@ -23,14 +31,19 @@ describe("the plan of a product", () => {
   const hardware = { software: false };
 
   it("gives a lane less to take where rows are short", () => {
-    expect(planRowProduct(KEY, { tokens: 1, rows: 576, blocks: 18 }, hardware)).toMatchObject({ lanes: 32, unit: "quarter" });
+    expect(planRowProduct(KEY, { tokens: 1, rows: 576, blocks: 18 }, hardware)).toMatchObject({
+      lanes: 32,
+      unit: "quarter",
+    });
     const long = planRowProduct({ ...KEY, type: "Q4_0" }, { tokens: 1, rows: 4096, blocks: 128 }, hardware);
     expect(long).toMatchObject({ lanes: 32, unit: "block" });
   });
 
   it("keeps rows of gate and up in one invocation", () => {
     for (const software of [false, true])
-      expect(planRowProduct({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, { software }).rows % 2).toBe(0);
+      expect(
+        planRowProduct({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, { software }).rows % 2,
+      ).toBe(0);
   });
 
   it("has no sum over lanes on a processor", () => {
@@ -131,14 +144,17 @@ describe.skipIf(!gpu)("a product by rows", () => {
     expect(await errorOf(all, "F16", [2, 251, 36], { bias: true })).toBeLessThan(2e-6);
   });
 
-  it.each(ROW_PLANS)("normalises its input, adds to its output and joins gate and up, with $lanes lanes", async (plan) => {
-    const make = (product: Product, capabilities: Capabilities) => rowProduct(product, capabilities, plan);
-    expect(await errorOf(make, "F32", [1, 64, 36], { norm: true })).toBeLessThan(3e-6);
-    expect(await errorOf(make, "Q6_K", [3, 40, 256], { norm: true, bias: true })).toBeLessThan(3e-6);
-    expect(await errorOf(make, "Q4_1", [1, 64, 64], { product: { add: true } })).toBeLessThan(3e-6);
-    for (const activation of ["silu", "gelu", "gelu-tanh"] as const)
-      expect(await errorOf(make, "Q4_0", [2, 74, 64], { norm: true, bias: true, activation })).toBeLessThan(5e-6);
-  });
+  it.each(ROW_PLANS)(
+    "normalises its input, adds to its output and joins gate and up, with $lanes lanes",
+    async (plan) => {
+      const make = (product: Product, capabilities: Capabilities) => rowProduct(product, capabilities, plan);
+      expect(await errorOf(make, "F32", [1, 64, 36], { norm: true })).toBeLessThan(3e-6);
+      expect(await errorOf(make, "Q6_K", [3, 40, 256], { norm: true, bias: true })).toBeLessThan(3e-6);
+      expect(await errorOf(make, "Q4_1", [1, 64, 64], { product: { add: true } })).toBeLessThan(3e-6);
+      for (const activation of ["silu", "gelu", "gelu-tanh"] as const)
+        expect(await errorOf(make, "Q4_0", [2, 74, 64], { norm: true, bias: true, activation })).toBeLessThan(5e-6);
+    },
+  );
 
   it("caps logits", async () => {
     expect(await errorOf(all, "BF16", [1, 251, 64], { product: { cap: 0.5 } })).toBeLessThan(3e-6);
@@ -167,9 +183,15 @@ describe.skipIf(!gpu)("a product by tiles", () => {
 describe.skipIf(!gpu)("biases", () => {
   it("are zeros where a model has none, and by turns for interleaved rows", async () => {
     const bias = (values: number[]) => ({ ...storedMatrix("F32", 1, 1), toFloat32: () => Float32Array.from(values) });
-    const both = uploadBiases(gpu!, [{ size: 2, tensor: bias([1, 2]) }, { size: 2, tensor: undefined }], true)!;
+    const both = uploadBiases(
+      gpu!,
+      [
+        { size: 2, tensor: bias([1, 2]) },
+        { size: 2, tensor: undefined },
+      ],
+      true,
+    )!;
     expect([...(await floats(gpu!, both))]).toEqual([1, 0, 2, 0]);
     expect(uploadBiases(gpu!, [{ size: 2, tensor: undefined }])).toBeNull();
   });
 });
-

@@ -34,7 +34,8 @@ export function storedMatrix(type: TensorType, rows: number, columns: number, se
   for (let block = 0; block < bytes.length / blockBytes; block++) {
     const at = block * blockBytes;
     if (type === "F32") view.setFloat32(at, next(), true);
-    else if (type === "BF16") view.setUint16(at, 0x3d00 + Math.floor((next() + 1) * 0x100) + (next() < 0 ? 0x8000 : 0), true);
+    else if (type === "BF16")
+      view.setUint16(at, 0x3d00 + Math.floor((next() + 1) * 0x100) + (next() < 0 ? 0x8000 : 0), true);
     else if (type === "F16") half(at);
     else for (let i = 0; i < blockBytes; i++) bytes[at + i] = Math.floor((next() + 1) * 128);
     for (const offset of HALF_OFFSETS[type] ?? []) half(at + offset);

@@ -23,7 +23,10 @@ function weightAt({ type, codes, scales: words, blocks }: PackedMatrix, row: num
   const sub = block & 7;
   const superBlock = (size: number, code: number) => {
     const at = size * (block >> 3);
-    return half(scales[at]) * byte(scales, 4 * at + 4 + 2 * sub) * code - half(scales[at], 1) * byte(scales, 4 * at + 5 + 2 * sub);
+    return (
+      half(scales[at]) * byte(scales, 4 * at + 4 + 2 * sub) * code -
+      half(scales[at], 1) * byte(scales, 4 * at + 5 + 2 * sub)
+    );
   };
   switch (type) {
     case "Q4_0":

@@ -91,7 +91,17 @@ export function argmaxScratch(size: number): number {
 export function argmax({ logits, logitsOffset = 0, size, scratch, result, resultOffset = 0 }: Argmax): Dispatch[] {
   const spans = Math.ceil(size / SPAN);
   return [
-    { kernel: argmaxKernel("spans"), buffers: [logits, scratch], uniforms: [size, logitsOffset], workgroups: [spans, 1, 1] },
-    { kernel: argmaxKernel("whole"), buffers: [scratch, result], uniforms: [spans, resultOffset], workgroups: [1, 1, 1] },
+    {
+      kernel: argmaxKernel("spans"),
+      buffers: [logits, scratch],
+      uniforms: [size, logitsOffset],
+      workgroups: [spans, 1, 1],
+    },
+    {
+      kernel: argmaxKernel("whole"),
+      buffers: [scratch, result],
+      uniforms: [spans, resultOffset],
+      workgroups: [1, 1, 1],
+    },
   ];
 }

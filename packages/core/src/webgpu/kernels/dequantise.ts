@@ -21,7 +21,10 @@ export interface WeightReader {
   /** Declares `struct Quarter { lo, hi }`, `quarter_at(block, part)` and `scales_at(block)`. */
   readonly wgsl: string;
   /** What is loaded once for a block, and the quarter out of it; null where quarters are loaded one by one. */
-  readonly preload: { load(block: string): string; quarter(loaded: string, block: string, part: number): string } | null;
+  readonly preload: {
+    load(block: string): string;
+    quarter(loaded: string, block: string, part: number): string;
+  } | null;
 }
 
 const QUARTER = `

@@ -113,8 +113,12 @@ function blockLoop(key: ProductKey, plan: RowPlan, reader: WeightReader): string
     each(4, (part) =>
       lines(
         "    {",
-        quarter(key, plan, reader, reader.columns(part).map((column) => `${column}u`), (r) =>
-          preload ? preload.quarter(`loaded${r}`, `block${r}`, part) : `quarter_at(block${r}, ${part}u)`,
+        quarter(
+          key,
+          plan,
+          reader,
+          reader.columns(part).map((column) => `${column}u`),
+          (r) => (preload ? preload.quarter(`loaded${r}`, `block${r}`, part) : `quarter_at(block${r}, ${part}u)`),
         ),
         "    }",
       ),

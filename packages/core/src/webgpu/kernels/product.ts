@@ -129,7 +129,9 @@ export function productUniforms(product: Product): number[] {
 
 /** `input_at(token offset, column / 4)`: four values of a row, zeros beyond its end. */
 export function inputWgsl({ ragged }: ProductKey): string {
-  const value = ragged ? "select(vec4<f32>(0.0), input[row + column], column < uniforms.columns)" : "input[row + column]";
+  const value = ragged
+    ? "select(vec4<f32>(0.0), input[row + column], column < uniforms.columns)"
+    : "input[row + column]";
   return `
 fn input_at(row: u32, column: u32) -> vec4<f32> {
   return ${value};
