@@ -56,7 +56,11 @@ describe("fast precision, token by token, is near the reference", () => {
       session.truncate(12);
       await session.prefill(ids.slice(60, 70)); // a chunk over what single tokens wrote
       logits.push(await stepped(session, ids.slice(70)));
-      const restored = model.restoreSession(await session.save(), { method: methods.parse(spec), chunk: 4, capacity: 96 });
+      const restored = model.restoreSession(await session.save(), {
+        method: methods.parse(spec),
+        chunk: 4,
+        capacity: 96,
+      });
       logits.push(await stepped(restored, ids.slice(0, 5)), await stepped(session, ids.slice(0, 5)));
       results.push(Float32Array.from(logits.flatMap((part) => [...part])));
     }

@@ -43,7 +43,7 @@ interface Axis {
 
 function aligned(name: string, tensor: WeightTensor, from: ModelConfig, to: Sizes): WeightTensor {
   const axes = axesOf(name.replace(/^layers\.\d+\./, ""), from, to);
-  const isNorm = /Norm$/.test(name);
+  const isNorm = name.endsWith("Norm");
   const shape = axes.map(({ groups, to: size }) => groups * size);
   const values = (): Float32Array<ArrayBuffer> => {
     const [rows, columns] = axes.length === 2 ? axes : [SINGLE, axes[0]];

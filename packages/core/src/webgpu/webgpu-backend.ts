@@ -152,8 +152,8 @@ export class WebGpuBackend implements Backend {
       (value) => typeof value === "object" && value !== null,
     );
     for (const value of [...slices, ...embedding, ...head]) {
-      if ("codes" in value) for (const slice of [value.codes, value.scales]) slice && this.gpu.free(slice);
-      else this.gpu.free(value);
+      if (!("codes" in value)) this.gpu.free(value);
+      else for (const slice of [value.codes, value.scales]) if (slice) this.gpu.free(slice);
     }
   }
 }

@@ -50,13 +50,13 @@ export class MockGpu {
   }
 
   #device(limits: object, features: ReadonlySet<string>): GPUDevice {
-    const mock = this;
+    const listen = (handler: MockGpu["uncaptured"]) => (this.uncaptured = handler);
     const device = {
       limits,
       features,
       lost: new Promise((resolve) => (this.lose = resolve)),
-      set onuncapturederror(handler: typeof mock.uncaptured) {
-        mock.uncaptured = handler;
+      set onuncapturederror(handler: MockGpu["uncaptured"]) {
+        listen(handler);
       },
       queue: {
         writeBuffer: () => this.log.writes++,
@@ -146,5 +146,5 @@ export function gpuError(
       readonly message = message;
     },
   };
-  return new kinds[kind]() as GPUError;
+  return new kinds[kind]();
 }

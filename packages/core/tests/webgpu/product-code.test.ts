@@ -44,8 +44,8 @@ describe("the code of a product", () => {
 
   it("reads well", () => {
     const key = { ...KEYS[0], norm: true, add: true };
-    expect(rowProductKernel({ ...key, type: "Q4_0" }, PLAN).code).toMatchSnapshot();
-    expect(tiledProductKernel({ ...KEYS[0], type: "F16" }, { tall: 1 }).code).toMatchSnapshot();
+    expect(rowProductKernel({ ...key, type: "Q4_0" }, PLAN).code).toMatchSnapshot("rows of Q4_0");
+    expect(tiledProductKernel({ ...KEYS[0], type: "F16" }, { tall: 1 }).code).toMatchSnapshot("tiles of F16");
   });
 
   it("needs widths that 4 divides", () => {

@@ -63,7 +63,12 @@ export function textOf(llama: Llama, prompt: number, trainedWindow = TRAINED_WIN
 }
 
 /** Logits [T, V] of a model under a method, read in a certain way. */
-export async function read(model: LanguageModel, { spec }: Case, ids: readonly number[], way: Way): Promise<Float32Array> {
+export async function read(
+  model: LanguageModel,
+  { spec }: Case,
+  ids: readonly number[],
+  way: Way,
+): Promise<Float32Array> {
   const session = model.session({ method: parseMethod(spec), capacity: 256, chunk: way.chunk });
   const all = new Float32Array(ids.length * model.config.vocabSize);
   const calls = [ids.slice(0, way.together), ...ids.slice(way.together).map((id) => [id])];

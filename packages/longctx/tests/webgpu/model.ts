@@ -12,7 +12,11 @@ vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 /** How far logits of a few units may be from the definition. */
 export const TOLERANCE = 1e-3;
 
-export async function modelOnGpu(config: ModelConfig, weights: Weights, trainedWindow?: number): Promise<LanguageModel> {
+export async function modelOnGpu(
+  config: ModelConfig,
+  weights: Weights,
+  trainedWindow?: number,
+): Promise<LanguageModel> {
   const backend = await createWebGpu(config, weights, { device: gpu! });
   return new LanguageModel({ backend, tokenizer: null, chatTemplate: null, trainedWindow });
 }
