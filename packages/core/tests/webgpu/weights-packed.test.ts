@@ -43,8 +43,8 @@ function weightAt({ type, codes, scales: words, blocks }: PackedMatrix, row: num
       return superBlock(5, low);
     case "Q5_K":
       return superBlock(13, low | fifth(13 * (block >> 3) + 5 + sub));
+    case "Q6_K":
     default: {
-      // Q6_K
       const at = 21 * (block >> 3);
       const high = (scales[at + 5 + 2 * sub + (v >> 4)] >>> (8 * (v & 3) + 2 * ((v >> 2) & 3))) & 3;
       const scale = (byte(scales, 4 * at + 4 + 2 * sub + (v >> 4)) << 24) >> 24;
