@@ -6,6 +6,7 @@ import { endlessStream } from "./endless-stream.ts";
 import { methodCost } from "./method-cost.ts";
 import { passkeyOutcomes } from "./passkey-outcomes.ts";
 import { comparePrecisions } from "./precision.ts";
+import { compareOnSameAdapter } from "./webgpu-same-adapter.ts";
 
 /** What the user wrote, without paths of this machine. */
 const command = `pnpm -C benchmarks -s bench ${process.argv.slice(2).filter(notThePath).join(" ")}`;
@@ -68,6 +69,16 @@ program
   .option("--length <tokens>", "length of the stream", integer, 200_000)
   .action((options: { precision: Precision; method: string; length: number }) =>
     endlessStream({ ...options, model: modelFile(), command }),
+  );
+
+program
+  .command("webgpu-same-adapter")
+  .description("kernels against onnxruntime's WebGPU provider on the adapter of this machine")
+  .option("--rounds <count>", "rounds over both sides", integer, 7)
+  .option("--only <name...>", "only contests whose names begin so")
+  .option("--dry", "print only, write no file", false)
+  .action((options: { rounds: number; only?: string[]; dry: boolean }) =>
+    compareOnSameAdapter({ ...options, only: options.only ?? null, command }),
   );
 
 program
