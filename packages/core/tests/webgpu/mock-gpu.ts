@@ -16,6 +16,8 @@ export class MockGpu {
   readonly log = { buffers: 0, bindGroups: 0, pipelines: 0, passes: 0, submits: 0, destroyed: 0, writes: 0 };
   /** Bytes of buffers that were not destroyed. */
   bytes = 0;
+  /** Bytes that were read back. */
+  read = 0;
   deviceDestroyed = false;
   released = false;
   requested: GPUDeviceDescriptor | undefined;
@@ -92,7 +94,10 @@ export class MockGpu {
     return {
       size,
       mapAsync: async () => undefined,
-      getMappedRange: (_: number, length: number) => new ArrayBuffer(length),
+      getMappedRange: (_: number, length: number) => {
+        this.read += length;
+        return new ArrayBuffer(length);
+      },
       unmap: () => undefined,
       destroy: () => {
         this.bytes -= size;

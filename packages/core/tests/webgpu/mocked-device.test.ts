@@ -69,6 +69,24 @@ describe("a decode step", () => {
     await backend.dispose();
   });
 
+  it("hands over the token and nothing else where it is greedy", async () => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock);
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const greedy = () =>
+      backend.greedy({ cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
+    await greedy();
+    mock.dispatched = [];
+    mock.read = 0;
+    const { passes, submits, buffers } = mock.log;
+    const { logits } = await greedy();
+    expect(mock.log).toMatchObject({ passes: passes + 1, submits: submits + 1, buffers });
+    expect(mock.dispatched.slice(-3).map((name) => name.split(" ")[0])).toEqual(["product", "argmax", "argmax"]);
+    expect(mock.read).toBe(4);
+    expect(await logits()).toHaveLength(backend.config.vocabSize);
+    await backend.dispose();
+  });
+
   it("skips what nobody reads where no logits are asked for", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);

@@ -29,13 +29,10 @@ describe.skipIf(gpu === null)("webgpu: a method is its definition", () => {
     await expectRead(method, 160, 160, 16);
   });
 
-  it.each([...single, ...compositions].filter(({ bidirectional }) => !bidirectional))(
-    "token by token: $spec",
-    async (method) => {
-      await expectRead(method, 48, 0, 16);
-      await expectRead(method, 160, 0, 16);
-    },
-  );
+  it.each(single.filter(({ bidirectional }) => !bidirectional))("token by token: $spec", async (method) => {
+    await expectRead(method, 48, 0, 16);
+    await expectRead(method, 160, 0, 16);
+  });
 
   it.each([...single, ...compositions])("tokens generated after a prompt: $spec", async (method) => {
     await expectRead(method, 48, 29, 16);
