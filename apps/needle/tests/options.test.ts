@@ -38,7 +38,9 @@ describe("options", () => {
 
   it("names what there is", async () => {
     expect(() => runOptions({ task: "ruler" as "needle" })).toThrow(/no task "ruler"; there is needle or passkey/);
-    expect(() => runOptions({ device: "tpu" as "cpu" })).toThrow(/no device "tpu"; there is auto, webgpu, cpu or reference/);
+    expect(() => runOptions({ device: "tpu" as "cpu" })).toThrow(
+      /no device "tpu"; there is auto, webgpu, cpu or reference/,
+    );
     expect(() => runOptions({ methods: ["none"], baseline: "yarn" })).toThrow(/baseline "yarn" is none of the methods/);
     await expect(preset("gpt")).rejects.toThrow(/no preset "gpt"; there is tiny and smollm2/);
   });
