@@ -14,8 +14,10 @@ export interface StreamOptions {
   readonly command: string;
 }
 
+/** Steps timed on each side, and how many of them in a row. */
 const STEPS = 256;
-/** Where steps are timed first. */
+const TURN = 32;
+/** Tokens of the short text beside the long one. */
 const EARLY = 2000;
 const RECOMPUTATIONS = 3;
 
@@ -23,22 +25,22 @@ const RECOMPUTATIONS = 3;
 export async function endlessStream({ model: path, precision, method, length, command }: StreamOptions): Promise<void> {
   const model = await load(path, { device: "cpu", precision });
   const ids = model.tokenizer!.encode(readFileSync(novelText(), "utf8"));
-  const session = model.session({ method: parseMethod(method) });
-  const progress = new Progress(length);
-  const feed = async (to: number): Promise<void> => {
-    while (session.length < to) {
+  const sessions = [EARLY, length].map((tokens) => ({
+    tokens,
+    session: model.session({ method: parseMethod(method) }),
+  }));
+  const progress = new Progress(EARLY + length);
+  for (const { tokens, session } of sessions) {
+    while (session.length < tokens) {
       const from = session.length % ids.length;
-      const part = ids.slice(from, from + Math.min(4096, to - session.length, ids.length - from));
+      const part = ids.slice(from, from + Math.min(4096, tokens - session.length, ids.length - from));
       await session.prefill(part);
-      progress.step(`${session.length} of ${length} tokens, cache ${(session.bytes / 1e6).toFixed(1)} MB`, part.length);
+      progress.step(`${session.length} of ${tokens} tokens, cache ${(session.bytes / 1e6).toFixed(1)} MB`, part.length);
     }
-  };
-  await feed(EARLY);
-  const early = { tokens: session.length, bytes: session.bytes, ...(await steps(session)) };
-  await feed(length);
-  const late = { tokens: session.length, bytes: session.bytes, ...(await steps(session)) };
-  const again = await recomputation(model, ids, session.layout.capacity);
-  session.dispose();
+  }
+  const [early, late] = await stepsInTurns(sessions);
+  const again = await recomputation(model, ids, sessions[1].session.layout.capacity);
+  for (const { session } of sessions) session.dispose();
   await model.dispose();
   const report = `${table(
     ["after", `${STEPS} steps, ms each: median (mean)`, "cache"],
@@ -64,17 +66,37 @@ export async function endlessStream({ model: path, precision, method, length, co
   writeBetweenMarkers(DOCUMENT, "endless-stream", report);
 }
 
-async function steps(session: Session): Promise<{ readonly median: number; readonly mean: number }> {
-  const times: number[] = [];
-  let last = performance.now();
-  for await (const token of session.generate({ maxNew: STEPS, stopTokens: [] })) {
-    void token;
-    const now = performance.now();
-    times.push(now - last);
-    last = now;
+interface Steps {
+  readonly tokens: number;
+  readonly bytes: number;
+  /** Milliseconds a step. */
+  readonly median: number;
+  readonly mean: number;
+}
+
+/** A few steps here, a few there: a machine that is slow for a while is slow for both. */
+async function stepsInTurns(
+  sessions: readonly { readonly tokens: number; readonly session: Session }[],
+): Promise<Steps[]> {
+  const times: number[][] = sessions.map(() => []);
+  for (let done = 0; done < STEPS; done += TURN) {
+    for (const [i, { session }] of sessions.entries()) {
+      await session.generate({ maxNew: 1, stopTokens: [] }).complete(); // what the other side put out of the way
+      let last = performance.now();
+      for await (const token of session.generate({ maxNew: TURN, stopTokens: [] })) {
+        void token;
+        const now = performance.now();
+        times[i].push(now - last);
+        last = now;
+      }
+    }
   }
-  const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
-  return { median: times.sort((a, b) => a - b)[times.length >> 1], mean };
+  return sessions.map(({ tokens, session }, i) => ({
+    tokens,
+    bytes: session.bytes,
+    median: times[i].sort((a, b) => a - b)[times[i].length >> 1],
+    mean: times[i].reduce((sum, time) => sum + time, 0) / times[i].length,
+  }));
 }
 
 async function recomputation(

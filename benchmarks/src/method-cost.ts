@@ -17,35 +17,51 @@ export interface MethodCostOptions {
 
 interface Cost {
   readonly method: string;
-  /** Of each round: seconds, and over those of `none` in the same round. */
+  /** Of each round: seconds, and over those of `none` beside it. */
   readonly prefill: readonly { readonly seconds: number; readonly ratio: number }[];
   readonly decode: readonly { readonly seconds: number; readonly ratio: number }[];
+}
+
+/** Seconds: the whole prefill, and the median of single steps of decoding. */
+interface Timing {
+  readonly prefill: number;
+  readonly decode: number;
 }
 
 const DECODED = 32;
 /** Tokens that compile what a method needs. */
 const WARM_UP = 300;
 
-/** What every method costs beside the model as it is: prefill and decode, method by method next to `none`. */
+/** What every method costs beside the model as it is: prefill and decode, in turns with `none`. */
 export async function methodCost(options: MethodCostOptions): Promise<void> {
   const { length, rounds, command } = options;
   const model = await load(options.model, { device: "cpu", precision: options.precision });
   const ids = model.tokenizer!.encode(readFileSync(novelText(), "utf8").slice(0, length * 8)).slice(0, length);
   const specs = options.methods ?? specsFor(model);
-  const progress = new Progress(rounds * 2 * specs.length * readingWork(length));
+  // `none` before and after every two methods: a machine that is slow for a while is slow for all of them.
+  const groups = Array.from({ length: Math.ceil(specs.length / 2) }, (_, i) => specs.slice(2 * i, 2 * i + 2));
+  const work = readingWork(length);
+  const progress = new Progress(rounds * (specs.length + groups.length + 1) * work);
+  const measure = async (spec: string): Promise<Timing> => {
+    const timing = await read(model, spec, ids);
+    progress.step(`${spec} ${text(timing)}`, work);
+    return timing;
+  };
   const costs = new Map<string, { prefill: Cost["prefill"][number][]; decode: Cost["decode"][number][] }>(
     specs.map((spec) => [spec, { prefill: [], decode: [] }]),
   );
   for (let round = 0; round < rounds; round++) {
-    for (const spec of specs) {
-      // Beside each other, so that a machine that is slow for a while is slow for both.
-      const none = await read(model, "none", ids);
-      progress.step(`round ${round + 1}: none ${text(none)}`, readingWork(length));
-      const own = await read(model, spec, ids);
-      progress.step(`round ${round + 1}: ${spec} ${text(own)}`, readingWork(length));
-      const cost = costs.get(spec)!;
-      cost.prefill.push({ seconds: own.prefill, ratio: own.prefill / none.prefill });
-      cost.decode.push({ seconds: own.decode, ratio: own.decode / none.decode });
+    let before = await measure("none");
+    for (const group of groups) {
+      const own = new Map<string, Timing>();
+      for (const spec of group) own.set(spec, await measure(spec));
+      const after = await measure("none");
+      for (const [spec, timing] of own) {
+        const cost = costs.get(spec)!;
+        cost.prefill.push(beside(timing.prefill, before.prefill, after.prefill));
+        cost.decode.push(beside(timing.decode, before.decode, after.decode));
+      }
+      before = after;
     }
   }
   await model.dispose();
@@ -53,7 +69,7 @@ export async function methodCost(options: MethodCostOptions): Promise<void> {
   const report = `${table(
     ["method", "prefill ÷ none", "decode ÷ none"],
     results.map(({ method, prefill, decode }) => [`\`${method}\``, spread(prefill), spread(decode)]),
-  )}\n\n${length} tokens of a novel, ${DECODED} tokens decoded, \`${options.precision}\`, ${rounds} ${rounds === 1 ? "round" : "rounds"}; each beside a run of \`none\`, median (smallest to largest).\n\n\`${command}\``;
+  )}\n\n${length} tokens of a novel, ${DECODED} tokens decoded, \`${options.precision}\`, ${rounds} ${rounds === 1 ? "round" : "rounds"}; each over the mean of the runs of \`none\` before and after it, median (smallest to largest).\n\n\`${command}\``;
   process.stdout.write(`${report}\n`);
   writeResult("method-cost", {
     benchmark: "method-cost",
@@ -92,11 +108,7 @@ function specsFor({ context: { trainedWindow } }: LanguageModel): string[] {
   });
 }
 
-async function read(
-  model: LanguageModel,
-  spec: string,
-  ids: readonly number[],
-): Promise<{ readonly prefill: number; readonly decode: number }> {
+async function read(model: LanguageModel, spec: string, ids: readonly number[]): Promise<Timing> {
   const method = parseMethod(spec);
   const capacity = ids.length + DECODED + 8;
   const warm = model.session({ method, capacity });
@@ -119,6 +131,10 @@ async function read(
   return { prefill: (middle - begin) / 1000, decode: median(times.slice(4)) / 1000 };
 }
 
+function beside(seconds: number, before: number, after: number): Cost["prefill"][number] {
+  return { seconds, ratio: (2 * seconds) / (before + after) };
+}
+
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
@@ -129,6 +145,6 @@ function spread(values: readonly { readonly ratio: number }[]): string {
   return `${median(ratios).toFixed(2)}${range}`;
 }
 
-function text({ prefill, decode }: { readonly prefill: number; readonly decode: number }): string {
+function text({ prefill, decode }: Timing): string {
   return `prefill ${prefill.toFixed(1)} s, decode ${(decode * 1000).toFixed(1)} ms`;
 }
