@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { LongctxError } from "@longctx/core";
 import { openGpu, type Gpu } from "../../src/webgpu/gpu.ts";
 import type { GpuSlice } from "../../src/webgpu/kernel.ts";
@@ -8,13 +9,21 @@ const HARDWARE = process.env.LONGCTX_GPU === "1";
 /** The device of this machine, or null where there is none; a test file that gets null says that it skips. */
 export async function gpuOrNull(): Promise<Gpu | null> {
   try {
-    return await openGpu({ hardwareOnly: HARDWARE });
+    const gpu = await openGpu({ hardwareOnly: HARDWARE });
+    note(gpu);
+    return gpu;
   } catch (error) {
     if (HARDWARE) throw error;
     if (!(error instanceof LongctxError && error.code === "device")) throw error;
     process.stderr.write(`Skipped, for there is no WebGPU device here: ${error.message}\n`);
     return null;
   }
+}
+
+/** The summary of .ci/run tells which adapter the tests ran on. */
+function note({ name, capabilities }: Gpu): void {
+  const report = process.env.LONGCTX_TEST_REPORT;
+  if (report) appendFileSync(`${report}.adapters`, `${capabilities.software ? "software" : "hardware"}\t${name}\n`);
 }
 
 export async function floats(gpu: Gpu, slice: GpuSlice): Promise<Float32Array> {
