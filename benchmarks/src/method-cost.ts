@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { load, methods as registry, parseMethod, type LanguageModel, type Precision } from "longctx";
+import { load, methods as registry, parseMethod, type LanguageModel, type Precision, type Session } from "longctx";
 import { describeMachine, sourceRevision } from "./machine.ts";
 import { table, writeBetweenMarkers } from "./peers/report.ts";
 import { DOCUMENT, novelText, writeResult } from "./places.ts";
@@ -15,11 +15,10 @@ export interface MethodCostOptions {
   readonly command: string;
 }
 
+/** Of each round: seconds, and over those of `none` beside it. */
 interface Cost {
-  readonly method: string;
-  /** Of each round: seconds, and over those of `none` beside it. */
-  readonly prefill: readonly { readonly seconds: number; readonly ratio: number }[];
-  readonly decode: readonly { readonly seconds: number; readonly ratio: number }[];
+  readonly prefill: { readonly seconds: number; readonly ratio: number }[];
+  readonly decode: { readonly seconds: number; readonly ratio: number }[];
 }
 
 /** Seconds: the whole prefill, and the median of single steps of decoding. */
@@ -28,7 +27,10 @@ interface Timing {
   readonly decode: number;
 }
 
-const DECODED = 32;
+/** Tokens read in a row, and decoded in a row, before the other side has its turn. */
+const READ = 1024;
+const DECODED = 16;
+const TURNS = 4;
 /** Tokens that compile what a method needs. */
 const WARM_UP = 300;
 
@@ -38,38 +40,22 @@ export async function methodCost(options: MethodCostOptions): Promise<void> {
   const model = await load(options.model, { device: "cpu", precision: options.precision });
   const ids = model.tokenizer!.encode(readFileSync(novelText(), "utf8").slice(0, length * 8)).slice(0, length);
   const specs = options.methods ?? specsFor(model);
-  // `none` before and after every two methods: a machine that is slow for a while is slow for all of them.
-  const groups = Array.from({ length: Math.ceil(specs.length / 2) }, (_, i) => specs.slice(2 * i, 2 * i + 2));
-  const work = readingWork(length);
-  const progress = new Progress(rounds * (specs.length + groups.length + 1) * work);
-  const measure = async (spec: string): Promise<Timing> => {
-    const timing = await read(model, spec, ids);
-    progress.step(`${spec} ${text(timing)}`, work);
-    return timing;
-  };
-  const costs = new Map<string, { prefill: Cost["prefill"][number][]; decode: Cost["decode"][number][] }>(
-    specs.map((spec) => [spec, { prefill: [], decode: [] }]),
-  );
+  const progress = new Progress(rounds * 2 * specs.length * readingWork(length));
+  const costs = new Map<string, Cost>(specs.map((spec) => [spec, { prefill: [], decode: [] }]));
   for (let round = 0; round < rounds; round++) {
-    let before = await measure("none");
-    for (const group of groups) {
-      const own = new Map<string, Timing>();
-      for (const spec of group) own.set(spec, await measure(spec));
-      const after = await measure("none");
-      for (const [spec, timing] of own) {
-        const cost = costs.get(spec)!;
-        cost.prefill.push(beside(timing.prefill, before.prefill, after.prefill));
-        cost.decode.push(beside(timing.decode, before.decode, after.decode));
-      }
-      before = after;
+    for (const spec of specs) {
+      const [none, own] = await inTurns(model, ["none", spec], ids);
+      progress.step(`${spec}: ${text(own)}; none: ${text(none)}`, 2 * readingWork(length));
+      for (const phase of ["prefill", "decode"] as const)
+        costs.get(spec)![phase].push({ seconds: own[phase], ratio: own[phase] / none[phase] });
     }
   }
   await model.dispose();
-  const results = [...costs].map(([method, cost]): Cost => ({ method, ...cost }));
+  const results = [...costs].map(([method, cost]) => ({ method, ...cost }));
   const report = `${table(
     ["method", "prefill ÷ none", "decode ÷ none"],
     results.map(({ method, prefill, decode }) => [`\`${method}\``, spread(prefill), spread(decode)]),
-  )}\n\n${length} tokens of a novel, ${DECODED} tokens decoded, \`${options.precision}\`, ${rounds} ${rounds === 1 ? "round" : "rounds"}; each over the mean of the runs of \`none\` before and after it, median (smallest to largest).\n\n\`${command}\``;
+  )}\n\n${length} tokens of a novel, ${TURNS * DECODED} tokens decoded, \`${options.precision}\`, ${rounds} ${rounds === 1 ? "round" : "rounds"}; each in turns with \`none\`, median (smallest to largest).\n\n\`${command}\``;
   process.stdout.write(`${report}\n`);
   writeResult("method-cost", {
     benchmark: "method-cost",
@@ -108,31 +94,43 @@ function specsFor({ context: { trainedWindow } }: LanguageModel): string[] {
   });
 }
 
-async function read(model: LanguageModel, spec: string, ids: readonly number[]): Promise<Timing> {
-  const method = parseMethod(spec);
-  const capacity = ids.length + DECODED + 8;
-  const warm = model.session({ method, capacity });
-  await warm.prefill(ids.slice(0, WARM_UP), { length: WARM_UP });
-  await warm.generate({ maxNew: 4, stopTokens: [] }).complete();
-  warm.dispose();
-  const session = model.session({ method, capacity });
-  const begin = performance.now();
-  await session.prefill(ids);
-  const middle = performance.now();
-  const times: number[] = [];
-  let last = middle;
-  for await (const token of session.generate({ maxNew: DECODED, stopTokens: [] })) {
-    void token;
-    const now = performance.now();
-    times.push(now - last);
-    last = now;
+/** Both read a part, then the next one, then decode so: what slows the machine down for a while weighs on both. */
+async function inTurns(model: LanguageModel, specs: readonly string[], ids: readonly number[]): Promise<Timing[]> {
+  const capacity = ids.length + TURNS * (DECODED + 1) + 8;
+  const sides = specs.map((spec) => ({
+    session: model.session({ method: parseMethod(spec), capacity }),
+    prefill: 0,
+    steps: [] as number[],
+  }));
+  for (const spec of specs) await warmUp(model.session({ method: parseMethod(spec), capacity }), ids);
+  for (let done = 0; done < ids.length; done += READ) {
+    for (const side of sides) {
+      const begin = performance.now();
+      await side.session.prefill(ids.slice(done, done + READ), { length: ids.length });
+      side.prefill += performance.now() - begin;
+    }
   }
-  session.dispose();
-  return { prefill: (middle - begin) / 1000, decode: median(times.slice(4)) / 1000 };
+  for (let turn = 0; turn < TURNS; turn++) {
+    for (const { session, steps } of sides) {
+      await session.generate({ maxNew: 1, stopTokens: [] }).complete(); // puts what the other side left out of the way
+      let last = performance.now();
+      for await (const token of session.generate({ maxNew: DECODED, stopTokens: [] })) {
+        void token;
+        const now = performance.now();
+        steps.push(now - last);
+        last = now;
+      }
+    }
+  }
+  for (const { session } of sides) session.dispose();
+  return sides.map(({ prefill, steps }) => ({ prefill: prefill / 1000, decode: median(steps) / 1000 }));
 }
 
-function beside(seconds: number, before: number, after: number): Cost["prefill"][number] {
-  return { seconds, ratio: (2 * seconds) / (before + after) };
+/** Compiles what a method needs. */
+async function warmUp(session: Session, ids: readonly number[]): Promise<void> {
+  await session.prefill(ids.slice(0, WARM_UP), { length: ids.length });
+  await session.generate({ maxNew: 4, stopTokens: [] }).complete();
+  session.dispose();
 }
 
 function median(values: readonly number[]): number {
