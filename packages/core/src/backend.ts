@@ -1,6 +1,7 @@
 import type { ModelConfig } from "./config.ts";
 import type { LayerView } from "./method.ts";
 import type { AttentionPlan } from "./plan.ts";
+import type { Draw } from "./sampling.ts";
 import type { CacheLayout, SlotMap } from "./slots.ts";
 
 export const PRECISIONS = ["exact", "fast"] as const;
@@ -55,14 +56,14 @@ export interface Backend {
   /** Appends the chunk to the cache; logits are [logitRows, V], valid until the next call. */
   forward(request: ForwardRequest): Promise<Float32Array>;
   /**
-   * Where a device can find the greedy token itself: the first of the largest logits after the chunk's last token, so that
-   * they need not be fetched. `logits` fetches them, [V], until the cache is used again.
+   * Where a device can choose the token after the chunk's last itself, so that logits need not be fetched: the one that
+   * `drawToken` takes from them, up to rounding. `logits` fetches them, [V], until the cache is used again.
    */
-  greedy?(request: ForwardRequest): Promise<GreedyToken>;
+  sample?(request: ForwardRequest, draw: Draw): Promise<SampledToken>;
   dispose(): Promise<void>;
 }
 
-export interface GreedyToken {
+export interface SampledToken {
   readonly id: number;
   logits(): Promise<Float32Array>;
 }

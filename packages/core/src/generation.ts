@@ -1,5 +1,5 @@
 import { LongctxError } from "./errors.ts";
-import { makeSampler, type SamplingOptions } from "./sampling.ts";
+import { drawToken, makeDraws, type SamplingOptions } from "./sampling.ts";
 import type { Session } from "./session.ts";
 import { textStream } from "./text-stream.ts";
 
@@ -57,9 +57,8 @@ export class Generation implements AsyncIterable<GeneratedToken> {
       throw new LongctxError("argument", `maxNew is ${maxNew}; give a whole number of at least 0.`);
     if (stop.length > 0 && !tokenizer)
       throw new LongctxError("argument", "Stop texts need a tokenizer, and this checkpoint has none; use stopTokens.");
-    const { temperature = 0, repetitionPenalty = 1 } = this.#options;
-    const onDevice = temperature === 0 && repetitionPenalty === 1 && session.model.backend.greedy !== undefined;
-    const sampler = makeSampler(this.#options);
+    const onDevice = session.model.backend.sample !== undefined;
+    const draws = makeDraws(this.#options);
     const stopTokens = new Set(this.#options.stopTokens ?? config.specialTokens.eos);
     if (prompt) await this.#readPrompt(prompt);
     const stream = tokenizer ? textStream(tokenizer, { after: session.tokens, stop }) : null;
@@ -74,7 +73,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
           this.reason = "aborted";
           break;
         }
-        const id = next ?? sampler(logits, session.tokens);
+        const id = next ?? drawToken(logits, draws(session.tokens));
         if (stopTokens.has(id)) {
           this.reason = "stop";
           break;
@@ -86,7 +85,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
         if (stream?.stopped) this.reason = "stop";
         else if (this.ids.length >= maxNew) this.reason = "length";
         else if (session.room < 1) this.reason = "capacity";
-        else if (onDevice) next = await session.readGreedy(id);
+        else if (onDevice) next = await session.readAndDraw(id, draws);
         else logits = await session.prefill([id]);
       }
     } finally {

@@ -19,7 +19,21 @@ export interface SamplingOptions {
 /** Draws a token from logits [V]; `text` holds the ids read so far. Filters apply in transformers' order. */
 export type Sampler = (logits: Float32Array, text: readonly number[]) => number;
 
+/** All that the choice of one token depends on besides the logits; devices that choose it themselves are given it. */
+export interface Draw extends Required<Omit<SamplingOptions, "seed">> {
+  /** From [0, 1); not used where the temperature is 0. */
+  readonly uniform: number;
+  /** The ids read so far, for the repetition penalty. */
+  readonly text: readonly number[];
+}
+
 export function makeSampler(options: SamplingOptions = {}): Sampler {
+  const draws = makeDraws(options);
+  return (logits, text) => drawToken(logits, draws(text));
+}
+
+/** One draw a token: the checked options, and the seed's next random number. @throws LongctxError "argument" */
+export function makeDraws(options: SamplingOptions = {}): (text: readonly number[]) => Draw {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   check("temperature", temperature, 0, Infinity);
   check("topK", topK, 0, Infinity);
@@ -29,11 +43,22 @@ export function makeSampler(options: SamplingOptions = {}): Sampler {
   check("repetitionPenalty", repetitionPenalty, Number.MIN_VALUE, Infinity);
   whole("seed", seed);
   const uniform = uniformFloat64(seed);
-  return (given, text) => {
-    const logits = repetitionPenalty === 1 ? given : penalised(given, text, repetitionPenalty);
-    if (temperature === 0) return argmax(logits);
-    return draw(candidates(logits, { temperature, topK, topP, minP }), uniform());
-  };
+  return (text) => ({
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+    uniform: temperature === 0 ? 0 : uniform(),
+    text,
+  });
+}
+
+/** The token that a draw takes from logits [V]. @throws LongctxError "device" when the logits are not numbers */
+export function drawToken(given: Float32Array, draw: Draw): number {
+  const { repetitionPenalty, temperature, text, uniform } = draw;
+  const logits = repetitionPenalty === 1 ? given : penalised(given, text, repetitionPenalty);
+  return temperature === 0 ? argmax(logits) : pick(candidates(logits, draw), uniform);
 }
 
 function check(name: string, value: number, min: number, max: number): void {
@@ -83,7 +108,7 @@ interface Candidates {
 
 function candidates(
   logits: Float32Array,
-  p: { temperature: number; topK: number; topP: number; minP: number },
+  p: Pick<Draw, "temperature" | "topK" | "topP" | "minP">,
 ): Candidates {
   const top = logits[argmax(logits)];
   if (top === Infinity) throw overflow();
@@ -124,7 +149,7 @@ function sumOf(ids: readonly number[], weights: Float64Array): number {
   return ids.reduce((sum, id) => sum + weights[id], 0);
 }
 
-function draw({ ids, weights }: Candidates, uniform: number): number {
+function pick({ ids, weights }: Candidates, uniform: number): number {
   let rest = uniform * sumOf(ids, weights);
   for (const id of ids) if ((rest -= weights[id]) < 0) return id;
   return ids[ids.length - 1];

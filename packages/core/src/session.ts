@@ -10,6 +10,7 @@ import { layoutOf } from "./session-layout.ts";
 import type { Method, MethodState } from "./method.ts";
 import type { LanguageModel } from "./model.ts";
 import { samePlan, type AttentionPlan } from "./plan.ts";
+import type { Draw } from "./sampling.ts";
 import type { CacheLayout } from "./slots.ts";
 
 export interface SessionOptions {
@@ -163,10 +164,10 @@ export class Session {
   }
 
   /**
-   * Reads a token and answers with the greedy one after it, found on the device where it can do that (`Backend.greedy`);
-   * the logits stay there until `settle`. Generations use it.
+   * Reads a token and answers with the one after it, chosen on the device (`Backend.sample`); the logits stay there until
+   * `settle`. Generations use it.
    */
-  async readGreedy(id: number): Promise<number> {
+  async readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number> {
     this.#checkIdle();
     checkIds([id], this.model.config.vocabSize);
     this.#checkRoom(1);
@@ -174,7 +175,7 @@ export class Session {
     try {
       const [first, length] = [this.length, this.length + 1];
       const next = await this.#read([id], { first, length }, (request) =>
-        this.model.backend.greedy!({ ...request, logitRows: 1 }),
+        this.model.backend.sample!({ ...request, logitRows: 1 }, draws(this.#tokens.concat(id))),
       );
       this.#tokens.push(id);
       this.#lastLogits = null;

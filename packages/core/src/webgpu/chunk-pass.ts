@@ -1,6 +1,7 @@
 import type { ForwardRequest, LayerHooks } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import type { AttentionPlan } from "../plan.ts";
+import type { Draw } from "../sampling.ts";
 import { withoutPadding, withPadding, type AlignedModel } from "./aligned.ts";
 import { headNorms, type GpuWeights } from "./decoder-weights.ts";
 import type { DecoderStages } from "./decoder.ts";
@@ -13,6 +14,7 @@ import { argmax, argmaxScratch } from "./kernels/argmax.ts";
 import { queryBytes } from "./kernels/attention-shape.ts";
 import { partBytes } from "./kernels/attention-split.ts";
 import type { AttentionKernels } from "./kernels/attention.ts";
+import { sample, seenBits } from "./kernels/sample.ts";
 import { attentionTables, keyRotations, type AttentionTables } from "./lane-table.ts";
 import { mirrorOf } from "./layer-mirror.ts";
 import type { Workspace } from "./workspace.ts";
@@ -56,18 +58,27 @@ export class ChunkPass {
     return this.#logits();
   }
 
-  /** The first of the largest logits after the last token; they stay in the cache. */
-  async greedy(): Promise<number> {
+  /** The token drawn from the logits after the last token, or `NO_TOKEN`; they stay in the cache. */
+  async sample(draw: Draw): Promise<number> {
     const { stages, workspace, config } = this.#decoder;
     const { vocabSize: size } = config;
     await this.#layers();
     this.#record(stages.head(this.#count, { first: this.#count - 1, count: 1 }));
     const logits = stages.logits(1);
     const result = workspace.take("token", 4);
-    this.#record(argmax({ logits, size, scratch: workspace.take("argmax", argmaxScratch(size)), result }));
+    this.#record(this.#choice(draw, { logits, size, result }));
     const copies = [{ from: logits, to: this.#cache.lastLogits(size), size: 4 * size }];
     const [bytes] = await this.#submit([part(result, 0, 4)], copies);
     return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  }
+
+  #choice(draw: Draw, ends: { logits: GpuSlice; size: number; result: GpuSlice }): Dispatch[] {
+    const { workspace } = this.#decoder;
+    const { temperature, repetitionPenalty, text } = draw;
+    const penalised = repetitionPenalty !== 1;
+    if (temperature === 0 && !penalised)
+      return argmax({ ...ends, scratch: workspace.take("argmax", argmaxScratch(ends.size)) });
+    return [sample({ ...ends, draw, seen: penalised ? workspace.put(seenBits(text, ends.size)) : undefined })];
   }
 
   async #layers(): Promise<void> {

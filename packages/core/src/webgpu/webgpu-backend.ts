@@ -1,8 +1,8 @@
-import type { Backend, Cache, ForwardRequest, GreedyToken, Precision } from "../backend.ts";
+import type { Backend, Cache, ForwardRequest, Precision, SampledToken } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import { checkIds } from "../forward-checks.ts";
-import { argmax } from "../sampling.ts";
+import { drawToken, type Draw } from "../sampling.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
 import { alignModel } from "./aligned.ts";
@@ -104,13 +104,13 @@ export class WebGpuBackend implements Backend {
     return this.#pass(request, (pass) => pass.run());
   }
 
-  async greedy(request: ForwardRequest): Promise<GreedyToken> {
-    const id = await this.#pass(request, (pass) => pass.greedy());
+  async sample(request: ForwardRequest, draw: Draw): Promise<SampledToken> {
+    const id = await this.#pass(request, (pass) => pass.sample(draw));
     const logits = async () => {
       const [bytes] = await this.gpu.runAndRead([], [this.#own(request.cache).lastLogits(this.config.vocabSize)]);
       return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     };
-    return { id: id === NO_TOKEN ? argmax(await logits()) : id, logits };
+    return { id: id === NO_TOKEN ? drawToken(await logits(), draw) : id, logits };
   }
 
   #pass<Result>(request: ForwardRequest, act: (pass: ChunkPass) => Promise<Result>): Promise<Result> {

@@ -1,7 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { ACTIVATIONS, makeSampler, TENSOR_TYPES, type SamplingOptions } from "@longctx/core";
+import { ACTIVATIONS, drawToken, makeDraws, TENSOR_TYPES, type SamplingOptions } from "@longctx/core";
 import { ACTIVATE } from "../../src/reference/dense.ts";
-import { uniformFloat64 } from "../../src/random.ts";
 import { activate } from "../../src/webgpu/kernels/activation.ts";
 import { argmax, argmaxScratch, NO_TOKEN } from "../../src/webgpu/kernels/argmax.ts";
 import { embed } from "../../src/webgpu/kernels/embedding.ts";
@@ -175,48 +174,54 @@ describe.skipIf(!gpu)("sampling on the device", () => {
     { temperature: 1.5, topK: 5000, topP: 0.95, minP: 0.05 },
     { temperature: 0.9, topP: 0.8, repetitionPenalty: 1.3 },
     { temperature: 0.9, repetitionPenalty: 0.5 },
+    { temperature: 0, repetitionPenalty: 1.7 },
   ];
 
   it.each(cases)("draws what the sampler draws: %o", async (options) => {
     const draws = 40;
     const slice = gpu.upload(logits, "test");
     const result = gpu.allocate(4 * draws, "test");
-    const sampler = makeSampler({ ...options, seed: 11 });
-    const uniform = uniformFloat64(11);
-    const expected = Array.from({ length: draws }, () => sampler(logits, text));
-    // Bits of its own for each draw: the kernel notes what it drew.
-    const work = expected.map(
-      (_, i) =>
-      sample({
-        logits: slice, size, options, uniform: uniform(), result, resultOffset: i,
-        seen: options.repetitionPenalty ? gpu.upload(seenBits(text, size), "test") : undefined,
-      }), // prettier-ignore
-    );
-    await gpu.run(work);
-    expect([...(await words(result))]).toEqual(expected);
+    const next = makeDraws({ ...options, seed: 11 });
+    const all = Array.from({ length: draws }, () => next(text));
+    const seen = options.repetitionPenalty ? gpu.upload(seenBits(text, size), "test") : undefined;
+    await gpu.run(all.map((draw, i) => sample({ logits: slice, size, draw, result, resultOffset: i, seen })));
+    expect([...(await words(result))]).toEqual(all.map((draw) => drawToken(logits, draw)));
   });
 
-  it("notes what it drew for the penalty of the next", async () => {
-    const seen = gpu.upload(seenBits([33], 70), "test");
-    const result = gpu.allocate(4, "test");
-    const flat = gpu.upload(
-      Float32Array.from({ length: 70 }, (_, i) => (i === 66 ? 50 : 0)),
-      "test",
+  it("draws tokens as often as they are likely", async () => {
+    const draws = 4000;
+    const few = Float32Array.from({ length: 24 }, (_, id) => Math.log(1 + (id % 7)));
+    const slice = gpu.upload(few, "test");
+    const result = gpu.allocate(4 * draws, "test");
+    const next = makeDraws({ temperature: 1, topK: 14, seed: 3 });
+    const work = Array.from({ length: draws }, (_, i) =>
+      sample({ logits: slice, size: few.length, draw: next([]), result, resultOffset: i }),
     );
-    await gpu.run([sample({ logits: flat, size: 70, options: { temperature: 1 }, uniform: 0.5, result, seen })]);
-    expect((await words(result))[0]).toBe(66);
-    expect([...(await words(seen))]).toEqual([0, 2, 4]);
+    await gpu.run(work);
+    const counts = new Float64Array(few.length);
+    for (const id of await words(result)) counts[id]++;
+    // Kept are the ids with weights 4 to 7, three of each, and the first two of the four with weight 3.
+    const kept = (id: number) => id % 7 > 2 || id === 2 || id === 9;
+    const weights = Array.from(few, (_, id) => (kept(id) ? 1 + (id % 7) : 0));
+    const total = weights.reduce((sum, weight) => sum + weight);
+    expect(counts.filter((_, id) => !kept(id)).every((count) => count === 0)).toBe(true);
+    const chiSquare = counts.reduce((sum, count, id) => {
+      const likely = (draws * weights[id]) / total;
+      return kept(id) ? sum + (count - likely) ** 2 / likely : sum;
+    }, 0);
+    expect(chiSquare).toBeLessThan(34.5); // 13 degrees of freedom: once in a thousand
   });
 
   it("stays with a token where rounding leaves the draw at the end, and says when there is nothing to draw", async () => {
     const result = gpu.allocate(12, "test");
-    const one = { size, result, options: { temperature: 1, topK: 7 } };
+    const draw = { temperature: 1, topK: 7, topP: 1, minP: 0, repetitionPenalty: 1, uniform: 1 };
+    const one = { size, result, draw };
     const good = gpu.upload(logits, "test");
     const broken = gpu.upload(new Float32Array(size).fill(NaN), "test");
     await gpu.run([
-      sample({ ...one, logits: good, uniform: 1 }),
-      sample({ ...one, logits: good, uniform: 1, options: { temperature: 1 }, resultOffset: 1 }),
-      sample({ ...one, logits: broken, uniform: 0.5, resultOffset: 2 }),
+      sample({ ...one, logits: good }),
+      sample({ ...one, logits: good, draw: { ...draw, topK: 0 }, resultOffset: 1 }),
+      sample({ ...one, logits: broken, draw: { ...draw, uniform: 0.5 }, resultOffset: 2 }),
     ]);
     const [filtered, plain, none] = await words(result);
     const ranked = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);

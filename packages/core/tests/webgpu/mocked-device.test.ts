@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compose, LongctxError, type ModelConfig } from "@longctx/core";
+import { compose, LongctxError, makeDraws, type ModelConfig, type SamplingOptions } from "@longctx/core";
 import { createWebGpu, openGpu } from "../../src/webgpu/index.ts";
 import { planOf } from "./plan-of.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
@@ -69,19 +69,27 @@ describe("a decode step", () => {
     await backend.dispose();
   });
 
-  it("hands over the token and nothing else where it is greedy", async () => {
+  it.each<[string, SamplingOptions, string[]]>([
+    ["greedily", {}, ["argmax", "argmax"]],
+    ["by chance", { temperature: 0.8, topK: 5, topP: 0.9, minP: 0.1 }, ["sample"]],
+    ["with a penalty", { repetitionPenalty: 1.2 }, ["sample"]],
+  ])("hands over the token and nothing else: %s", async (_, options, kernels) => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
     const cache = backend.createCache({ capacity: 32, pinned: 32 });
-    const greedy = () =>
-      backend.greedy({ cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
-    await greedy();
+    const draws = makeDraws(options);
+    const step = () =>
+      backend.sample(
+        { cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 },
+        draws([1, 2, 3]),
+      );
+    await step();
     mock.dispatched = [];
     mock.read = 0;
-    const { passes, submits, buffers } = mock.log;
-    const { logits } = await greedy();
-    expect(mock.log).toMatchObject({ passes: passes + 1, submits: submits + 1, buffers });
-    expect(mock.dispatched.slice(-3).map((name) => name.split(" ")[0])).toEqual(["product", "argmax", "argmax"]);
+    const { passes, submits, buffers, bindGroups } = mock.log;
+    const { logits } = await step();
+    expect(mock.log).toMatchObject({ passes: passes + 1, submits: submits + 1, buffers, bindGroups });
+    expect(mock.dispatched.slice(-kernels.length - 1).map((name) => name.split(" ")[0])).toEqual(["product", ...kernels]); // prettier-ignore
     expect(mock.read).toBe(4);
     expect(await logits()).toHaveLength(backend.config.vocabSize);
     await backend.dispose();

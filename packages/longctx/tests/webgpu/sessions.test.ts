@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Capture, compose, LongctxError, type LanguageModel, type Method } from "@longctx/core";
+import { Capture, compose, LanguageModel, LongctxError, type Backend, type Method } from "@longctx/core";
 import { createReference } from "@longctx/core/reference";
 import { createWebGpu } from "@longctx/core/webgpu";
 import { bestTokens, meanMemory } from "../../../core/tests/example-methods.ts";
@@ -85,6 +85,34 @@ describe.skipIf(gpu === null)("a session on webgpu", () => {
     }
   });
 
+  it("draws the tokens that the logits it leaves on the device give for the same seed", async () => {
+    const options = [
+      { temperature: 1 },
+      { temperature: 0.8, topK: 12, topP: 0.9 },
+      { temperature: 1.2, minP: 0.05, repetitionPenalty: 1.3 },
+      { repetitionPenalty: 1.5 },
+    ];
+    const fetching = new LanguageModel({
+      backend: withoutSampling(model.backend),
+      tokenizer: null,
+      chatTemplate: null,
+    });
+    for (const one of options)
+      for (let seed = 0; seed < 5; seed++) {
+        const [drawn, fetched] = await Promise.all(
+          [model, fetching].map(async (from) => {
+            const session = from.session({ capacity: 96 });
+            const generation = session.generate({ ...one, seed, prompt: ids.slice(0, 9), maxNew: 16, stopTokens: [] });
+            await generation.complete();
+            const { lastLogits } = session;
+            session.dispose();
+            return { ids: generation.ids, lastLogits };
+          }),
+        );
+        expect(drawn).toEqual(fetched);
+      }
+  });
+
   it("holds a cache to the last token, and refuses one more", async () => {
     const session = model.session({ capacity: 20, chunk: 7 });
     const straight = await reference.session({ capacity: 20 }).prefill(ids.slice(0, 20), { logitRows: 20 });
@@ -103,3 +131,17 @@ describe.skipIf(gpu === null)("a session on webgpu", () => {
     await backend.dispose();
   });
 });
+
+/** The same device, whose logits are read and drawn from on the host. */
+function withoutSampling(backend: Backend): Backend {
+  return {
+    device: backend.device,
+    precision: backend.precision,
+    config: backend.config,
+    preferredChunk: backend.preferredChunk,
+    createCache: (layout) => backend.createCache(layout),
+    restoreCache: (layout, bytes) => backend.restoreCache(layout, bytes),
+    forward: (request) => backend.forward(request),
+    dispose: () => backend.dispose(),
+  };
+}
