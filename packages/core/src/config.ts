@@ -62,6 +62,10 @@ export interface ModelConfig {
   /** RMS norm over each head of q and k before the rotation (Qwen3). */
   readonly queryKeyNorm: boolean;
   readonly tiedEmbedding: boolean;
+  /** c: logits become c · tanh(logit / c) (Gemma 2). */
+  readonly logitSoftCap?: number;
+  /** c: scores become c · tanh(score / c), after the temperature and before the softmax (Gemma 2). */
+  readonly attentionSoftCap?: number;
   /** Per layer: how many tokens a query sees, itself included; null for all. */
   readonly slidingWindows: readonly (number | null)[];
   /** `max_position_embeddings`, or GGUF's context length. */

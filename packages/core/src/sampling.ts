@@ -106,10 +106,7 @@ interface Candidates {
   readonly weights: Float64Array;
 }
 
-function candidates(
-  logits: Float32Array,
-  p: Pick<Draw, "temperature" | "topK" | "topP" | "minP">,
-): Candidates {
+function candidates(logits: Float32Array, p: Pick<Draw, "temperature" | "topK" | "topP" | "minP">): Candidates {
   const top = logits[argmax(logits)];
   if (top === Infinity) throw overflow();
   const weights = new Float64Array(logits.length);

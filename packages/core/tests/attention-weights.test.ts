@@ -110,6 +110,19 @@ describe("attentionWeights", () => {
     expect(error(plan, (m, n, h) => (n <= m ? (1 + m / 2) * score(m, n, h, m - n) : null))).toBeLessThan(1e-6);
   });
 
+  it("caps scores softly, tempered ones", () => {
+    const plan = { segments: [text], temperature: { id: "half", at: (m: number) => 1 + m / 2 } };
+    const cap = 0.1;
+    const capped = softmaxOf((m, n, h) => {
+      if (n > m) return null;
+      const tempered = ((1 + m / 2) * score(m, n, h, m - n)) / Math.sqrt(D);
+      return cap * Math.tanh(tempered / cap) * Math.sqrt(D);
+    });
+    const weights = attentionWeights(plan, view, { ...config, attentionSoftCap: cap });
+    expect(largestDifference(weights, capped)).toBeLessThan(1e-6);
+    expect(largestDifference(attentionWeights(plan, view, config), capped)).toBeGreaterThan(0.01);
+  });
+
   it("is all zeros for a query that sees nothing", () => {
     const weights = attentionWeights({ segments: [{ ...text, tokens: { from: 3, to: 9 } }] }, view, config);
     expect(weights.subarray(0, 3 * T).every((weight) => weight === 0)).toBe(true);

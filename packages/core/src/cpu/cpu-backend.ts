@@ -4,6 +4,7 @@ import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import { checkIds } from "../forward-checks.ts";
 import type { AttentionPlan } from "../plan.ts";
+import { softCapped } from "../reference/dense.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
 import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./chunk.ts";
@@ -44,6 +45,11 @@ export function createCpu(config: ModelConfig, weights: Weights, options: CpuOpt
   const { precision = "exact", threads = availableParallelism() } = options;
   if (!Number.isInteger(threads) || threads < 1)
     throw new LongctxError("argument", `${threads} threads are impossible; give a whole number of at least 1.`);
+  if (config.attentionSoftCap !== undefined)
+    throw new LongctxError(
+      "config",
+      `The model caps its attention scores at ${config.attentionSoftCap}, which the device cpu does not compute; use the device webgpu or reference.`,
+    );
   return new CpuBackend({ config, weights, precision }, threads);
 }
 
@@ -127,6 +133,9 @@ class CpuBackend implements Backend {
       });
       done += count;
     }
+    const { logitSoftCap } = this.config;
+    if (logitSoftCap !== undefined)
+      for (let i = 0; i < logits.length; i++) logits[i] = softCapped(logits[i], logitSoftCap);
     return logits;
   }
 

@@ -7,7 +7,7 @@ import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
 import { readWeights, type DecoderWeights, type LayerWeights } from "./decoder-weights.ts";
 import { DenseAttention } from "./dense-attention.ts";
-import { ACTIVATE, add, multiply, rmsNorm } from "./dense.ts";
+import { ACTIVATE, add, multiply, rmsNorm, softCapped } from "./dense.ts";
 import { ReferenceCache } from "./reference-cache.ts";
 
 /**
@@ -41,7 +41,7 @@ class ReferenceDecoder implements Backend {
   async forward(request: ForwardRequest): Promise<Float32Array> {
     const cache = this.#check(request);
     const { ids, logitRows } = request;
-    const { hiddenSize, norm } = this.config;
+    const { hiddenSize, norm, logitSoftCap } = this.config;
     const first = cache.slots.length;
     cache.append(ids.length);
 
@@ -51,7 +51,8 @@ class ReferenceDecoder implements Backend {
       await turn(); // a chunk takes seconds, and signals and timers want to be heard
     }
     const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
-    return Float32Array.from(multiply(this.#weights.head, rmsNorm(last, this.#weights.finalNorm, norm.epsilon)));
+    const logits = multiply(this.#weights.head, rmsNorm(last, this.#weights.finalNorm, norm.epsilon));
+    return Float32Array.from(logits, (logit) => softCapped(logit, logitSoftCap));
   }
 
   /** Rows of the embedding, [T, hidden]. */

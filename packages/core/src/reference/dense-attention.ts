@@ -1,4 +1,5 @@
 import type { ModelConfig } from "../config.ts";
+import { softCapped } from "./dense.ts";
 import { sees, type AttentionPlan, type FrequencyTable } from "../plan.ts";
 
 /** What one query sees: `tokens` are indices into the tokens at hand, `probabilities` is [H, tokens]; a head sums to 1. */
@@ -7,9 +8,12 @@ export interface AttentionRow {
   readonly probabilities: Float64Array;
 }
 
+/** What attention has to know of a model. */
+export type HeadShape = Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize" | "attentionSoftCap">;
+
 /** Attention as a plan defines it, pair by pair: no tiles, no bands, nothing skipped. One layer, one chunk. */
 export class DenseAttention {
-  readonly #config: ModelConfig;
+  readonly #config: HeadShape;
   readonly #plan: AttentionPlan;
   readonly #tokens: readonly number[];
   readonly #keys: Float64Array;
@@ -17,7 +21,7 @@ export class DenseAttention {
   readonly #rotated = new Map<string, Float64Array>();
 
   /** `keys` are those of `tokens`, not rotated, [n, K, D]. */
-  constructor(config: ModelConfig, plan: AttentionPlan, tokens: readonly number[], keys: Float64Array) {
+  constructor(config: HeadShape, plan: AttentionPlan, tokens: readonly number[], keys: Float64Array) {
     this.#config = config;
     this.#plan = plan;
     this.#tokens = tokens;
@@ -26,7 +30,7 @@ export class DenseAttention {
 
   /** The query at text index m, [H, D], not rotated. A query that sees nothing has an empty row. */
   row(m: number, query: Float64Array): AttentionRow {
-    const { queryHeads, keyHeads, headSize } = this.#config;
+    const { queryHeads, keyHeads, headSize, attentionSoftCap } = this.#config;
     const seen: number[] = [];
     const through: number[] = [];
     for (let n = 0; n < this.#tokens.length; n++) {
@@ -54,7 +58,7 @@ export class DenseAttention {
         const key = (seen[j] * keyHeads + keyHead) * headSize;
         let score = 0;
         for (let i = 0; i < headSize; i++) score += q[h * headSize + i] * k[key + i];
-        scores[j] = score * scale;
+        scores[j] = softCapped(score * scale, attentionSoftCap);
       }
       softmax(scores);
     }

@@ -149,7 +149,7 @@ export class DecoderStages {
   }
 
   #head(count: number, rows: Rows): Dispatch[] {
-    const { hiddenSize, vocabSize } = this.#model.config;
+    const { hiddenSize, vocabSize, logitSoftCap } = this.#model.config;
     return this.#product(this.#weights.head, {
       tokens: rows.count,
       norm: { weight: this.#weights.finalNorm, epsilon: this.#model.epsilon },
@@ -157,6 +157,7 @@ export class DecoderStages {
       inputOffset: rows.first * hiddenSize,
       output: this.logits(rows.count),
       outputStride: vocabSize,
+      cap: logitSoftCap,
     });
   }
 

@@ -104,6 +104,12 @@ describe.skipIf(!gpu)("on the device", () => {
     ]);
   });
 
+  it("scores with a soft cap", async () => {
+    const capped = await expectAsDefined({ shape: shapeOf({ softCap: 0.2 }), chunks: [60, 1, 1] });
+    const free = await expectAsDefined({ chunks: [60, 1, 1] });
+    expect(difference(capped.attended, free.attended)).toBeGreaterThan(0.05);
+  });
+
   it("a window is kept token by token, and costs what it shows", async () => {
     const plan = () => ({ segments: [causal(table, { band: { from: 0, to: 4 } })] });
     const { dispatches } = await expectAsDefined({ plan, chunks: [90, ...chunksOf(10, 1)] });

@@ -95,6 +95,16 @@ describe.skipIf(!gpu)("on the device", () => {
     expect(none.every((value) => value === 0)).toBe(true);
   });
 
+  it("scores with a soft cap, and tempered ones", async () => {
+    const plan = () => ({
+      segments: [causal(table)],
+      temperature: { id: "t", at: (m: number) => 1 + (m % 5) / 4 },
+    });
+    const capped = await expectAsDefined({ plan, shape: shapeOf({ softCap: 0.2 }), chunks: [70, 3, 1] });
+    const free = await expectAsDefined({ plan, chunks: [70, 3, 1] });
+    expect(difference(capped.attended, free.attended)).toBeGreaterThan(0.05);
+  });
+
   it("windows, far bands and lists in one softmax", async () => {
     const tokens = Int32Array.of(0, 1, 4, 30, 31, 64);
     const plan = () => ({

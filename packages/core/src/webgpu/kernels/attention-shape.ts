@@ -14,13 +14,32 @@ export interface AttentionShape {
   /** d/2: pairs of channels (i, i + d/2) that are rotated. */
   readonly pairs: number;
   readonly storage: Storage;
+  /** c: scores become c · tanh(score / c). */
+  readonly softCap?: number;
 }
 
 export function attentionShape(
-  { queryHeads, keyHeads, headSize, rope }: ModelConfig,
+  { queryHeads, keyHeads, headSize, rope, attentionSoftCap: softCap }: ModelConfig,
   storage: Storage,
 ): AttentionShape {
-  return { queryHeads, keyHeads, headSize, pairs: rope.rotarySize / 2, storage };
+  return { queryHeads, keyHeads, headSize, pairs: rope.rotarySize / 2, storage, softCap };
+}
+
+/** `capped(score)`, of scores in powers of two; and what names the kernel that has it. */
+export function softCapCode({ softCap }: AttentionShape): string {
+  if (softCap === undefined) return "";
+  return `const CAP = ${softCap * Math.LOG2E}f; // of scores
+fn capped(score: f32) -> f32 { return CAP * tanh(clamp(score / CAP, -15.0, 15.0)); }
+`;
+}
+
+export function capName({ softCap }: AttentionShape): string[] {
+  return softCap === undefined ? [] : [`cap-${softCap}`];
+}
+
+/** The score in WGSL, capped where the model has a cap. */
+export function cappedScore({ softCap }: AttentionShape, score: string): string {
+  return softCap === undefined ? score : `capped(${score})`;
 }
 
 /** Rows are kept four channels at a time, zeros behind the last. */

@@ -10,11 +10,13 @@ import {
   type Maximum,
 } from "./attention-maximum.ts";
 import {
+  capName,
   groupOf,
   quadsOf,
   SHAPE_FIELDS,
   SHAPE_TYPES,
   shapeUniforms,
+  softCapCode,
   storageCode,
   type AttentionShape,
   type LayerCache,
@@ -65,7 +67,16 @@ export function splitPlan({ shape }: SplitKey, capabilities: Capabilities): Spli
 }
 
 export function splitKernel({ shape }: SplitKey, { threads, heads, longest, maximum }: SplitPlan): Kernel {
-  const name = ["attention-split", quadsOf(shape), shape.storage, threads, heads, longest, maximum].join(" ");
+  const name = [
+    "attention-split",
+    quadsOf(shape),
+    shape.storage,
+    threads,
+    heads,
+    longest,
+    maximum,
+    ...capName(shape),
+  ].join(" ");
   const all = Array.from({ length: heads }, (_, h) => h);
   const each = (line: (h: number) => string, indent: string) => all.map((h) => `${indent}${line(h)}\n`).join("");
   const code = `${maximumDirective(maximum)}// ${name}
@@ -90,7 +101,7 @@ var<workgroup> query: array<vec4f, HEADS * QUADS>;
 var<workgroup> weights: array<f32, HEADS * LONGEST>;
 var<workgroup> sums: array<vec4f, HEADS * THREADS>;
 var<workgroup> totals: array<f32, HEADS * THREADS>;
-${maximumCode(maximum, threads, heads)}
+${maximumCode(maximum, threads, heads)}${softCapCode(shape)}
 fn slotOf(piece: Piece, j: u32) -> u32 {
   if (piece.listed == 1u) { return lists[piece.slot + j].slot; }
   return piece.slot + j;
@@ -120,7 +131,7 @@ ${each((h) => `var largest${h} = LOWEST;`, "  ")}  let keyBase = (keyHead * unif
 ${each((h) => `var score${h} = 0.0;`, "    ")}    for (var quad = 0u; quad < uniforms.quads; quad++) {
       let key = readKeys(row + quad);
 ${each((h) => `score${h} += dot(query[${h}u * QUADS + quad], key);`, "      ")}    }
-${each((h) => `weights[${h}u * LONGEST + j] = score${h};`, "    ")}${each((h) => `largest${h} = max(largest${h}, score${h});`, "    ")}  }
+${shape.softCap === undefined ? "" : each((h) => `score${h} = capped(score${h});`, "    ")}${each((h) => `weights[${h}u * LONGEST + j] = score${h};`, "    ")}${each((h) => `largest${h} = max(largest${h}, score${h});`, "    ")}  }
 
 ${maximumSteps(
   maximum,

@@ -2,15 +2,17 @@ import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf } from "../lane-table.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
-import type { ModelConfig } from "../../config.ts";
 import type { AttentionPlan } from "../../plan.ts";
 import {
   attendedCode,
   attendedSteps,
+  cappedScore,
+  capName,
   quadsOf,
   SHAPE_FIELDS,
   SHAPE_TYPES,
   shapeUniforms,
+  softCapCode,
   storageCode,
   type AttentionShape,
 } from "./attention-shape.ts";
@@ -49,7 +51,7 @@ export function tiledPlan({ shape }: TiledKey, { maxWorkgroupMemory, maxInvocati
 }
 
 export function tiledKernel({ shape }: TiledKey, { rows, keys }: TiledPlan): Kernel {
-  const name = ["attention-tiled", shape.headSize, shape.storage, rows, keys].join(" ");
+  const name = ["attention-tiled", shape.headSize, shape.storage, rows, keys, ...capName(shape)].join(" ");
   const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
   const each = (line: (c: number) => string, indent: string) => quads.map((c) => `${indent}${line(c)}\n`).join("");
   const code = `// ${name}
@@ -80,7 +82,7 @@ var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> tokens: array<i32, KEYS>;
 var<workgroup> scores: array<f32, KEYS * ROWS>; // each thread's own column
 
-fn slotOf(lane: Lane, j: u32) -> u32 {
+${softCapCode(shape)}fn slotOf(lane: Lane, j: u32) -> u32 {
   if (lane.listed == 1u) { return lists[lane.slot + j].slot; }
   return lane.slot + j;
 }
@@ -146,8 +148,8 @@ ${quads
   )
   .join("")}        let seen = tokens[j] >= seenFrom && tokens[j] < seenTo;
         let seenToo = tokens[j + 1u] >= seenFrom && tokens[j + 1u] < seenTo;
-        let score = select(LOWEST, dot(products, vec4f(1.0)), seen);
-        let other = select(LOWEST, dot(others, vec4f(1.0)), seenToo);
+        let score = select(LOWEST, ${cappedScore(shape, "dot(products, vec4f(1.0))")}, seen);
+        let other = select(LOWEST, ${cappedScore(shape, "dot(others, vec4f(1.0))")}, seenToo);
         scores[j * ROWS + local] = score;
         scores[(j + 1u) * ROWS + local] = other;
         largest = max(largest, max(score, other));
@@ -218,11 +220,12 @@ export interface AttentionInput {
 
 /** Float64, pair by pair: [T, H, D]. */
 export function attentionReference(
-  shape: Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize">,
+  shape: Pick<AttentionShape, "queryHeads" | "keyHeads" | "headSize" | "softCap">,
   { plan, first, queries, tokens, keys, values }: AttentionInput,
 ): Float64Array {
-  const { queryHeads, keyHeads, headSize } = shape;
-  const dense = new DenseAttention(shape as ModelConfig, plan, tokens, keys);
+  const { queryHeads, keyHeads, headSize, softCap } = shape;
+  const heads = { queryHeads, keyHeads, headSize, attentionSoftCap: softCap };
+  const dense = new DenseAttention(heads, plan, tokens, keys);
   const size = queryHeads * headSize;
   const attended = new Float64Array(queries.length);
   for (let t = 0; t * size < queries.length; t++) {
