@@ -1,23 +1,22 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
 import { LongctxError, type ChatTemplate, type ModelConfig, type Tokenizer, type Weights } from "@longctx/core";
-import { ByteSource } from "./byte-source.ts";
+import type { ByteSource } from "./byte-source.ts";
 import { weightsFromGguf, weightsFromSafetensors } from "./canonical-weights.ts";
+import type { Folder } from "./folder.ts";
 import { configFromGguf } from "./gguf-config.ts";
 import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
-import { openGguf } from "./gguf.ts";
+import { readGguf } from "./gguf.ts";
 import { configFromHuggingFace } from "./hf-config.ts";
 import { readJson, readJsonIfThere } from "./json-file.ts";
-import { openShardedSafetensors } from "./safetensors-index.ts";
-import { openSafetensors } from "./safetensors.ts";
-import { loadTokenizerFolder } from "./tokenizer-folder.ts";
+import { readShardedSafetensors } from "./safetensors-index.ts";
+import { readSafetensors } from "./safetensors.ts";
+import { readTokenizer } from "./tokenizer-folder.ts";
 
 export interface CheckpointOptions {
   /** T, tokens: what the model was trained for, when the description does not say it or says it wrongly. */
   readonly trainedWindow?: number;
 }
 
-/** A model on disk. The tensors are read from the open file when they are asked for, until `close`. */
+/** A model in its files. The tensors are read from them when they are asked for, until `close`. */
 export interface Checkpoint {
   readonly path: string;
   readonly format: "safetensors" | "gguf";
@@ -29,50 +28,19 @@ export interface Checkpoint {
   close(): void;
 }
 
-/**
- * Opens a .gguf file, a .safetensors file beside its config.json, or a folder in Hugging Face's layout. Reads headers,
- * description and tokenizer; every weight the model needs is there and has its shape, or this throws.
- * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have
- */
-export async function openCheckpoint(path: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
-  const { trainedWindow } = options;
-  if (trainedWindow !== undefined && (!Number.isInteger(trainedWindow) || trainedWindow < 1)) {
-    throw new LongctxError(
-      "argument",
-      `trainedWindow is ${trainedWindow}, but has to be a whole number of tokens of at least 1.`,
-    );
-  }
-  const checkpoint = isGguf(path) ? openGgufCheckpoint(path) : openHuggingFaceCheckpoint(path);
-  return trainedWindow === undefined ? checkpoint : { ...checkpoint, config: { ...checkpoint.config, trainedWindow } };
+export function beginsLikeGguf(source: ByteSource): boolean {
+  return new TextDecoder("latin1").decode(source.read(0, Math.min(4, source.size))) === "GGUF";
 }
 
-function isGguf(path: string): boolean {
-  if (!existsSync(path))
-    throw new LongctxError(
-      "file",
-      `${path} does not exist. Give the path of a .gguf or .safetensors file, or of a model folder.`,
-    );
-  if (statSync(path).isDirectory() || path.endsWith(".safetensors")) return false;
-  if (path.endsWith(".gguf")) return true;
-  // Some tools store GGUF files under their hash.
-  const source = new ByteSource(path);
-  const magic = Buffer.from(source.read(0, Math.min(4, source.size))).toString("latin1");
-  source.close();
-  if (magic === "GGUF") return true;
-  throw new LongctxError(
-    "file",
-    `${path} is neither a .gguf nor a .safetensors file nor a model folder; longctx opens these three.`,
-  );
-}
-
-function openGgufCheckpoint(path: string): Checkpoint {
-  const file = openGguf(path);
+/** A .gguf file; the checkpoint closes it. @throws LongctxError "file" when it is damaged, "config" for another model */
+export function openGgufFile(source: ByteSource, options: CheckpointOptions = {}): Checkpoint {
+  const file = readGguf(source);
   return closingOnError(file, () => {
-    const config = configFromGguf(file);
+    const config = withWindow(configFromGguf(file), options);
     const weights = weightsFromGguf(file, config);
     const text = file.metadata.has("tokenizer.ggml.model") ? tokenizerFromGguf(file.metadata) : null;
     return {
-      path,
+      path: file.path,
       format: "gguf",
       config,
       weights,
@@ -83,74 +51,80 @@ function openGgufCheckpoint(path: string): Checkpoint {
   });
 }
 
-function openHuggingFaceCheckpoint(path: string): Checkpoint {
-  const { folder, weightsPath } = huggingFacePlaces(path);
-  const configPath = join(folder, "config.json");
-  if (!existsSync(configPath))
+/**
+ * Files in Hugging Face's layout: config.json, safetensors (those named, else the usual ones) and, if there, the tokenizer.
+ * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have
+ */
+export async function openFolder(
+  folder: Folder,
+  options: CheckpointOptions = {},
+  weightsName: string = usualWeights(folder),
+): Promise<Checkpoint> {
+  const index = "model.safetensors.index.json";
+  const isShard = /-\d+-of-\d+\.safetensors$/.test(weightsName) && folder.names.includes(index);
+  const chosen = isShard ? index : weightsName;
+  if (!folder.names.includes("config.json"))
     throw new LongctxError(
       "file",
-      `${folder} has no config.json. Safetensors do not describe their model; put the checkpoint's config.json beside them.`,
+      `${folder.path} has no config.json. Safetensors do not describe their model; put the checkpoint's config.json beside them.`,
     );
-  const config = configFromHuggingFace(
-    readJson(configPath, "config"),
-    configPath,
-    readJsonIfThere(join(folder, "generation_config.json"), "config"),
+  const described = configFromHuggingFace(
+    await readJson(folder, "config.json", "config"),
+    folder.placeOf("config.json"),
+    await readJsonIfThere(folder, "generation_config.json", "config"),
   );
-  const file = weightsPath.endsWith(".json") ? openShardedSafetensors(weightsPath) : openSafetensors(weightsPath);
-  return closingOnError(file, () => {
-    const weights = weightsFromSafetensors(file, config);
-    const text = loadTokenizerFolder(folder);
-    return {
-      path,
-      format: "safetensors",
-      config,
-      weights,
-      tokenizer: text?.tokenizer ?? null,
-      chatTemplate: text?.chatTemplate ?? null,
-      close: () => file.close(),
-    };
-  });
+  const config = withWindow(described, options);
+  const text = await readTokenizer(folder);
+  const file = chosen.endsWith(".json")
+    ? await readShardedSafetensors(folder, chosen)
+    : readSafetensors(await folder.open(chosen));
+  return closingOnError(file, () => ({
+    path: folder.path,
+    format: "safetensors",
+    config,
+    weights: weightsFromSafetensors(file, config),
+    tokenizer: text?.tokenizer ?? null,
+    chatTemplate: text?.chatTemplate ?? null,
+    close: () => file.close(),
+  }));
 }
 
-function huggingFacePlaces(path: string): { folder: string; weightsPath: string } {
-  if (!statSync(path).isDirectory()) {
-    const folder = dirname(path);
-    const index = join(folder, "model.safetensors.index.json");
-    return {
-      folder,
-      weightsPath: /-\d+-of-\d+\.safetensors$/.test(basename(path)) && existsSync(index) ? index : path,
-    };
-  }
-  const files = readdirSync(path);
-  const indices = files.filter((file) => file.endsWith(".safetensors.index.json"));
-  const wholes = files.filter((file) => file.endsWith(".safetensors"));
+function withWindow(config: ModelConfig, { trainedWindow }: CheckpointOptions): ModelConfig {
+  if (trainedWindow === undefined) return config;
+  if (Number.isInteger(trainedWindow) && trainedWindow >= 1) return { ...config, trainedWindow };
+  throw new LongctxError(
+    "argument",
+    `trainedWindow is ${trainedWindow}, but has to be a whole number of tokens of at least 1.`,
+  );
+}
+
+function usualWeights({ path, names }: Folder): string {
+  const indices = names.filter((name) => name.endsWith(".safetensors.index.json"));
+  const wholes = names.filter((name) => name.endsWith(".safetensors"));
   // A checkpoint's usual names first; otherwise the only file there is.
   const chosen = [
-    ...["model.safetensors", "model.safetensors.index.json"].filter((file) => files.includes(file)),
+    ...["model.safetensors", "model.safetensors.index.json"].filter((name) => names.includes(name)),
     ...single(indices),
     ...single(wholes),
   ][0];
-  if (chosen) return { folder: path, weightsPath: join(path, chosen) };
-  const ggufs = files.filter((file) => file.endsWith(".gguf"));
+  if (chosen) return chosen;
+  const ggufs = names.filter((name) => name.endsWith(".gguf"));
   if (ggufs.length > 0)
-    throw new LongctxError(
-      "file",
-      `${path} holds GGUF files (${ggufs.slice(0, 5).join(", ")}); give the path of the one to open.`,
-    );
+    throw new LongctxError("file", `${path} holds GGUF files (${ggufs.slice(0, 5).join(", ")}); give the one to open.`);
   if (wholes.length > 1)
     throw new LongctxError(
       "file",
-      `${path} holds ${wholes.length} .safetensors files and no index; give the path of the one to open.`,
+      `${path} holds ${wholes.length} .safetensors files and no index; give the one to open.`,
     );
-  const others = files.filter((file) => /\.(bin|pth?|ckpt|h5|msgpack)$/.test(file));
+  const others = names.filter((name) => /\.(bin|pth?|ckpt|h5|msgpack)$/.test(name));
   throw new LongctxError(
     "file",
     `${path} has no .safetensors file${others.length > 0 ? ` (${others.slice(0, 5).join(", ")} is not read; convert it to safetensors)` : ""}. Is the download complete?`,
   );
 }
 
-function single(files: readonly string[]): readonly string[] {
-  return files.length === 1 ? files : [];
+function single(names: readonly string[]): readonly string[] {
+  return names.length === 1 ? names : [];
 }
 
 function closingOnError<T>(file: { close(): void }, make: () => T): T {

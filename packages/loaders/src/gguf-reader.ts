@@ -12,6 +12,9 @@ const MAX_STRING_BYTES = 2 ** 26;
 const FIRST_CHUNK = 2 ** 16;
 const LARGEST_CHUNK = 2 ** 23;
 
+/** A token may be the byte order mark. */
+const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
 /** The least that a value of each type takes in the file. */
 const VALUE_BYTES: Readonly<Record<GgufValueType, number>> = {
   uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, float32: 4, bool: 1, string: 8, array: 12, uint64: 8, int64: 8, float64: 8,
@@ -21,8 +24,8 @@ const VALUE_BYTES: Readonly<Record<GgufValueType, number>> = {
 export class GgufReader {
   readonly #source: ByteSource;
   readonly #end: number;
-  #chunk: Buffer = Buffer.alloc(0);
-  #view: DataView = new DataView(this.#chunk.buffer, 0, 0);
+  #chunk: Uint8Array<ArrayBuffer> = new Uint8Array();
+  #view: DataView = new DataView(this.#chunk.buffer);
   #chunkStart = 0;
   #chunkSize = FIRST_CHUNK;
   #at = 0;
@@ -64,7 +67,7 @@ export class GgufReader {
     const length = this.count(`bytes of ${what}`, 1);
     if (length > MAX_STRING_BYTES) this.fail(`has a text of ${length} bytes as ${what}, more than ${MAX_STRING_BYTES}`);
     const at = this.#take(length, what);
-    return this.#chunk.toString("utf8", at, at + length);
+    return UTF8.decode(this.#chunk.subarray(at, at + length));
   }
 
   value(key: string): GgufValue {
@@ -115,7 +118,7 @@ export class GgufReader {
       const bytes = this.#source.read(this.position, size);
       this.#chunkStart = this.position;
       this.#at = 0;
-      this.#chunk = Buffer.from(bytes.buffer);
+      this.#chunk = bytes;
       this.#view = new DataView(bytes.buffer);
       this.#chunkSize = Math.min(2 * this.#chunkSize, LARGEST_CHUNK);
     }

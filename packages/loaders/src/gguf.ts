@@ -1,5 +1,5 @@
 import { LongctxError, listed, TENSOR_TYPES, type TensorType } from "@longctx/core";
-import { ByteSource } from "./byte-source.ts";
+import type { ByteSource } from "./byte-source.ts";
 import { GgufReader } from "./gguf-reader.ts";
 import type { GgufMetadata, GgufValue } from "./gguf-value.ts";
 import { StoredTensor } from "./stored-tensor.ts";
@@ -38,12 +38,12 @@ interface TensorInfo {
 }
 
 /**
- * Opens a GGUF file of version 2 or 3: reads and checks the header, no tensor. Tensors are read when asked for, until
+ * A GGUF file of version 2 or 3. Reads and checks the header, no tensor; those are read when asked for, until
  * `close`. Shapes are row-major, [outputs, inputs], the reverse of the file's.
  * @throws LongctxError "file" when the file is no GGUF, cut off or damaged, "config" for a type that longctx does not read
  */
-export function openGguf(path: string): GgufFile {
-  const source = new ByteSource(path);
+export function readGguf(source: ByteSource): GgufFile {
+  const { path } = source;
   try {
     const reader = new GgufReader(source);
     const version = readVersion(reader, source);

@@ -1,21 +1,15 @@
-export { ByteSource } from "./byte-source.ts";
-export { expectedShapes, weightsFromGguf, weightsFromSafetensors } from "./canonical-weights.ts";
-export { openCheckpoint, type Checkpoint, type CheckpointOptions } from "./checkpoint.ts";
-export { dequantise } from "./dequantise.ts";
-export { configFromGguf, GGUF_ARCHITECTURES } from "./gguf-config.ts";
-export { openGguf, type GgufArray, type GgufFile, type GgufMetadata, type GgufValue } from "./gguf.ts";
-export { configFromHuggingFace, HUGGING_FACE_MODEL_TYPES } from "./hf-config.ts";
-export { openShardedSafetensors } from "./safetensors-index.ts";
-export { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
-export { StoredTensor } from "./stored-tensor.ts";
-export { TENSOR_LAYOUTS, type TensorLayout } from "./tensor-layout.ts";
-
+// In Node; browsers get portable.ts.
+export * from "./portable.ts";
 export { cacheDirectory } from "./cache-directory.ts";
-export { chatTemplate } from "./chat-template.ts";
-export { download, type DownloadOptions, type DownloadProgress, type RemoteFile } from "./download.ts";
-export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export {
+  DiskFile,
+  loadTokenizerFolder,
+  openCheckpoint,
+  openGguf,
+  openSafetensors,
+  openShardedSafetensors,
+} from "./disk.ts";
+export { download, type DownloadOptions, type RemoteFile } from "./download.ts";
 export { fetchFromHub, parseHubReference, type HubOptions, type HubReference } from "./hub.ts";
 export { resolveModel } from "./resolve-model.ts";
 export { FETCHABLE_MODELS, fetchModel, findSmolLM2, type FetchableModel } from "./smollm2.ts";
-export { loadTokenizerFolder, type LoadedTokenizer } from "./tokenizer-folder.ts";
-export { tokenizerFromJson } from "./tokenizer.ts";

@@ -1,24 +1,13 @@
-import { existsSync } from "node:fs";
 import { LongctxError, type ErrorCode } from "@longctx/core";
-import { ByteSource } from "./byte-source.ts";
+import { readText, type Folder } from "./folder.ts";
 
-/** The index of a model of a million tensors is below this; tokenizer files are read elsewhere. */
+/** The index of a model of a million tensors is below this, and so is the tokenizer of any vocabulary. */
 const MAX_JSON_BYTES = 200_000_000;
 
 /** A JSON file that holds an object. @throws LongctxError "file" when it cannot be read, `code` when it is something else */
-export function readJson(path: string, code: ErrorCode): Record<string, unknown> {
-  const source = new ByteSource(path);
-  let text: string;
-  try {
-    if (source.size > MAX_JSON_BYTES)
-      throw new LongctxError(
-        code,
-        `${path} has ${source.size} bytes, too many for a description of a model (${MAX_JSON_BYTES}).`,
-      );
-    text = new TextDecoder().decode(source.read(0, source.size));
-  } finally {
-    source.close();
-  }
+export async function readJson(folder: Folder, name: string, code: ErrorCode): Promise<Record<string, unknown>> {
+  const text = await readText(folder, name, MAX_JSON_BYTES, code);
+  const path = folder.placeOf(name);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -34,6 +23,11 @@ export function readJson(path: string, code: ErrorCode): Record<string, unknown>
   return value as Record<string, unknown>;
 }
 
-export function readJsonIfThere(path: string, code: ErrorCode): Record<string, unknown> | null {
-  return existsSync(path) ? readJson(path, code) : null;
+/** Null when the folder has no such file. */
+export async function readJsonIfThere(
+  folder: Folder,
+  name: string,
+  code: ErrorCode,
+): Promise<Record<string, unknown> | null> {
+  return folder.names.includes(name) ? readJson(folder, name, code) : null;
 }

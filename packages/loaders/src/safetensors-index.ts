@@ -1,18 +1,22 @@
-import { basename, dirname, join } from "node:path";
 import { LongctxError } from "@longctx/core";
+import type { Folder } from "./folder.ts";
 import { readJson } from "./json-file.ts";
-import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
+import { readSafetensors, type SafetensorsFile } from "./safetensors.ts";
 import type { StoredTensor } from "./stored-tensor.ts";
 
 /** The largest published checkpoints have a few hundred; each costs a file descriptor. */
 const MAX_SHARDS = 1000;
 
+/** A shard lies beside the index, nowhere else: an index may come from a stranger. */
+const SHARD_NAME = /^[^/\\]+\.safetensors$/;
+
 /**
- * Opens all shards that a `model.safetensors.index.json` names, as one file.
+ * All shards that a `model.safetensors.index.json` names, as one file.
  * @throws LongctxError "file" when a shard is missing, or does not hold what the index says
  */
-export function openShardedSafetensors(indexPath: string): SafetensorsFile {
-  const index = readJson(indexPath, "file");
+export async function readShardedSafetensors(folder: Folder, indexName: string): Promise<SafetensorsFile> {
+  const indexPath = folder.placeOf(indexName);
+  const index = await readJson(folder, indexName, "file");
   const map = index["weight_map"];
   if (typeof map !== "object" || map === null || Array.isArray(map))
     throw new LongctxError("file", `${indexPath} has no weight_map. It is no index of safetensors shards.`);
@@ -23,14 +27,7 @@ export function openShardedSafetensors(indexPath: string): SafetensorsFile {
     const tensors = new Map<string, StoredTensor>();
     const unreadable = new Map<string, string>();
     for (const [name, file] of shardOf) {
-      // The index may come from a stranger: a shard lies beside it, nowhere else.
-      if (
-        typeof file !== "string" ||
-        file !== basename(file) ||
-        file === ".." ||
-        !file.endsWith(".safetensors") ||
-        file.includes("\\")
-      ) {
+      if (typeof file !== "string" || !SHARD_NAME.test(file)) {
         throw new LongctxError(
           "file",
           `${indexPath} puts ${name} into ${JSON.stringify(file)}, which is not the name of a .safetensors file beside it.`,
@@ -40,7 +37,7 @@ export function openShardedSafetensors(indexPath: string): SafetensorsFile {
       if (!shard) {
         if (shards.size === MAX_SHARDS)
           throw new LongctxError("file", `${indexPath} names more than ${MAX_SHARDS} shards.`);
-        shard = openSafetensors(join(dirname(indexPath), file));
+        shard = readSafetensors(await folder.open(file));
         shards.set(file, shard);
       }
       const tensor = shard.tensors.get(name);

@@ -1,5 +1,5 @@
 import { LongctxError, TENSOR_TYPES, type TensorType } from "@longctx/core";
-import { ByteSource } from "./byte-source.ts";
+import type { ByteSource } from "./byte-source.ts";
 import { StoredTensor } from "./stored-tensor.ts";
 import { elementCount } from "./tensor-layout.ts";
 
@@ -31,11 +31,11 @@ interface Entry {
 }
 
 /**
- * Opens a safetensors file: reads and checks the header, no tensor. Tensors are read when asked for, until `close`.
+ * A safetensors file. Reads and checks the header, no tensor; those are read when asked for, until `close`.
  * @throws LongctxError "file" when the file is cut off, or a type, shape and place do not agree with each other
  */
-export function openSafetensors(path: string): SafetensorsFile {
-  const source = new ByteSource(path);
+export function readSafetensors(source: ByteSource): SafetensorsFile {
+  const { path } = source;
   try {
     const { entries, dataStart } = readHeader(source);
     checkCoverage(path, entries, source.size - dataStart);

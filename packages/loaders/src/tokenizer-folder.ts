@@ -1,10 +1,9 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { LongctxError, type ChatTemplate, type Tokenizer } from "@longctx/core";
+import type { ChatTemplate, Tokenizer } from "@longctx/core";
 import { chatTemplate } from "./chat-template.ts";
+import { readText, type Folder } from "./folder.ts";
 import { readJsonIfThere } from "./json-file.ts";
 import { checkTokenizerJson, isObject, type Component, type JsonObject } from "./tokenizer-json.ts";
-import { oneLine, tokenizerFromJson } from "./tokenizer.ts";
+import { tokenizerFromJson } from "./tokenizer.ts";
 
 export interface LoadedTokenizer {
   readonly tokenizer: Tokenizer;
@@ -12,7 +11,7 @@ export interface LoadedTokenizer {
 }
 
 /** Of a chat template; the longest published ones have some 20 kB. */
-const MAX_BYTES = 2 ** 20;
+const MAX_TEMPLATE_BYTES = 2 ** 20;
 
 /** Classes of transformers that make the special tokens around a text from the config, whatever tokenizer.json says. */
 const CONFIG_DECIDES = /^(Llama|CodeLlama|Gemma|Cohere)Tokenizer(Fast)?$/;
@@ -22,12 +21,12 @@ const CONFIG_DECIDES = /^(Llama|CodeLlama|Gemma|Cohere)Tokenizer(Fast)?$/;
  * special_tokens_map.json and chat_template.jinja; null when the folder has no tokenizer.json.
  * @throws LongctxError "file" when one of them is broken
  */
-export function loadTokenizerFolder(directory: string): LoadedTokenizer | null {
-  const place = join(directory, "tokenizer.json");
-  const content = readJsonIfThere(place, "file");
+export async function readTokenizer(folder: Folder): Promise<LoadedTokenizer | null> {
+  const content = await readJsonIfThere(folder, "tokenizer.json", "file");
   if (content === null) return null;
-  const config = optional(join(directory, "tokenizer_config.json"));
-  const specialTokens = namedTokens({ ...optional(join(directory, "special_tokens_map.json")), ...config });
+  const place = folder.placeOf("tokenizer.json");
+  const config = await optional(folder, "tokenizer_config.json");
+  const specialTokens = namedTokens({ ...(await optional(folder, "special_tokens_map.json")), ...config });
 
   const json = checkTokenizerJson(content, place);
   const decides = typeof config["tokenizer_class"] === "string" && CONFIG_DECIDES.test(config["tokenizer_class"]);
@@ -36,7 +35,7 @@ export function loadTokenizerFolder(directory: string): LoadedTokenizer | null {
   const eos = config["add_eos_token"] === true ? specialTokens["eos_token"] : undefined;
   const tokenizer = tokenizerFromJson(around ? { ...json, post_processor: surroundedBy(bos, eos) } : json, place);
 
-  const source = templateSource(directory, config);
+  const source = await templateSource(folder, config);
   return { tokenizer, chatTemplate: source && chatTemplate(source.text, specialTokens, source.place) };
 }
 
@@ -52,14 +51,16 @@ export function surroundedBy(bos: string | undefined, eos: string | undefined): 
   };
 }
 
-function templateSource(directory: string, config: JsonObject): { text: string; place: string } | null {
-  const own = join(directory, "chat_template.jinja");
-  if (existsSync(own)) return { text: readText(own), place: own };
-  const older = join(directory, "chat_template.json");
-  for (const [holder, place] of [
-    [optional(older), older],
-    [config, join(directory, "tokenizer_config.json")],
+async function templateSource(folder: Folder, config: JsonObject): Promise<{ text: string; place: string } | null> {
+  const own = "chat_template.jinja";
+  if (folder.names.includes(own))
+    return { text: await readText(folder, own, MAX_TEMPLATE_BYTES, "file"), place: folder.placeOf(own) };
+  const older = "chat_template.json";
+  for (const [holder, name] of [
+    [await optional(folder, older), older],
+    [config, "tokenizer_config.json"],
   ] as const) {
+    const place = folder.placeOf(name);
     const found = holder["chat_template"] ?? null;
     if (typeof found === "string") return { text: found, place };
     // Several templates under names: the one without tools is called default.
@@ -81,16 +82,6 @@ function namedTokens(config: JsonObject): Record<string, string> {
   return tokens;
 }
 
-function optional(path: string): JsonObject {
-  return readJsonIfThere(path, "file") ?? {};
-}
-
-function readText(path: string): string {
-  try {
-    const { size } = statSync(path);
-    if (size > MAX_BYTES) throw new Error(`it has ${size} bytes, at most ${MAX_BYTES} are read`);
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new LongctxError("file", `Cannot read ${path}: ${oneLine(error)}.`, { cause: error });
-  }
+async function optional(folder: Folder, name: string): Promise<JsonObject> {
+  return (await readJsonIfThere(folder, name, "file")) ?? {};
 }

@@ -2,7 +2,7 @@ import { checkpointFrequencies, llama3Frequencies, type ModelConfig, yarnAmplitu
 import { describe, expect, test } from "vitest";
 import { weightsFromGguf } from "../src/canonical-weights.ts";
 import { configFromGguf } from "../src/gguf-config.ts";
-import { openGguf } from "../src/gguf.ts";
+import { openGguf } from "../src/disk.ts";
 import { buildGguf, type BuiltTensor, floats, type Written } from "./gguf-builder.ts";
 import { refusalOf, scratchFolder } from "./scratch.ts";
 

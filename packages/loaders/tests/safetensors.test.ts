@@ -1,8 +1,7 @@
 import { ftruncateSync, openSync, closeSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { openShardedSafetensors } from "../src/safetensors-index.ts";
-import { openSafetensors } from "../src/safetensors.ts";
+import { openSafetensors, openShardedSafetensors } from "../src/disk.ts";
 import { floats } from "./gguf-builder.ts";
 import { buildSafetensors } from "./safetensors-builder.ts";
 import { refusalOf, scratchFolder } from "./scratch.ts";
@@ -133,8 +132,8 @@ describe("shards", () => {
     scratch.write("model.safetensors.index.json", JSON.stringify({ metadata: {}, weight_map: map }));
   const right = { vector: "a-1-of-2.safetensors", halves: "a-2-of-2.safetensors", ids: "a-1-of-2.safetensors" };
 
-  test("are read as one file", () => {
-    const file = openShardedSafetensors(index(right));
+  test("are read as one file", async () => {
+    const file = await openShardedSafetensors(index(right));
     expect([...file.tensors.keys()]).toEqual(["vector", "halves"]);
     expect([...file.unreadable.keys()]).toEqual(["ids"]);
     expect(file.tensors.get("halves")!.toFloat32()[1]).toBe(-2);

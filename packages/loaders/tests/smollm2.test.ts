@@ -1,7 +1,7 @@
 import type { ChatMessage } from "@longctx/core";
 import { describe, expect, it } from "vitest";
 import { tokenizerFromGguf } from "../src/gguf-tokenizer.ts";
-import { openGguf } from "../src/gguf.ts";
+import { openGguf } from "../src/disk.ts";
 import { findSmolLM2 } from "../src/smollm2.ts";
 import { golden } from "./golden.ts";
 

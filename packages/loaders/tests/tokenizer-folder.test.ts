@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadTokenizerFolder } from "../src/tokenizer-folder.ts";
+import { loadTokenizerFolder } from "../src/disk.ts";
 import { tokenizerFromJson } from "../src/tokenizer.ts";
 import { golden } from "./golden.ts";
 
@@ -21,9 +21,9 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 const put = (name: string, content: unknown) =>
   writeFileSync(join(directory, name), typeof content === "string" ? content : JSON.stringify(content));
-const failure = () => {
+const failure = async () => {
   try {
-    loadTokenizerFolder(directory);
+    await loadTokenizerFolder(directory);
   } catch (error) {
     expect(error).toBeInstanceOf(LongctxError);
     expect((error as Error).message).not.toContain("\n");
@@ -56,26 +56,26 @@ describe("a checkpoint folder", () => {
     decoder: { type: "ByteLevel" },
   };
 
-  it("without tokenizer.json has no tokenizer", () => expect(loadTokenizerFolder(directory)).toBeNull());
+  it("without tokenizer.json has no tokenizer", async () => expect(await loadTokenizerFolder(directory)).toBeNull());
 
-  it("needs no other file", () => {
+  it("needs no other file", async () => {
     put("tokenizer.json", small);
-    const { tokenizer, chatTemplate } = loadTokenizerFolder(directory)!;
+    const { tokenizer, chatTemplate } = (await loadTokenizerFolder(directory))!;
     expect(tokenizer.encode("<s>ab a")).toEqual([0, 4, 5, 2]);
     expect(tokenizer.vocabSize).toBe(6);
     expect(chatTemplate).toBeNull();
   });
 
-  it("takes BOS and EOS from the config of the classes that do", () => {
+  it("takes BOS and EOS from the config of the classes that do", async () => {
     put("tokenizer.json", small);
     const config = { bos_token: { content: "<s>" }, eos_token: "</s>", add_bos_token: true, add_eos_token: true };
     put("tokenizer_config.json", { ...config, tokenizer_class: "LlamaTokenizerFast" });
-    expect(loadTokenizerFolder(directory)!.tokenizer.encode("ab")).toEqual([0, 4, 1]);
+    expect((await loadTokenizerFolder(directory))!.tokenizer.encode("ab")).toEqual([0, 4, 1]);
     put("tokenizer_config.json", { ...config, tokenizer_class: "PreTrainedTokenizerFast" });
-    expect(loadTokenizerFolder(directory)!.tokenizer.encode("ab")).toEqual([4]);
+    expect((await loadTokenizerFolder(directory))!.tokenizer.encode("ab")).toEqual([4]);
   });
 
-  it("prefers chat_template.jinja to the config, and of several templates the default", () => {
+  it("prefers chat_template.jinja to the config, and of several templates the default", async () => {
     put("tokenizer.json", small);
     put("special_tokens_map.json", { bos_token: "<s>" });
     put("tokenizer_config.json", {
@@ -84,9 +84,9 @@ describe("a checkpoint folder", () => {
         { name: "default", template: "{{ bos_token }}{{ messages[0].content }}" },
       ],
     });
-    expect(loadTokenizerFolder(directory)!.chatTemplate!([{ role: "user", content: "Hi" }])).toBe("<s>Hi");
+    expect((await loadTokenizerFolder(directory))!.chatTemplate!([{ role: "user", content: "Hi" }])).toBe("<s>Hi");
     put("chat_template.jinja", "{{ messages[0].role }}");
-    expect(loadTokenizerFolder(directory)!.chatTemplate!([{ role: "user", content: "Hi" }])).toBe("user");
+    expect((await loadTokenizerFolder(directory))!.chatTemplate!([{ role: "user", content: "Hi" }])).toBe("user");
   });
 
   it.each([
@@ -107,15 +107,15 @@ describe("a checkpoint folder", () => {
       { ...small, pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" } },
       /cannot be built: Invalid regular expression/,
     ],
-  ])("refuses the tokenizer.json %j", (content, message) => {
+  ])("refuses the tokenizer.json %j", async (content, message) => {
     put("tokenizer.json", content);
-    expect(failure()).toMatch(/^file: /);
-    expect(failure()).toMatch(message);
+    expect(await failure()).toMatch(/^file: /);
+    expect(await failure()).toMatch(message);
   });
 
-  it("refuses a broken tokenizer_config.json", () => {
+  it("refuses a broken tokenizer_config.json", async () => {
     put("tokenizer.json", small);
     put("tokenizer_config.json", "{");
-    expect(failure()).toMatch(/^file: .*tokenizer_config\.json is not JSON/);
+    expect(await failure()).toMatch(/^file: .*tokenizer_config\.json is not JSON/);
   });
 });
