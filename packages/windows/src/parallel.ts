@@ -14,7 +14,7 @@ export const parallelMethod = defineMethod({
     "the prompt is windows of ⌊N/(windows+1)⌋ tokens, or ⌊(N − task)/windows⌋, and the task behind them; a window sees itself only, at positions from 0 on; the task sees all, at positions from the width of a window on",
   paper: "Ratner et al. 2022, arXiv:2212.10947, section 2",
   deviations:
-    "A spec cuts the prompt into equal windows wherever that is; the library takes documents of any lengths (parallelDocuments), whose windows share one BOS token and are indented to the left. One sequence whose windows do not see one another, instead of a batch whose caches are joined. A layer with a sliding window of its own keeps it, counted in the text.",
+    "A spec cuts the prompt into equal windows wherever that is; the library takes documents of any lengths (parallelDocuments), whose windows share one BOS token and are indented to the left. One sequence whose windows do not see one another, instead of a batch whose caches are joined. A layer's own sliding window is switched off: counted in the text, it would hide the first windows from the task.",
   parameters: {
     windows: { about: "parallel windows, B", unit: "number", default: null, example: 3, min: 1, integer: true },
     task: {
@@ -26,14 +26,15 @@ export const parallelMethod = defineMethod({
     },
   },
   create: ({ windows = 1, task }, spec): Method =>
-    parallelMethodOf(spec, (promptLength) => equalWindows(promptLength, windows, task)),
+    parallelMethodOf(spec, windows, (promptLength) => equalWindows(promptLength, windows, task)),
 });
 
-function parallelMethodOf(spec: string, layout: (promptLength: number) => ParallelLayout): Method {
+function parallelMethodOf(spec: string, windows: number, layout: (promptLength: number) => ParallelLayout): Method {
   return {
     spec,
     axes: ["visibility", "distance"],
     dependsOnPrompt: true,
+    disablesSlidingWindow: windows > 1, // one window is the plain text
     segments: (segments, chunk) => inParallel(segments, layout(chunk.promptLength), chunk),
   };
 }
@@ -87,7 +88,7 @@ export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Metho
       `parallel: window ${wrong} has ${windows[wrong]} tokens, but needs a whole number of at least ${shared + 1}, the ${shared} shared ones included.`,
     );
   const layout = { shared, widths: windows.map((width) => width - shared) };
-  return parallelMethodOf(`parallel:windows=${windows.join("/")},shared=${shared}`, () => layout);
+  return parallelMethodOf(`parallel:windows=${windows.join("/")},shared=${shared}`, windows.length, () => layout);
 }
 
 /**

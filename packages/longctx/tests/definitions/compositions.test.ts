@@ -18,6 +18,8 @@ const IN_A_WINDOW = [
   "dual-chunk:chunk=12,cap=20",
   "streaming:sinks=3,window=11",
   "prefix:length=20",
+  "parallel:windows=3",
+  "parallel:windows=1",
 ];
 
 describe("a checkpoint with a sliding window of its own", async () => {

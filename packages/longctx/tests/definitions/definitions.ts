@@ -188,6 +188,7 @@ export function parallel(windows: number): Part {
       const query = place(m, text).window;
       return n <= m && (query === "task" || query === place(n, text).window);
     },
+    ignoresOwnWindow: windows > 1,
   };
 }
 
