@@ -1,7 +1,7 @@
 import { LongctxError } from "./errors.ts";
 import type { FinishReason, GenerationOptions } from "./generation.ts";
 import type { LanguageModel } from "./model.ts";
-import type { SessionOptions } from "./session.ts";
+import type { SessionOptions } from "./session-types.ts";
 
 export interface BatchOptions extends SessionOptions, Omit<GenerationOptions, "prompt" | "onPrefill"> {
   /** Called with each row as soon as it is finished. */

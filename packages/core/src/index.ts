@@ -18,6 +18,7 @@ export * from "./rotary-pairs.ts";
 export type { RotationOptions } from "./rotation-options.ts";
 export * from "./sampling.ts";
 export * from "./session.ts";
+export * from "./session-types.ts";
 export * from "./slots.ts";
 export * from "./text-stream.ts";
 export * from "./tokenizer.ts";

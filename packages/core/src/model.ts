@@ -4,7 +4,8 @@ import { compose } from "./compose.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Method, ModelContext } from "./method.ts";
 import { restoreSession } from "./restore-session.ts";
-import { Session, type SessionOptions } from "./session.ts";
+import { Session } from "./session.ts";
+import type { SessionOptions } from "./session-types.ts";
 import type { ChatTemplate, Tokenizer } from "./tokenizer.ts";
 
 export interface LanguageModelParts {

@@ -6,7 +6,8 @@ import type { Method, MethodState } from "./method.ts";
 import type { LanguageModel } from "./model.ts";
 import { checksum, CHECKSUM_DIGITS, fingerprint, MAGIC, type Header } from "./saved-session.ts";
 import { layoutOf } from "./session-layout.ts";
-import { Session, type SessionOptions } from "./session.ts";
+import { Session } from "./session.ts";
+import type { SessionOptions } from "./session-types.ts";
 import type { CacheLayout } from "./slots.ts";
 
 /**

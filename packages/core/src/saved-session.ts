@@ -1,6 +1,7 @@
 import { crc32 } from "./checksum.ts";
 import type { LanguageModel } from "./model.ts";
-import type { Session, SessionState } from "./session.ts";
+import type { Session } from "./session.ts";
+import type { SessionState } from "./session-types.ts";
 
 /** Then 8 hex digits, the checksum of all that follows; then a line of JSON, the header; then the parts. */
 export const MAGIC = "longctx session 1\n";

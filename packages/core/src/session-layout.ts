@@ -1,7 +1,7 @@
 import type { Composition } from "./compose.ts";
 import { LongctxError } from "./errors.ts";
 import type { LanguageModel } from "./model.ts";
-import type { SessionOptions } from "./session.ts";
+import type { SessionOptions } from "./session-types.ts";
 import type { CacheLayout } from "./slots.ts";
 
 /** How a session's cache is laid out, and how many tokens of a prompt it computes at once. @throws LongctxError */

@@ -1,52 +1,20 @@
 import type { Cache, ForwardRequest } from "./backend.ts";
 import type { Capture } from "./capture.ts";
+import { chunkPlans } from "./chunk-plans.ts";
 import type { Composition } from "./compose.ts";
 import { LongctxError } from "./errors.ts";
 import { checkBeginning, checkIds, checkLength, checkRows, checkTruncation } from "./forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
-import { saveSession } from "./saved-session.ts";
-import { layoutOf } from "./session-layout.ts";
 import type { Method, MethodState } from "./method.ts";
 import type { LanguageModel } from "./model.ts";
-import { samePlan, type AttentionPlan } from "./plan.ts";
+import { Occupancy } from "./occupancy.ts";
+import type { AttentionPlan } from "./plan.ts";
 import type { Draw } from "./sampling.ts";
+import { saveSession } from "./saved-session.ts";
+import { layoutOf } from "./session-layout.ts";
+import type { ForwardOptions, LogitChunk, SessionOptions, SessionState } from "./session-types.ts";
 import type { CacheLayout } from "./slots.ts";
-
-export interface SessionOptions {
-  /** One method, several to be composed, or none: the model as it is. */
-  readonly method?: Method | readonly Method[];
-  /** Tokens the cache holds; the model's `maxPositions` unless given. Methods that bound the cache set it themselves. */
-  readonly capacity?: number;
-  /** Tokens of a prompt computed at once; results do not depend on it. */
-  readonly chunk?: number;
-}
-
-export interface ForwardOptions {
-  /** How many of the last rows get logits; `ids.length` for all, 1 unless given. */
-  readonly logitRows?: number;
-  /** The prompt's whole length N when it is fed in parts; tables that depend on the length use it. */
-  readonly length?: number;
-  readonly capture?: Capture;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** Logits [rows, V] of the tokens whose text indices begin with `first`; the caller's own. */
-export interface LogitChunk {
-  readonly first: number;
-  readonly rows: number;
-  readonly logits: Float32Array;
-}
-
-/** What a fork or a saved file continues from. */
-export interface SessionState {
-  readonly cache: Cache;
-  readonly memory: ReadonlyMap<Method, MethodState>;
-  readonly tokens: readonly number[];
-  readonly promptLength: number;
-  readonly lastLogits: Float32Array | null;
-}
 
 /**
  * One sequence: its tokens, its cache, and the methods it is read under. When reading fails in the middle of a chunk (a
@@ -67,10 +35,7 @@ export class Session {
   #lastLogits: Float32Array | null;
   /** Fetches the last logits, where the device kept them. */
   #fetchLogits: (() => Promise<Float32Array>) | null = null;
-  #busy = false;
-  #disposed = false;
-  /** What left a chunk half read. */
-  #broken: { readonly cause: unknown } | null = null;
+  readonly #occupancy: Occupancy;
 
   constructor(model: LanguageModel, method: Composition, options: SessionOptions, state?: SessionState) {
     const { backend, context } = model;
@@ -81,6 +46,7 @@ export class Session {
     this.chunk = chunk;
     this.layout = layout;
     this.#cache = state?.cache ?? backend.createCache(this.layout);
+    this.#occupancy = new Occupancy(() => this.#cache.dispose());
     this.#memory = new Map(
       state?.memory ??
         method.parts.flatMap((part) => (part.memory ? [[part, part.memory.create(context)] as const] : [])),
@@ -129,14 +95,14 @@ export class Session {
   /** Reads tokens chunk by chunk and answers with the logits asked for, chunk by chunk. */
   async *forward(ids: readonly number[], options: ForwardOptions = {}): AsyncGenerator<LogitChunk, void, undefined> {
     const { signal, onProgress, capture } = options;
-    this.#checkIdle();
+    this.#occupancy.check();
     checkIds(ids, this.model.config.vocabSize);
     this.#checkRoom(ids.length);
     if (this.length === 0) checkBeginning(ids.length, this.method);
     const logitRows = checkRows(options.logitRows, ids.length);
     const length = checkLength(options.length, this.length + ids.length);
     if (this.length === 0) this.#promptLength = length;
-    this.#busy = true;
+    this.#occupancy.begin();
     try {
       for (let done = 0; done < ids.length;) {
         if (signal?.aborted) throw new LongctxError("aborted", `Stopped after ${this.length} tokens, as asked.`);
@@ -158,8 +124,7 @@ export class Session {
         onProgress?.(done, ids.length);
       }
     } finally {
-      this.#busy = false;
-      if (this.#disposed) this.#cache.dispose();
+      this.#occupancy.end();
     }
   }
 
@@ -168,22 +133,24 @@ export class Session {
    * `settle`. Generations use it.
    */
   async readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number> {
-    this.#checkIdle();
+    this.#occupancy.check();
     checkIds([id], this.model.config.vocabSize);
     this.#checkRoom(1);
-    this.#busy = true;
+    this.#occupancy.begin();
+    const first = this.length;
     try {
-      const [first, length] = [this.length, this.length + 1];
-      const next = await this.#read([id], { first, length }, (request) =>
-        this.model.backend.sample!({ ...request, logitRows: 1 }, draws(this.#tokens.concat(id))),
+      this.#tokens.push(id); // a draw looks at the text up to here
+      const next = await this.#read([id], { first, length: first + 1 }, (request) =>
+        this.model.backend.sample!({ ...request, logitRows: 1 }, draws(this.#tokens)),
       );
-      this.#tokens.push(id);
       this.#lastLogits = null;
       this.#fetchLogits = next.logits;
       return next.id;
+    } catch (error) {
+      this.#tokens.length = first;
+      throw error;
     } finally {
-      this.#busy = false;
-      if (this.#disposed) this.#cache.dispose();
+      this.#occupancy.end();
     }
   }
 
@@ -191,7 +158,7 @@ export class Session {
   async settle(): Promise<void> {
     const fetch = this.#fetchLogits;
     this.#fetchLogits = null;
-    if (!fetch || this.#disposed) return;
+    if (!fetch || this.#occupancy.disposed) return;
     try {
       this.#lastLogits = (await fetch()).slice();
     } catch (error) {
@@ -208,7 +175,8 @@ export class Session {
   ): Promise<Result> {
     const { config, context } = this.model;
     const { parts } = this.method;
-    const plan = this.#plans(first, ids.length, length);
+    const chunk = { ...context, first, count: ids.length, length, promptLength: this.#promptLength };
+    const plan = chunkPlans(this.method, chunk);
     const hooks = layerHooks(config, this.method, this.#memory, plan, capture);
     const rawKeys = this.method.lengthDependentOn(context) || parts.some((part) => part.select || part.memory);
     try {
@@ -217,26 +185,6 @@ export class Session {
       this.#takeBack(first, cause);
       throw cause;
     }
-  }
-
-  /** The plan of each layer; layers that see the same have one plan, which backends prepare once. */
-  #plans(first: number, count: number, length: number): (layer: number) => AttentionPlan {
-    const { context } = this.model;
-    const table = this.method.table(context, length);
-    const plans: AttentionPlan[] = [];
-    const ofLayers: AttentionPlan[] = [];
-    return (layer) => {
-      if (!ofLayers[layer]) {
-        const made = this.method.plan(
-          { ...context, first, count, layer, length, promptLength: this.#promptLength },
-          table,
-        );
-        const same = plans.find((known) => samePlan(known, made));
-        if (!same) plans.push(made);
-        ofLayers[layer] = same ?? made;
-      }
-      return ofLayers[layer];
-    };
   }
 
   /** After a chunk that failed: the cache may hold some of it, which the text does not. */
@@ -250,7 +198,11 @@ export class Session {
         // Tokens were evicted to make room for the chunk.
       }
     }
-    this.#broken = { cause };
+    const keeper = this.#memory.size > 0 ? "memory" : "bounded cache";
+    this.#occupancy.breakFor(
+      `Reading failed after ${length} tokens and left a chunk half read, which its ${keeper} cannot take back. Start another session, or fork before reading what may fail.`,
+      cause,
+    );
   }
 
   /** Reads tokens; the logits of the last `logitRows` rows, [rows, V], the caller's own. */
@@ -270,7 +222,7 @@ export class Session {
 
   /** A second session that continues from here; neither sees what the other reads. */
   fork(): Session {
-    this.#checkIdle();
+    this.#occupancy.check();
     return new Session(this.model, this.method, this.options, {
       cache: this.#cache.fork(),
       memory: this.#forkMemory(),
@@ -282,7 +234,7 @@ export class Session {
 
   /** Forget everything after the first `length` tokens. @throws LongctxError when the cache or a memory cannot; nothing is changed then */
   truncate(length: number): void {
-    this.#checkIdle();
+    this.#occupancy.check();
     checkTruncation(length, this.length, this.method);
     if (length === this.length) return;
     // Copies of the memories, so that all is as it was if one of them, or the cache, refuses.
@@ -296,8 +248,7 @@ export class Session {
 
   /** The session's tokens, cache and memories as bytes; `LanguageModel.restoreSession` takes them. */
   async save(): Promise<Uint8Array> {
-    this.#checkIdle();
-    this.#busy = true;
+    this.#occupancy.begin();
     try {
       await this.settle();
       return await saveSession(this, {
@@ -308,15 +259,13 @@ export class Session {
         lastLogits: this.#lastLogits,
       });
     } finally {
-      this.#busy = false;
-      if (this.#disposed) this.#cache.dispose();
+      this.#occupancy.end();
     }
   }
 
   /** Frees the cache, at the end of the chunks being read if there are any. The session cannot be used any more. */
   dispose(): void {
-    this.#disposed = true;
-    if (!this.#busy) this.#cache.dispose();
+    this.#occupancy.dispose();
   }
 
   #forkMemory(): ReadonlyMap<Method, MethodState> {
@@ -328,21 +277,6 @@ export class Session {
       throw new LongctxError(
         "capacity",
         `The text has ${this.length + count} tokens, but the cache holds ${this.layout.capacity}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache (streaming).`,
-      );
-  }
-
-  #checkIdle(): void {
-    if (this.#disposed) throw new LongctxError("argument", "This session was disposed of; start another one.");
-    if (this.#busy)
-      throw new LongctxError(
-        "argument",
-        "This session is already reading; await one call before the next, or fork it.",
-      );
-    if (this.#broken)
-      throw new LongctxError(
-        "argument",
-        `Reading failed after ${this.length} tokens and left a chunk half read, which its ${this.#memory.size > 0 ? "memory" : "bounded cache"} cannot take back. Start another session, or fork before reading what may fail.`,
-        this.#broken,
       );
   }
 }
