@@ -32,6 +32,17 @@ export type RopeType = (typeof ROPE_TYPES)[number];
 export const ACTIVATIONS = ["silu", "gelu", "gelu-tanh"] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
 
+/** Networks of which a token goes through a few; a router, softmax(W x) over all of them, says which (Mixtral, Qwen3-MoE). */
+export interface ExpertsConfig {
+  readonly count: number;
+  /** The likeliest k. */
+  readonly perToken: number;
+  /** Inner channels of one expert. */
+  readonly feedForwardSize: number;
+  /** Are the probabilities of the chosen k divided by their sum? */
+  readonly renormalise: boolean;
+}
+
 /**
  * A decoder, described. Loaders make one from `config.json` or from GGUF metadata; the backends read nothing else.
  * Letters used everywhere: T tokens, H query heads, K key heads, D head size, L layers, V vocabulary.
@@ -49,6 +60,8 @@ export interface ModelConfig {
   readonly norm: { readonly kind: "rms"; readonly epsilon: number };
   /** down(activation(gate x) · up x). */
   readonly feedForward: "gated";
+  /** Where every layer has a mixture of such networks in place of one. */
+  readonly experts?: ExpertsConfig;
   readonly activation: Activation;
   readonly position: "rope";
   readonly rope: RopeConfig;

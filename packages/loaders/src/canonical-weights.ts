@@ -68,9 +68,14 @@ function assemble(
       (canonical.part === "head" && config.tiedEmbedding)
     )
       continue;
-    for (const [part, weight] of partsOf(tensor, canonical.part, config, interleaved)) {
-      found.set(canonicalName(canonical.layer, part, canonical.bias), weight);
-    }
+    const { layer, part, bias, expert } = canonical;
+    if (expert !== null && expert >= (config.experts?.count ?? 0)) continue;
+    if (part.endsWith("Experts"))
+      for (const [e, inner, weight] of unstacked(tensor, part, config))
+        found.set(canonicalName(layer, inner, bias, e), weight);
+    else
+      for (const [inner, weight] of partsOf(tensor, part, config, interleaved))
+        found.set(canonicalName(layer, inner, bias, expert), weight);
   }
   const weights = new Weights(found);
   for (const [name, shape] of expectedShapes(config)) weights.get(name, shape);
@@ -89,6 +94,37 @@ function partsOf(tensor: StoredTensor, part: Part, config: ModelConfig, interlea
   }
   return [[part, tensor]];
 }
+
+/** The matrices of all experts, out of one tensor [E, outputs, inputs]. */
+function* unstacked(
+  tensor: StoredTensor,
+  stack: Part,
+  { experts, hiddenSize }: ModelConfig,
+): Generator<readonly [number, Part, WeightTensor]> {
+  if (!experts) return;
+  const { count, feedForwardSize: inner } = experts;
+  const parts = STACKS[stack] ?? [];
+  const shape = stack === "downExperts" ? [count, hiddenSize, inner] : [count, parts.length * inner, hiddenSize];
+  if (tensor.shape.length !== 3 || tensor.shape.some((size, i) => size !== shape[i]))
+    throw new LongctxError(
+      "file",
+      `${tensor.name} has the shape [${tensor.shape.join(", ")}], but the model's description asks for [${shape.join(", ")}]. Do the config and the weights belong together?`,
+    );
+  const rows = shape[1] / parts.length;
+  const flat = tensor.flattened();
+  for (let expert = 0; expert < count; expert++)
+    for (const [i, part] of parts.entries()) {
+      const from = (expert * parts.length + i) * rows;
+      yield [expert, part, new RowView(flat, { name: `${tensor.name}[${expert}] (${part})`, from, to: from + rows })];
+    }
+}
+
+const STACKS: Partial<Record<Part, readonly Part[]>> = {
+  gateExperts: ["gate"],
+  upExperts: ["up"],
+  downExperts: ["down"],
+  gateUpExperts: ["gate", "up"],
+};
 
 function sliced(tensor: StoredTensor, parts: readonly (readonly [Part, number])[]): [Part, WeightTensor][] {
   const total = parts.reduce((sum, [, rows]) => sum + rows, 0);
@@ -118,7 +154,7 @@ function interleavedRow({ headSize, rope: { rotarySize } }: ModelConfig): (row: 
 
 /** Every weight a model of this description has, by core's name. */
 export function* expectedShapes(config: ModelConfig): Generator<[string, readonly number[]]> {
-  const { hiddenSize: hidden, vocabSize, headSize, feedForwardSize: inner, bias } = config;
+  const { hiddenSize: hidden, vocabSize, headSize, feedForwardSize: inner, bias, experts } = config;
   const [queryRows, keyRows] = [config.queryHeads * headSize, config.keyHeads * headSize];
   yield ["embedding", [vocabSize, hidden]];
   yield ["finalNorm", [hidden]];
@@ -128,20 +164,27 @@ export function* expectedShapes(config: ModelConfig): Generator<[string, readonl
     ["key", keyRows, hidden, bias.key],
     ["value", keyRows, hidden, bias.value],
     ["output", hidden, queryRows, bias.output],
-    ["gate", inner, hidden, bias.feedForward],
-    ["up", inner, hidden, bias.feedForward],
-    ["down", hidden, inner, bias.feedForward],
+  ];
+  const network = (size: number): readonly (readonly [Part, number, number])[] => [
+    ["gate", size, hidden],
+    ["up", size, hidden],
+    ["down", hidden, size],
   ];
   for (let layer = 0; layer < config.layerCount; layer++) {
-    yield [canonicalName(layer, "attentionNorm", false), [hidden]];
-    yield [canonicalName(layer, "feedForwardNorm", false), [hidden]];
+    yield [canonicalName(layer, "attentionNorm"), [hidden]];
+    yield [canonicalName(layer, "feedForwardNorm"), [hidden]];
     if (config.queryKeyNorm) {
-      yield [canonicalName(layer, "queryNorm", false), [headSize]];
-      yield [canonicalName(layer, "keyNorm", false), [headSize]];
+      yield [canonicalName(layer, "queryNorm"), [headSize]];
+      yield [canonicalName(layer, "keyNorm"), [headSize]];
     }
-    for (const [part, rows, columns, biased] of matrices) {
-      yield [canonicalName(layer, part, false), [rows, columns]];
+    const dense = experts ? [] : network(inner).map((matrix) => [...matrix, bias.feedForward] as const);
+    for (const [part, rows, columns, biased] of [...matrices, ...dense]) {
+      yield [canonicalName(layer, part), [rows, columns]];
       if (biased) yield [canonicalName(layer, part, true), [rows]];
     }
+    if (experts) yield [canonicalName(layer, "router"), [experts.count, hidden]];
+    for (let expert = 0; expert < (experts?.count ?? 0); expert++)
+      for (const [part, rows, columns] of network(experts!.feedForwardSize))
+        yield [canonicalName(layer, part, false, expert), [rows, columns]];
   }
 }

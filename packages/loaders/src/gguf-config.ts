@@ -1,21 +1,20 @@
-import { listed, type ModelConfig, trainedWindowOf } from "@longctx/core";
+import { type ExpertsConfig, listed, type ModelConfig, trainedWindowOf } from "@longctx/core";
 import { Fields } from "./fields.ts";
 import type { GgufFile } from "./gguf.ts";
 import { ropeFromGguf } from "./gguf-rope.ts";
 
-/** `llama` carries Llama, Mistral and SmolLM2. */
-export const GGUF_ARCHITECTURES = ["llama", "qwen2", "qwen3", "phi3"] as const;
+/** `llama` carries Llama, Mistral, Mixtral and SmolLM2. */
+export const GGUF_ARCHITECTURES = ["llama", "qwen2", "qwen3", "qwen3moe", "phi3"] as const;
 
 const MAX_LAYERS = 4096;
+const MAX_EXPERTS = 4096;
 
 /** Keys that change what the model computes, in ways longctx does not have; harmless only with the value given. */
 const NEUTRAL_VALUES: Readonly<Record<string, unknown>> = {
-  expert_count: 0,
+  expert_shared_count: 0,
   logit_scale: 1,
   residual_scale: 1,
   embedding_scale: 1,
-  attn_logit_softcapping: 0,
-  final_logit_softcapping: 0,
   "attention.clamp_kqv": 0,
   "attention.scale": 0,
   "attention.causal": true,
@@ -68,6 +67,7 @@ export function configFromGguf({
     feedForwardSize: fields.count(key("feed_forward_length")),
     norm: { kind: "rms", epsilon: fields.positive(key("attention.layer_norm_rms_epsilon")) },
     feedForward: "gated",
+    experts: expertsOf(fields, key),
     activation: "silu",
     position: "rope",
     rope,
@@ -78,8 +78,10 @@ export function configFromGguf({
       output: has("blk.0.attn_output.bias"),
       feedForward: has("blk.0.ffn_down.bias"),
     },
-    queryKeyNorm: architecture === "qwen3",
+    queryKeyNorm: architecture === "qwen3" || architecture === "qwen3moe",
     tiedEmbedding: !has("output.weight"),
+    logitSoftCap: capOf(fields, key("final_logit_softcapping")),
+    attentionSoftCap: capOf(fields, key("attn_logit_softcapping")),
     slidingWindows: slidingWindowsOf(fields, key, layerCount),
     maxPositions,
     trainedWindow: trainedWindowOf(rope, maxPositions),
@@ -101,6 +103,22 @@ function checkSupported(fields: Fields, key: (name: string) => string): void {
     if (value !== undefined && value !== neutral)
       fields.fail(key(name), `${String(neutral)} or left out; longctx has no such model`);
   }
+}
+
+/** llama.cpp divides the weights of the chosen experts by their sum, whatever the checkpoint it was made from did. */
+function expertsOf(fields: Fields, key: (name: string) => string): ExpertsConfig | undefined {
+  const count = fields.count(key("expert_count"), 0, { min: 0, max: MAX_EXPERTS });
+  if (count === 0) return undefined;
+  const perToken = fields.count(key("expert_used_count"));
+  if (perToken > count) fields.fail(key("expert_used_count"), `at most the number of experts (${count})`);
+  const whole = fields.count(key("feed_forward_length"));
+  const feedForwardSize = fields.count(key("expert_feed_forward_length"), whole);
+  return { count, perToken, feedForwardSize, renormalise: true };
+}
+
+/** 0 means none. */
+function capOf(fields: Fields, name: string): number | undefined {
+  return fields.get(name) === 0 ? undefined : fields.optionalPositive(name);
 }
 
 /** The rows of the embedding are what the logits have; the list of tokens may be shorter. */

@@ -1,5 +1,6 @@
 import { type Activation, listed, type ModelConfig, trainedWindowOf } from "@longctx/core";
 import { Fields } from "./fields.ts";
+import { type ExpertFields, expertsFromHuggingFace } from "./hf-experts.ts";
 import { ropeFromHuggingFace } from "./hf-rope.ts";
 
 const MAX_LAYERS = 4096;
@@ -19,10 +20,14 @@ interface ModelFamily {
   readonly queryKeyValueBias: boolean | "config";
   readonly feedForwardBias: boolean;
   readonly queryKeyNorm: boolean;
-  /** "all": `sliding_window` bounds every layer; "some": with `use_sliding_window`, the layers of `layer_types`. */
-  readonly sliding: "none" | "all" | "some";
+  /** "all": `sliding_window` bounds every layer ("used": with `use_sliding_window`); "some": then the layers of `layer_types`. */
+  readonly sliding: "none" | "all" | "used" | "some";
   /** What a missing `sliding_window` means. */
   readonly slidingWindow: number | null;
+  /** The base of the rotation where none is written. */
+  readonly ropeBase: number;
+  /** How the fields of a mixture of experts are called. */
+  readonly experts: ExpertFields | null;
 }
 
 // Sources: transformers' configuration_*.py and modeling_*.py of each type, 5.x. All of them leave the head untied by default.
@@ -33,6 +38,8 @@ const PLAIN = {
   queryKeyValueBias: false,
   feedForwardBias: false,
   queryKeyNorm: false,
+  ropeBase: 10_000,
+  experts: null,
 } as const;
 const QWEN = {
   ...PLAIN,
@@ -68,6 +75,27 @@ const FAMILIES: Readonly<Record<string, ModelFamily>> = {
   },
   qwen2: { ...QWEN, queryKeyValueBias: true },
   qwen3: { ...QWEN, headSize: 128, queryKeyValueBias: "config", queryKeyNorm: true },
+  mixtral: {
+    ...PLAIN,
+    maxPositions: 131_072,
+    epsilon: 1e-5,
+    keyHeads: 8,
+    bos: 1,
+    eos: 2,
+    pad: null,
+    sliding: "all",
+    slidingWindow: null,
+    ropeBase: 1_000_000,
+    experts: "mixtral",
+  },
+  qwen3_moe: {
+    ...QWEN,
+    keyHeads: 4,
+    queryKeyValueBias: "config",
+    queryKeyNorm: true,
+    sliding: "used",
+    experts: "qwen",
+  },
   phi3: {
     ...PLAIN,
     maxPositions: 4096,
@@ -122,7 +150,12 @@ export function configFromHuggingFace(
   const maxPositions = fields.count("max_position_embeddings", family.maxPositions);
   const attentionBias =
     family.queryKeyValueBias === "config" ? fields.flag("attention_bias", false) : family.queryKeyValueBias;
-  const rope = ropeFromHuggingFace(fields, { type: modelType, headSize: heads.headSize, maxPositions });
+  const rope = ropeFromHuggingFace(fields, {
+    type: modelType,
+    base: family.ropeBase,
+    headSize: heads.headSize,
+    maxPositions,
+  });
   return {
     modelType,
     vocabSize,
@@ -132,6 +165,7 @@ export function configFromHuggingFace(
     feedForwardSize: fields.count("intermediate_size"),
     norm: { kind: "rms", epsilon: fields.positive("rms_norm_eps", family.epsilon) },
     feedForward: "gated",
+    experts: family.experts ? expertsFromHuggingFace(fields, family.experts, layerCount) : undefined,
     activation: activationOf(fields),
     position: "rope",
     rope,
@@ -185,7 +219,8 @@ function activationOf(fields: Fields): Activation {
 }
 
 function slidingWindowsOf(fields: Fields, family: ModelFamily, layerCount: number): (number | null)[] {
-  const used = family.sliding === "all" || (family.sliding === "some" && fields.flag("use_sliding_window", false));
+  const asked = family.sliding === "some" || family.sliding === "used";
+  const used = family.sliding === "all" || (asked && fields.flag("use_sliding_window", false));
   const missing = fields.has("sliding_window") ? undefined : (family.slidingWindow ?? undefined);
   const window =
     used && (missing ?? fields.get("sliding_window")) !== undefined ? fields.count("sliding_window", missing) : null;

@@ -6,8 +6,6 @@ const LEGACY_TYPES: Readonly<Record<string, RopeType>> = { su: "longrope" };
 /** Phi-3's first long checkpoints called their factors "yarn". */
 const PHI3_LEGACY_TYPES: Readonly<Record<string, RopeType>> = { ...LEGACY_TYPES, yarn: "longrope" };
 
-const DEFAULT_BASE = 10_000;
-
 /**
  * The rotary part of a `config.json`, in the old layout (`rope_theta`, `rope_scaling`) and the new one
  * (`rope_parameters`), with the precedence of transformers (`RotaryEmbeddingConfigMixin`): `rope_scaling` over
@@ -15,10 +13,10 @@ const DEFAULT_BASE = 10_000;
  */
 export function ropeFromHuggingFace(
   fields: Fields,
-  model: { type: string; headSize: number; maxPositions: number },
+  model: { type: string; base: number; headSize: number; maxPositions: number },
 ): RopeConfig {
   const rope = scalingOf(fields);
-  const base = rope?.optionalPositive("rope_theta") ?? fields.optionalPositive("rope_theta") ?? DEFAULT_BASE;
+  const base = rope?.optionalPositive("rope_theta") ?? fields.optionalPositive("rope_theta") ?? model.base;
   const rotarySize = rotarySizeOf(fields, rope, model);
   const type = typeOf(rope, model.type);
   if (!rope || type === "default") return { type: "default", base, rotarySize };

@@ -2,14 +2,17 @@
 export interface CanonicalName {
   /** The layer, or null for the three that are outside of all layers. */
   readonly layer: number | null;
+  /** Which of a mixture of experts it belongs to. */
+  readonly expert: number | null;
   readonly part: Part;
   readonly bias: boolean;
 }
 
-/** Parts of core's Weights, and the fused ones of Phi-3. */
+/** Parts of core's Weights, the fused ones of Phi-3, and those of all experts stacked. */
 export type Part =
   | "embedding" | "finalNorm" | "head" | "attentionNorm" | "query" | "key" | "value" | "output" | "queryNorm" | "keyNorm"
-  | "feedForwardNorm" | "gate" | "up" | "down" | "queryKeyValue" | "gateUp"; // prettier-ignore
+  | "feedForwardNorm" | "gate" | "up" | "down" | "queryKeyValue" | "gateUp"
+  | "router" | "gateExperts" | "upExperts" | "downExperts" | "gateUpExperts"; // prettier-ignore
 
 const HUGGING_FACE_OUTER: Readonly<Record<string, Part>> = {
   embed_tokens: "embedding",
@@ -31,6 +34,17 @@ const HUGGING_FACE_INNER: Readonly<Record<string, Part>> = {
   "mlp.up_proj": "up",
   "mlp.down_proj": "down",
   "mlp.gate_up_proj": "gateUp",
+  // Mixtures of experts: as published, and stacked as transformers 5 keeps them.
+  "block_sparse_moe.gate": "router",
+  "block_sparse_moe.experts.*.w1": "gate",
+  "block_sparse_moe.experts.*.w3": "up",
+  "block_sparse_moe.experts.*.w2": "down",
+  "mlp.gate": "router",
+  "mlp.experts.*.gate_proj": "gate",
+  "mlp.experts.*.up_proj": "up",
+  "mlp.experts.*.down_proj": "down",
+  "mlp.experts.gate_up_proj": "gateUpExperts",
+  "mlp.experts.down_proj": "downExperts",
 };
 
 const GGUF_OUTER: Readonly<Record<string, Part>> = {
@@ -52,6 +66,14 @@ const GGUF_INNER: Readonly<Record<string, Part>> = {
   ffn_gate: "gate",
   ffn_up: "up",
   ffn_down: "down",
+  ffn_gate_inp: "router",
+  ffn_gate_exps: "gateExperts",
+  ffn_up_exps: "upExperts",
+  ffn_down_exps: "downExperts",
+  // The first files with experts.
+  "ffn_gate.*": "gate",
+  "ffn_up.*": "up",
+  "ffn_down.*": "down",
 };
 
 /** The parts that may have a bias. */
@@ -67,10 +89,13 @@ const BIASED: ReadonlySet<Part> = new Set([
   "gateUp",
 ]);
 
+/** Parameters, and not modules with a weight. */
+const STACKED = /\.mlp\.experts\.(gate_up_proj|down_proj)$/;
+
 /** `model.layers.0.self_attn.q_proj.weight`, with or without `model.` before it; null for a name that is no part. */
 export function fromHuggingFaceName(name: string): CanonicalName | null {
   return parse(
-    name,
+    STACKED.test(name) ? `${name}.weight` : name,
     /^(?:model\.)?layers\.(\d{1,6})\.(.+)\.(weight|bias)$/,
     /^(?:model\.)?(\w+)\.(weight|bias)$/,
     HUGGING_FACE_INNER,
@@ -93,13 +118,24 @@ function parse(
   const inside = inner.exec(name);
   const outside = inside ? null : outer.exec(name);
   const [parts, written, kind] = inside ? [innerParts, inside[2], inside[3]] : [outerParts, outside?.[1], outside?.[2]];
-  if (written === undefined || !Object.hasOwn(parts, written)) return null;
-  const part = parts[written];
+  if (written === undefined) return null;
+  const number = /(?<=\.)\d{1,6}(?=\.|$)/.exec(written)?.[0];
+  const known = number === undefined ? written : written.replace(`.${number}`, ".*");
+  if (!Object.hasOwn(parts, known)) return null;
+  const part = parts[known];
   const bias = kind === "bias";
-  return bias && !BIASED.has(part) ? null : { layer: inside ? Number(inside[1]) : null, part, bias };
+  const expert = number === undefined ? null : Number(number);
+  if (bias && (expert !== null || !BIASED.has(part))) return null;
+  return { layer: inside ? Number(inside[1]) : null, expert, part, bias };
 }
 
 /** The name in core's Weights. */
-export function canonicalName(layer: number | null, part: Part, bias: boolean): string {
-  return `${layer === null ? "" : `layers.${layer}.`}${part}${bias ? ".bias" : ""}`;
+export function canonicalName(
+  layer: number | null,
+  part: Part,
+  bias: boolean = false,
+  expert: number | null = null,
+): string {
+  const place = `${layer === null ? "" : `layers.${layer}.`}${expert === null ? "" : `experts.${expert}.`}`;
+  return `${place}${part}${bias ? ".bias" : ""}`;
 }

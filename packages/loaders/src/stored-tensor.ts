@@ -41,6 +41,14 @@ export class StoredTensor implements WeightTensor {
     return (rowValues / values) * TENSOR_LAYOUTS[this.type].bytes;
   }
 
+  /** All but the last dimension as one: the rows of stacked matrices below one another. */
+  flattened(): StoredTensor {
+    const { name, type, byteLength } = this;
+    const columns = this.shape.at(-1) ?? 1;
+    const rows = this.shape.slice(0, -1).reduce((product, size) => product * size, 1);
+    return new StoredTensor(this.#source, { name, type, shape: [rows, columns], offset: this.#offset, byteLength });
+  }
+
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#source.read(this.#offset, this.byteLength);
   }

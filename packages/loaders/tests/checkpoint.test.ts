@@ -13,6 +13,7 @@ import {
   type RawTensor,
   rawTensors,
   readConfig,
+  stackedExperts,
 } from "./model-files.ts";
 import { buildSafetensors } from "./safetensors-builder.ts";
 import { expectSameBits, refusalOf, scratchFolder } from "./scratch.ts";
@@ -37,8 +38,14 @@ function expectedValues(
     head: "lm_head.weight",
   };
   if (Object.hasOwn(outer, name)) return raw.get(outer[name])?.values;
-  const [, layer, part, bias] = /^layers\.(\d+)\.(\w+?)(\.bias)?$/.exec(name)!;
+  const [, layer, , expert, part, bias] = /^layers\.(\d+)\.(experts\.(\d+)\.)?(\w+?)(\.bias)?$/.exec(name)!;
   const prefix = `model.layers.${layer}.`;
+  if (expert !== undefined || part === "router") {
+    const mixture = config.modelType === "mixtral" ? `${prefix}block_sparse_moe.` : `${prefix}mlp.`;
+    if (part === "router") return raw.get(`${mixture}gate.weight`)?.values;
+    const own = config.modelType === "mixtral" ? { gate: "w1", up: "w3", down: "w2" }[part] : `${part}_proj`;
+    return raw.get(`${mixture}experts.${expert}.${own}.weight`)?.values;
+  }
   const own = raw.get(`${prefix}${HUGGING_FACE[part]}.${bias ? "bias" : "weight"}`);
   if (own) return own.values;
   const { hiddenSize, headSize, queryHeads, keyHeads, feedForwardSize } = config;
@@ -94,6 +101,38 @@ describe("a folder in Hugging Face's layout", () => {
     });
   });
 
+  test.each(["mixtral", "qwen3-moe"])("%s with its experts stacked, as transformers 5 keeps them", async (name) => {
+    const source = goldenFolder(name);
+    const folder = join(scratch.path, `${name}-stacked`);
+    mkdirSync(folder);
+    copyFileSync(join(source, "config.json"), join(folder, "config.json"));
+    const apart = [...rawTensors(source)]
+      .filter(([written]) => !written.includes(".experts."))
+      .map(([written, { shape, values }]) => ({
+        name: written.replace("block_sparse_moe", "mlp"),
+        shape,
+        bytes: floats(values),
+      }));
+    const all = [...apart, ...stackedExperts(source, "transformers")];
+    const write = (tensors: typeof all) =>
+      writeFileSync(
+        join(folder, "model.safetensors"),
+        buildSafetensors(
+          Object.fromEntries(tensors.map(({ name: own, shape, bytes }) => [own, { dtype: "F32", shape, bytes }])),
+        ),
+      );
+    write(all);
+    const [stacked, original] = await Promise.all([openCheckpoint(folder), openCheckpoint(source)]);
+    expect([...stacked.weights.names()].sort()).toEqual([...original.weights.names()].sort());
+    for (const weight of original.weights.names())
+      expectSameBits(stacked.weights.find(weight)!.toFloat32(), original.weights.find(weight)!.toFloat32(), weight);
+    stacked.close();
+    original.close();
+    const last = all[all.length - 1];
+    write([...all.slice(0, -1), { ...last, shape: [last.shape[0], last.shape[2], last.shape[1]] }]);
+    expect(await refusalOf(() => openCheckpoint(folder))).toMatchObject({ code: "file" });
+  });
+
   test("in shards, opened by the folder or by one of them", async () => {
     const source = goldenFolder("qwen3");
     const folder = join(scratch.path, "shards");
@@ -133,6 +172,8 @@ describe("a GGUF file", () => {
     ["llama-mha-tied", "llama"],
     ["qwen2", "qwen2"],
     ["qwen3", "qwen3"],
+    ["mixtral", "llama"],
+    ["qwen3-moe", "qwen3moe"],
     ["phi3-rope-longrope", "phi3"],
   ])("%s converted has the weights of its folder", async (name, architecture) => {
     const folder = goldenFolder(name);
@@ -159,7 +200,12 @@ describe("a GGUF file", () => {
 
     expect(converted).toMatchObject({ format: "gguf", tokenizer: null, chatTemplate: null });
     const { norm, rope: convertedRope, ...described } = converted.config;
-    expect(described).toEqual({ ...original.config, norm: undefined, rope: undefined });
+    // Files with experts do not say how their weights are scaled; llama.cpp makes their sum 1.
+    const experts = original.config.experts && { ...original.config.experts, renormalise: true };
+    const modelType = ["mixtral", "qwen3_moe"].includes(original.config.modelType)
+      ? architecture
+      : original.config.modelType;
+    expect(described).toEqual({ ...original.config, modelType, experts, norm: undefined, rope: undefined });
     expect(norm.epsilon).toBeCloseTo(original.config.norm.epsilon, 10);
     for (const length of [40, 160]) {
       const [table, expected] = [convertedRope, rope].map((one) =>

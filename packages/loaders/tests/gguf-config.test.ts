@@ -117,6 +117,25 @@ describe("GGUF metadata", () => {
     expect(window(512, [true, false])).toEqual([512, null]);
   });
 
+  test("soft caps, with 0 for none", () => {
+    expect(configOf({ "llama.attn_logit_softcapping": { f32: 50 }, "llama.final_logit_softcapping": { f32: 30 } })).toMatchObject({ attentionSoftCap: 50, logitSoftCap: 30 }); // prettier-ignore
+    const none = configOf({ "llama.attn_logit_softcapping": { f32: 0 } });
+    expect([none.attentionSoftCap, none.logitSoftCap]).toEqual([undefined, undefined]);
+  });
+
+  test("mixtures of experts: Mixtral's are as wide as is written for the whole, Qwen3's have a width of their own", () => {
+    const counts = (name: string, changes: Record<string, Written> = {}) => ({
+      ...as(name),
+      [`${name}.expert_count`]: { u32: 8 },
+      [`${name}.expert_used_count`]: { u32: 2 },
+      ...changes,
+    });
+    const experts = { count: 8, perToken: 2, feedForwardSize: 128, renormalise: true };
+    expect(configOf(counts("llama")).experts).toEqual(experts);
+    const own = counts("qwen3moe", { "qwen3moe.expert_feed_forward_length": { u32: 24 } });
+    expect(configOf(own)).toMatchObject({ experts: { ...experts, feedForwardSize: 24 }, queryKeyNorm: true });
+  });
+
   test("Qwen3 has norms of query and key", () => {
     expect(configOf(as("qwen3"))).toMatchObject({ modelType: "qwen3", queryKeyNorm: true });
     expect(configOf(as("qwen2")).queryKeyNorm).toBe(false);
@@ -214,9 +233,16 @@ describe("metadata of no model that longctx has", () => {
     [
       "another architecture",
       { "general.architecture": { text: "gemma3" } },
-      'general.architecture is "gemma3", but has to be one that longctx has: llama, qwen2, qwen3 or phi3',
+      'general.architecture is "gemma3", but has to be one that longctx has: llama, qwen2, qwen3, qwen3moe or phi3',
     ],
-    ["experts", { "llama.expert_count": { u32: 8 } }, "llama.expert_count is 8"],
+    ["no experts chosen", { "llama.expert_count": { u32: 8 } }, "llama.expert_used_count is missing"],
+    [
+      "more experts chosen than there are",
+      { "llama.expert_count": { u32: 2 }, "llama.expert_used_count": { u32: 3 } },
+      "at most the number of experts (2)",
+    ],
+    ["shared experts", { "llama.expert_shared_count": { u32: 1 } }, "llama.expert_shared_count is 1"],
+    ["a negative cap", { "llama.attn_logit_softcapping": { f32: -1 } }, "llama.attn_logit_softcapping is -1"],
     ["a scale of the logits", { "llama.logit_scale": { f32: 0.5 } }, "llama.logit_scale is 0.5"],
     ["no causal attention", { "llama.attention.causal": { bool: false } }, "llama.attention.causal is false"],
     ["one of many parts", { "split.count": { u32: 3 } }, "llama-gguf-split --merge"],

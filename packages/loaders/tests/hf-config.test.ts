@@ -104,6 +104,36 @@ describe("config.json as transformers understands it", () => {
     expect(scaled({ rope_type: "dynamic", factor: 4, original_max_position_embeddings: 1024 })).toBe(4096);
   });
 
+  test("mixtures of experts are those of each architecture, with transformers' defaults", () => {
+    const experts = (json: Record<string, unknown>) => configFromHuggingFace({ ...sizes, ...json }).experts;
+    expect(experts({ model_type: "llama", num_local_experts: 8 })).toBeUndefined();
+    const mixtral = { count: 8, perToken: 2, feedForwardSize: 128, renormalise: true };
+    expect(experts({ model_type: "mixtral" })).toEqual(mixtral);
+    expect(experts({ model_type: "mixtral", num_local_experts: 4, num_experts_per_tok: 3 })).toEqual({
+      ...mixtral,
+      count: 4,
+      perToken: 3,
+    });
+    const qwen = { model_type: "qwen3_moe", moe_intermediate_size: 24 };
+    expect(experts({ model_type: "qwen3_moe" })).toEqual({
+      count: 128,
+      perToken: 8,
+      feedForwardSize: 768,
+      renormalise: false,
+    });
+    for (const name of ["num_experts", "num_local_experts"])
+      expect(experts({ ...qwen, [name]: 16, norm_topk_prob: true })).toEqual({
+        count: 16,
+        perToken: 8,
+        feedForwardSize: 24,
+        renormalise: true,
+      });
+    expect(configFromHuggingFace({ ...sizes, model_type: "mixtral" }).rope.base).toBe(1e6);
+    expect(configFromHuggingFace({ ...sizes, ...qwen, use_sliding_window: true }).slidingWindows).toEqual([
+      4096, 4096, 4096,
+    ]);
+  });
+
   test("generation_config.json adds ends of text, and ids outside the vocabulary mean none", () => {
     const { specialTokens } = configFromHuggingFace({ ...llama, eos_token_id: 3, pad_token_id: -1 }, "config.json", {
       eos_token_id: [3, 5],
@@ -119,13 +149,32 @@ describe("config.json as transformers understands it", () => {
 
 describe("an impossible config.json", () => {
   test.each<[string, Record<string, unknown>, string[]]>([
-    ["no type", { ...llama, model_type: undefined }, ["model_type is missing", "llama, mistral, qwen2, qwen3 or phi3"]],
+    [
+      "no type",
+      { ...llama, model_type: undefined },
+      ["model_type is missing", "llama, mistral, qwen2, qwen3, mixtral, qwen3_moe or phi3"],
+    ],
     [
       "an unknown type",
       { ...llama, model_type: "gpt2" },
-      ['model_type is "gpt2"', "llama, mistral, qwen2, qwen3 or phi3"],
+      ['model_type is "gpt2"', "llama, mistral, qwen2, qwen3, mixtral, qwen3_moe or phi3"],
     ],
     ["a type of the prototype", { ...llama, model_type: "constructor" }, ['model_type is "constructor"']],
+    [
+      "more experts chosen than there are",
+      { ...llama, model_type: "mixtral", num_local_experts: 2, num_experts_per_tok: 3 },
+      ["num_experts_per_tok is 3", "at most the number of experts (2)"],
+    ],
+    [
+      "experts in every second layer",
+      { ...llama, model_type: "qwen3_moe", decoder_sparse_step: 2 },
+      ["decoder_sparse_step is 2", "all layers"],
+    ],
+    [
+      "experts but for a layer",
+      { ...llama, model_type: "qwen3_moe", mlp_only_layers: [1] },
+      ["mlp_only_layers is [1]", "all layers"],
+    ],
     ["no heads", { ...llama, num_attention_heads: 0 }, ["num_attention_heads is 0", "whole number from 1"]],
     ["no size", { ...llama, hidden_size: undefined }, ["hidden_size is missing"]],
     ["a size as text", { ...llama, hidden_size: "64" }, ['hidden_size is "64"']],

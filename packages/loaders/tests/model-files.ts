@@ -46,7 +46,7 @@ export function readConfig(folder: string): GoldenConfig {
 const GGUF_NAMES: Readonly<Record<string, string>> = {
   "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
   "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "self_attn.qkv_proj": "attn_qkv",
-  "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
+  "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up", "mlp.gate": "ffn_gate_inp", "block_sparse_moe.gate": "ffn_gate_inp",
   input_layernorm: "attn_norm", post_attention_layernorm: "ffn_norm",
 }; // prettier-ignore
 const GGUF_OUTER: Readonly<Record<string, string>> = {
@@ -60,6 +60,7 @@ export function convertedTensors(folder: string, architecture: string): BuiltTen
   const config = readConfig(folder);
   const tensors: BuiltTensor[] = [];
   for (const [name, { shape, values }] of rawTensors(folder)) {
+    if (name.includes(".experts.")) continue;
     const [, layer, part, kind] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
     const written = layer === undefined ? GGUF_OUTER[name] : `blk.${layer}.${GGUF_NAMES[part]}.${kind}`;
     const heads =
@@ -71,7 +72,39 @@ export function convertedTensors(folder: string, architecture: string): BuiltTen
     const ordered = architecture === "llama" && heads > 0 ? interleaved(values, shape[0], heads) : values;
     tensors.push({ name: written, shape, type: 0, bytes: floats(ordered) });
   }
-  return tensors;
+  return [...tensors, ...stackedExperts(folder, "gguf")];
+}
+
+type StackedTensor = BuiltTensor & { readonly shape: readonly number[] };
+
+/** The experts' matrices, all of a kind in one tensor, under the names that llama.cpp or transformers 5 gives them. */
+export function stackedExperts(folder: string, names: "gguf" | "transformers"): StackedTensor[] {
+  const { num_hidden_layers: layers, num_local_experts: count } = readConfig(folder);
+  const raw = rawTensors(folder);
+  const kinds: Record<string, [string, string]> = {
+    gate: ["w1", "gate_proj"],
+    up: ["w3", "up_proj"],
+    down: ["w2", "down_proj"],
+  };
+  const matrix = (layer: number, expert: number, kind: string): RawTensor => {
+    const [mixtral, qwen] = kinds[kind];
+    const at = `model.layers.${layer}.`;
+    return (raw.get(`${at}block_sparse_moe.experts.${expert}.${mixtral}.weight`) ?? raw.get(`${at}mlp.experts.${expert}.${qwen}.weight`))!; // prettier-ignore
+  };
+  const stack = (name: string, layer: number, parts: readonly string[]): StackedTensor => {
+    const all = Array.from({ length: count }, (_, expert) => parts.map((part) => matrix(layer, expert, part)));
+    const [rows, columns] = all[0][0].shape;
+    const values = Float32Array.from(all.flat().flatMap((one) => [...one.values]));
+    return { name, shape: [count, parts.length * rows, columns], type: 0, bytes: floats(values) };
+  };
+  return Array.from({ length: count ? layers : 0 }, (_, layer) =>
+    names === "gguf"
+      ? ["gate", "up", "down"].map((part) => stack(`blk.${layer}.ffn_${part}_exps.weight`, layer, [part]))
+      : [
+          stack(`model.layers.${layer}.mlp.experts.gate_up_proj`, layer, ["gate", "up"]),
+          stack(`model.layers.${layer}.mlp.experts.down_proj`, layer, ["down"]),
+        ],
+  ).flat();
 }
 
 /** reshape(heads, 2, D/2, …).swapaxes(1, 2) of the rows. */
@@ -91,7 +124,15 @@ export function interleaved(values: Float32Array, rows: number, heads: number): 
 export function convertedMetadata(folder: string, architecture: string): Record<string, Written> {
   const config = readConfig(folder);
   const key = (name: string) => `${architecture}.${name}`;
+  const experts = config["num_local_experts"]
+    ? {
+        [key("expert_count")]: { u32: config["num_local_experts"] },
+        [key("expert_used_count")]: { u32: config["num_experts_per_tok"] },
+        [key("expert_feed_forward_length")]: { u32: config["moe_intermediate_size"] ?? config["intermediate_size"] },
+      }
+    : {};
   return {
+    ...experts,
     "general.architecture": { text: architecture },
     [key("block_count")]: { u32: config["num_hidden_layers"] },
     [key("context_length")]: { u32: config["max_position_embeddings"] },

@@ -17,9 +17,17 @@ const DEVICES: readonly Device[] = [
 ];
 const CAPACITY = 256;
 
-describe.each(DEVICES)("$name", ({ create, tolerance }) => {
+describe.each(DEVICES)("$name", ({ name: device, create, tolerance }) => {
   describe.each(goldenNames())("%s", async (name) => {
     const { config, weights, cases, prompt, greedy } = await readGolden(name);
+    if (device === "cpu" && (config.experts || config.attentionSoftCap !== undefined)) {
+      it("is refused, with the devices that compute it", () => {
+        expect(() => createCpu(config, weights)).toThrow(
+          /which the device cpu does not compute; use the device webgpu/,
+        );
+      });
+      return;
+    }
     const model = new LanguageModel({ backend: await create(config, weights), tokenizer: null, chatTemplate: null });
     const [short, long] = cases;
 

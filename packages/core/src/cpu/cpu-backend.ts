@@ -50,6 +50,11 @@ export function createCpu(config: ModelConfig, weights: Weights, options: CpuOpt
       "config",
       `The model caps its attention scores at ${config.attentionSoftCap}, which the device cpu does not compute; use the device webgpu or reference.`,
     );
+  if (config.experts)
+    throw new LongctxError(
+      "config",
+      `The model has mixtures of ${config.experts.count} experts, which the device cpu does not compute; use the device webgpu or reference.`,
+    );
   return new CpuBackend({ config, weights, precision }, threads);
 }
 

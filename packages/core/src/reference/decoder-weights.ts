@@ -2,6 +2,12 @@ import type { ModelConfig } from "../config.ts";
 import type { Weights } from "../weights.ts";
 import type { Matrix } from "./dense.ts";
 
+export interface GatedNetwork {
+  readonly gate: Matrix;
+  readonly up: Matrix;
+  readonly down: Matrix;
+}
+
 export interface LayerWeights {
   readonly attentionNorm: Float32Array;
   readonly query: Matrix;
@@ -12,9 +18,9 @@ export interface LayerWeights {
   readonly queryNorm: Float32Array | null;
   readonly keyNorm: Float32Array | null;
   readonly feedForwardNorm: Float32Array;
-  readonly gate: Matrix;
-  readonly up: Matrix;
-  readonly down: Matrix;
+  /** [E, hidden]; null where there is one network and nothing to choose. */
+  readonly router: Matrix | null;
+  readonly networks: readonly GatedNetwork[];
 }
 
 export interface DecoderWeights {
@@ -27,13 +33,18 @@ export interface DecoderWeights {
 
 /** Every tensor of the model in float32. @throws LongctxError "file" when one is missing or has another shape */
 export function readWeights(config: ModelConfig, weights: Weights): DecoderWeights {
-  const { hiddenSize, feedForwardSize, headSize, bias, vocabSize } = config;
+  const { hiddenSize, feedForwardSize, headSize, bias, vocabSize, experts } = config;
   const vector = (name: string, size: number) => weights.get(name, [size]).toFloat32();
   const matrix = (name: string, outputs: number, inputs: number, biased = false): Matrix => ({
     values: weights.get(name, [outputs, inputs]).toFloat32(),
     outputs,
     inputs,
     bias: biased ? vector(`${name}.bias`, outputs) : undefined,
+  });
+  const network = (at: string, size: number, biased: boolean): GatedNetwork => ({
+    gate: matrix(`${at}gate`, size, hiddenSize, biased),
+    up: matrix(`${at}up`, size, hiddenSize, biased),
+    down: matrix(`${at}down`, hiddenSize, size, biased),
   });
   const querySize = config.queryHeads * headSize;
   const keySize = config.keyHeads * headSize;
@@ -48,9 +59,12 @@ export function readWeights(config: ModelConfig, weights: Weights): DecoderWeigh
       queryNorm: config.queryKeyNorm ? vector(`${at}queryNorm`, headSize) : null,
       keyNorm: config.queryKeyNorm ? vector(`${at}keyNorm`, headSize) : null,
       feedForwardNorm: vector(`${at}feedForwardNorm`, hiddenSize),
-      gate: matrix(`${at}gate`, feedForwardSize, hiddenSize, bias.feedForward),
-      up: matrix(`${at}up`, feedForwardSize, hiddenSize, bias.feedForward),
-      down: matrix(`${at}down`, hiddenSize, feedForwardSize, bias.feedForward),
+      router: experts ? matrix(`${at}router`, experts.count, hiddenSize) : null,
+      networks: experts
+        ? Array.from({ length: experts.count }, (_expert, e) =>
+            network(`${at}experts.${e}.`, experts.feedForwardSize, false),
+          )
+        : [network(at, feedForwardSize, bias.feedForward)],
     };
   };
   const embedding = matrix("embedding", vocabSize, hiddenSize);

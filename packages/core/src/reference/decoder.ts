@@ -5,9 +5,10 @@ import type { LayerView } from "../method.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
-import { readWeights, type DecoderWeights, type LayerWeights } from "./decoder-weights.ts";
+import { readWeights, type DecoderWeights, type GatedNetwork, type LayerWeights } from "./decoder-weights.ts";
 import { DenseAttention } from "./dense-attention.ts";
 import { ACTIVATE, add, multiply, rmsNorm, softCapped } from "./dense.ts";
+import { route } from "./experts.ts";
 import { ReferenceCache } from "./reference-cache.ts";
 
 /**
@@ -131,12 +132,27 @@ class ReferenceDecoder implements Backend {
     return hooks?.attended ? Float64Array.from(hooks.attended(view, Float32Array.from(output))) : output;
   }
 
+  /** One network, or the sum of those that the router chooses for each row, times their weights. */
+  #feedForward({ router, networks }: LayerWeights, input: Float64Array): Float64Array {
+    if (!router) return this.#gated(networks[0], input);
+    const { hiddenSize, experts } = this.config;
+    const output = new Float64Array(input.length);
+    for (let row = 0; row < input.length; row += hiddenSize) {
+      const x = input.subarray(row, row + hiddenSize);
+      for (const { expert, weight } of route(multiply(router, x), experts!)) {
+        const answer = this.#gated(networks[expert], x);
+        for (let i = 0; i < hiddenSize; i++) output[row + i] += weight * answer[i];
+      }
+    }
+    return output;
+  }
+
   /** down(activation(gate x) · up x) */
-  #feedForward(weights: LayerWeights, input: Float64Array): Float64Array {
+  #gated({ gate, up, down }: GatedNetwork, input: Float64Array): Float64Array {
     const activate = ACTIVATE[this.config.activation];
-    const up = multiply(weights.up, input);
-    const gated = multiply(weights.gate, input).map((value, i) => activate(value) * up[i]);
-    return multiply(weights.down, gated);
+    const factors = multiply(up, input);
+    const gated = multiply(gate, input).map((value, i) => activate(value) * factors[i]);
+    return multiply(down, gated);
   }
 
   #check({ cache, ids, logitRows }: ForwardRequest): ReferenceCache {
@@ -173,7 +189,6 @@ function range(from: number, to: number): number[] {
 
 /** Lets the event loop go round once; browsers have no setImmediate. */
 function turn(): Promise<void> {
-  return new Promise(
-    (resolve) => void (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)),
-  );
+  const { setImmediate: soon = setTimeout } = globalThis as { setImmediate?: (act: () => void) => unknown };
+  return new Promise((resolve) => void soon(resolve));
 }
