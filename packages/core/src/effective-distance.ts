@@ -68,7 +68,8 @@ export function distanceMatrix(
 /** The plan of a layer for a prompt of N tokens read at once. @throws LongctxError */
 export function planOfText(method: Method, options: RotationOptions & { readonly length: number }): AttentionPlan {
   const { composition, context } = prepare(method, options);
-  const { length, layer = 0 } = options;
+  const { layer = 0 } = options;
+  const length = checkCount("length", options.length);
   checkIndex("layer", layer, context.config.layerCount);
   return composition.plan({ ...context, first: 0, count: length, length, promptLength: length, layer });
 }

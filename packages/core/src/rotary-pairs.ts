@@ -2,7 +2,7 @@ import { planOfText } from "./effective-distance.ts";
 import { checkpointFrequencies } from "./frequencies.ts";
 import type { Method, ModelContext } from "./method.ts";
 import { samePlan, type AttentionPlan, type FrequencyTable, type Segment } from "./plan.ts";
-import { prepare, type RotationOptions } from "./rotation-options.ts";
+import { checkCount, prepare, type RotationOptions } from "./rotation-options.ts";
 
 /** What a method does to one rotary pair. Angles are those between a query and a key it sees, in radians. */
 export interface RotaryPair {
@@ -38,11 +38,12 @@ export interface RotaryPairs {
 /**
  * Which rotary pairs never complete a turn in the trained window, and where a method takes each of them in a text of
  * `length` tokens (4 T unless given). A pair is out of distribution when it meets angles that training never had, which
- * only critical pairs can (Su 2023, kexue.fm/archives/9708; Pal et al. 2023, arXiv:2308.10882). @throws LongctxError
+ * only critical pairs can. The pairs behind the critical dimension of Liu et al., "Scaling Laws of RoPE-based
+ * Extrapolation", 2023 (arXiv:2310.05209). @throws LongctxError
  */
 export function rotaryPairs(method: Method, options: RotationOptions = {}): RotaryPairs {
   const { composition, context } = prepare(method, options);
-  const length = options.length ?? 4 * context.trainedWindow;
+  const length = checkCount("length", options.length ?? 4 * context.trainedWindow);
   const trained = trainedOn(context);
   const layers = options.layer === undefined ? context.config.slidingWindows.map((_, layer) => layer) : [options.layer];
   const plans: AttentionPlan[] = [];

@@ -26,8 +26,9 @@ export function prepare(
   const rope: RopeConfig = { type: "default", base: 10_000, rotarySize: 64, ...options.config?.rope, ...options.rope };
   if (!Number.isInteger(rope.rotarySize) || rope.rotarySize < 2 || rope.rotarySize % 2 !== 0)
     throw new LongctxError("argument", `rotarySize is ${rope.rotarySize}, but has to be an even number of at least 2.`);
-  if (!(rope.base > 0 && rope.base < Infinity))
-    throw new LongctxError("argument", `The RoPE base is ${rope.base}, but has to be a number above 0.`);
+  // At base 1 all pairs turn alike, and the pair that turns so many times within a window (YaRN) is none.
+  if (!(rope.base > 1 && rope.base < Infinity))
+    throw new LongctxError("argument", `The RoPE base is ${rope.base}, but has to be a number above 1.`);
   const config = options.config ? { ...options.config, rope } : nominalConfig(rope, trainedWindow);
   const context = { config, trainedWindow };
   const composition = compose(method);

@@ -8,6 +8,7 @@ import {
   frequencyTable,
   linearFrequencies,
   makeTable,
+  planOfText,
   rotaryPairs,
   rotationAngle,
   TEXT_POSITION,
@@ -57,7 +58,7 @@ describe("effectiveDistance", () => {
     expect(effectiveDistance(plain, 9, 2, { config, layer: 1 })).toBe(7);
   });
 
-  it.each([
+  it.each<readonly [() => unknown, string]>([
     [() => effectiveDistance(plain, -1, 0), "query is -1"],
     [() => effectiveDistance(plain, 1, 0.5), "token is 0.5"],
     [() => effectiveDistance(plain, 9, 0, { length: 8 }), "query is 9.*0 to 7"],
@@ -66,7 +67,15 @@ describe("effectiveDistance", () => {
     [() => frequencyTable(plain, { rope: { rotarySize: 7 } }), "rotarySize is 7"],
     [() => frequencyTable(plain, { rope: { base: -1 } }), "base is -1"],
     [() => frequencyTable(plain, { trainedWindow: 0 }), "trainedWindow is 0"],
+    ...[1, 0.5, 0, Number.NaN, Infinity].map(
+      (base) => [() => frequencyTable(plain, { rope: { base } }), `base is ${base}.*above 1`] as const,
+    ),
     [() => distanceMatrix(plain, 4, { tokens: [4] }), "token is 4"],
+    ...[-3, 0, 0.5, Number.NaN, Infinity].flatMap((length) =>
+      [frequencyTable, rotaryPairs, planOfText].map(
+        (ask) => [() => ask(plain, { length }), `length is ${length}.*at least 1`] as const,
+      ),
+    ),
   ])("refuses what is outside %#", (act, message) => {
     expect(act).toThrow(new RegExp(message));
   });

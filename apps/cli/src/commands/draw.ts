@@ -21,7 +21,7 @@ export function addDraw(program: Command, io: Io): void {
     .argument("[method]", "e.g. rerope:window=1024; see `longctx methods`")
     .addOption(tokensOption("--length <tokens>", "the text's length; 4 trained windows unless given"))
     .addOption(tokensOption("--trained-window <tokens>", "T").default(4096))
-    .addOption(numberOption("--base <number>", "RoPE base b", { min: 0, above: true }).default(10_000))
+    .addOption(numberOption("--base <number>", "RoPE base b", { min: 1, above: true }).default(10_000))
     .addOption(
       numberOption("--rotary-size <channels>", "rotated channels of a head, d", { min: 2, integer: true }).default(64),
     )
