@@ -65,7 +65,13 @@ export function exampleOf(parameter: ParameterDefinition): ParameterValue | unde
   return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
 }
 
-/** What a text stands for as this parameter; whether it fits is for `checkParameter` to say. */
+/** 4, 0.5 or 1e4; no hexadecimal number, no NaN. */
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/**
+ * What a text stands for as this parameter; whether the value fits is for `checkParameter` to say. Flags may be written
+ * as true and false. @throws LongctxError "method" when a number is asked for and the text is none
+ */
 export function readParameter(
   method: string,
   key: string,
@@ -82,12 +88,21 @@ export function readParameter(
       `${method}: ${key} is the file ${path}, but nothing here reads files; make the method with its factory instead.`,
     );
   }
-  return text === "true" ? 1 : text === "false" ? 0 : Number(text);
+  const written = text.trim();
+  if (parameter.unit === "flag" && (written === "true" || written === "false")) return written === "true" ? 1 : 0;
+  if (DECIMAL.test(written)) return Number(written);
+  if (key === "factor" && written === "auto")
+    throw new LongctxError(
+      "method",
+      `${method}: factor=auto stands for length / trained window in the needle app only; write a number here, as factor=4.`,
+    );
+  throw refusal(method, key, parameter, written);
 }
 
-/** As a spec spells it. */
+/** As a spec spells it, which has no + but between methods. */
 export function writeParameter(value: ParameterValue): string {
-  return typeof value === "object" ? value.path : String(value);
+  if (typeof value === "object") return value.path;
+  return typeof value === "number" ? String(value).replace("e+", "e") : value;
 }
 
 /** @throws LongctxError "method" when the value is not one of those that the parameter takes */
@@ -97,11 +112,14 @@ export function checkParameter(
   parameter: ParameterDefinition,
   value: ParameterValue,
 ): void {
-  if (!fits(parameter, value))
-    throw new LongctxError(
-      "method",
-      `${method}: ${key} is ${writeParameter(value)}, but has to be ${wanted(parameter)} (${parameter.about}).`,
-    );
+  if (!fits(parameter, value)) throw refusal(method, key, parameter, writeParameter(value));
+}
+
+function refusal(method: string, key: string, parameter: ParameterDefinition, written: string): LongctxError {
+  return new LongctxError(
+    "method",
+    `${method}: ${key} is ${written}, but has to be ${wanted(parameter)} (${parameter.about}).`,
+  );
 }
 
 function fits(parameter: ParameterDefinition, value: ParameterValue): boolean {

@@ -61,7 +61,7 @@ export class MethodRegistry {
 
   #parseOne(part: string, spec: string): Method {
     const colon = part.indexOf(":");
-    const name = colon < 0 ? part : part.slice(0, colon);
+    const name = (colon < 0 ? part : part.slice(0, colon)).trim();
     const row = this.#rows.get(name);
     if (!row)
       throw new LongctxError(
@@ -70,14 +70,16 @@ export class MethodRegistry {
       );
     const given = new Map<string, ParameterValue>();
     for (const pair of colon < 0 ? [] : part.slice(colon + 1).split(",")) {
-      const [key = "", text, ...rest] = pair.split("=");
-      const names = Object.keys(row.parameters);
-      if (!Object.hasOwn(row.parameters, key)) {
+      const [before, text, ...rest] = pair.split("=");
+      const key = before.trim();
+      const takes = `it takes ${Object.keys(row.parameters).join(", ") || "none"}`;
+      if (key === "")
         throw new LongctxError(
           "method",
-          `${name} has no parameter "${key}" ("${spec}"); ${names.length > 0 ? `it takes ${names.join(", ")}` : "it takes none"}.`,
+          `A parameter is missing in "${part}": write KEY=VALUE after ":" and between commas, or leave the sign out; ${takes}.`,
         );
-      }
+      if (!Object.hasOwn(row.parameters, key))
+        throw new LongctxError("method", `${name} has no parameter "${key}" ("${spec}"); ${takes}.`);
       if (text === undefined || rest.length > 0 || text.trim() === "")
         throw new LongctxError("method", `Write ${name}'s parameter as ${key}=VALUE, not "${pair}".`);
       if (given.has(key)) throw new LongctxError("method", `${name} is given ${key} twice in "${spec}".`);

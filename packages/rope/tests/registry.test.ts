@@ -100,7 +100,21 @@ describe("specs", () => {
     const methods = registry.parse("yarn:factor=4 + rerope:window=512");
     expect(compose(...methods).spec).toBe("yarn:factor=4+rerope:window=512");
     expect(compose(...registry.parse("none")).spec).toBe("none");
-    expect(registry.parse("rerope:window=8,logn=true")[0].spec).toBe("rerope:window=8,logn=1");
+  });
+
+  it.each([
+    [" yarn : factor = 4 , truncate = 0 ", "yarn:factor=4,truncate=0"],
+    ["rerope:window=8,logn=true", "rerope:window=8,logn=1"],
+    ["yarn:factor=4,truncate=false", "yarn:factor=4,truncate=0"],
+    ["rerope:window=1e4", "rerope:window=10000"],
+    ["power:k=.5", "power:k=0.5"],
+    ["power:k=1.5E-3", "power:k=0.0015"],
+  ])("%s is %s", (written, spec) => expect(registry.parse(written)[0].spec).toBe(spec));
+
+  it("spell large numbers without the + that parts methods", () => {
+    const { spec } = power({ k: 1e21 });
+    expect(spec).toBe("power:k=1e21");
+    expect(registry.parse(spec)[0].spec).toBe(spec);
   });
 
   it("may have words and files among their parameters", () => {
@@ -126,12 +140,25 @@ describe("specs", () => {
     ["yarn", "yarn needs factor"],
     ["yarn:scale=4", 'yarn has no parameter "scale"'],
     ["yarn:toString=4", 'yarn has no parameter "toString"'],
-    ["none:factor=2", "it takes none"],
+    ["none:factor=2", 'none has no parameter "factor" ("none:factor=2"); it takes none'],
     ["yarn:factor", "Write yarn's parameter as factor=VALUE"],
     ["yarn:factor=", "Write yarn's parameter as factor=VALUE"],
     ["yarn:factor=4=5", "Write yarn's parameter as factor=VALUE"],
     ["yarn:factor=4,factor=5", "given factor twice"],
-    ["yarn:factor=four", "factor is NaN"],
+    ["yarn:factor=four", "factor is four, but has to be a number of at least 1"],
+    ["yarn:factor=auto", "factor=auto stands for length / trained window in the needle app only; write a number"],
+    ["yarn:factor=0x10", "factor is 0x10, but"],
+    ["yarn:factor=1_000", "factor is 1_000, but"],
+    ["yarn:factor=e4", "factor is e4, but"],
+    ["yarn:factor=1e400", "factor is Infinity, but"],
+    ["yarn:factor=true", "factor is true, but has to be a number of at least 1"],
+    ["rerope:window=true", "window is true, but has to be a whole number of at least 1"],
+    ["rerope:window=auto", "window is auto, but has to be a whole number of at least 1"],
+    ["rerope:window=8,logn=yes", "logn is yes, but has to be 0 or 1"],
+    ["yarn:", 'A parameter is missing in "yarn:": write KEY=VALUE after ":"'],
+    ["yarn:factor=4,", 'A parameter is missing in "yarn:factor=4,"'],
+    ["yarn:=4", "it takes factor, beta_fast"],
+    ["none:", "it takes none"],
     ["yarn:factor=0.5", "a number of at least 1"],
     ["yarn:factor=Infinity", "a number of at least 1"],
     ["yarn:factor=4,truncate=2", "0 or 1"],
