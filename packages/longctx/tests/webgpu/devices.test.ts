@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { cli, LLAMA, spawnCli } from "../../../../apps/cli/tests/command-line.ts";
+import { runProgram } from "../../../core/tests/webgpu/spawn.ts";
 import { load, type DeviceChoice } from "../../src/index.ts";
 import { difference } from "../devices.ts";
 import { readGolden } from "../read-golden.ts";
@@ -70,5 +71,8 @@ describe.skipIf(gpu === null)("with an adapter", () => {
     const argv = ["logits", LLAMA, "--ids", ids, "--out", join(folder, "few-logits.json"), "--device", "webgpu"];
     const { code, err } = await spawnCli(argv, folder);
     expect({ code, err }).toEqual({ code: 0, err: expect.stringContaining("Device webgpu: ") });
+    const program = new URL("./programs/use-and-end.ts", import.meta.url);
+    for (const LEAVE_OPEN of ["0", "1"])
+      expect(await runProgram(program, { LEAVE_OPEN })).toMatchObject({ code: 0, out: "3 tokens on webgpu\n" });
   });
 });

@@ -1,0 +1,34 @@
+/**
+ * Split attention on whatever subgroups the adapter has, as a process of its own: Mesa's lavapipe takes their size from
+ * LP_NATIVE_VECTOR_WIDTH when it starts. Prints the sizes, how far the result is from the definition, and its bits.
+ */
+import { openGpu } from "../../../src/webgpu/index.ts";
+import { attentionReduce, reduceKernel } from "../../../src/webgpu/kernels/attention-reduce.ts";
+import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/kernels/attention-split.ts";
+import { causal, difference, play, shapeOf, tableOf } from "../attention-scene.ts";
+
+const gpu = await openGpu();
+const { capabilities } = gpu;
+const shape = shapeOf({ queryHeads: 6, keyHeads: 2 });
+const plan = splitPlan({ shape }, capabilities);
+const [split, reduce] = [splitKernel({ shape }, plan), reduceKernel(plan)];
+const { attended, expected } = await play(gpu, {
+  shape,
+  plan: () => ({ segments: [causal(tableOf(3))] }),
+  layout: { capacity: 100, pinned: 100 },
+  chunks: [99, 1],
+  path: "split",
+  attend: (work) => [
+    ...attentionSplit(split, shape, plan, capabilities, work),
+    attentionReduce(reduce, shape, capabilities, work),
+  ],
+});
+gpu.destroy();
+process.stdout.write(
+  JSON.stringify({
+    maximum: plan.maximum,
+    subgroups: capabilities.subgroups,
+    difference: difference(attended, expected),
+    bits: Buffer.from(attended.buffer, attended.byteOffset, attended.byteLength).toString("base64"),
+  }),
+);
