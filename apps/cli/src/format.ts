@@ -1,8 +1,15 @@
+import type { DeviceMemory } from "longctx";
+
 /** 1536 → "1.5 KiB". */
 export function bytes(size: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   const power = Math.min(Math.floor(Math.log2(Math.max(size, 1)) / 10), units.length - 1);
   return power === 0 ? `${size} B` : `${(size / 1024 ** power).toFixed(1)} ${units[power]}`;
+}
+
+/** "GPU weights 98.0 MiB, cache 12.0 MiB, scratch 3.1 MiB, at most 115.2 MiB". */
+export function deviceMemory({ weights, cache, scratch, peak }: DeviceMemory): string {
+  return `GPU weights ${bytes(weights)}, cache ${bytes(cache)}, scratch ${bytes(scratch)}, at most ${bytes(peak)}`;
 }
 
 /** 1234567 → "1,234,567". */

@@ -44,6 +44,17 @@ export interface Cache {
   dispose(): void;
 }
 
+/** Bytes on a device with memory of its own, by purpose. */
+export interface DeviceMemory {
+  readonly weights: number;
+  /** Keys and values of all sequences, and the logits they end with. */
+  readonly cache: number;
+  /** What chunks flow through: activations, tables, uniforms, buffers to read through. Bounded by the chunk's size. */
+  readonly scratch: number;
+  /** The most there was of all three together. */
+  readonly peak: number;
+}
+
 /** The same few operations on every device. The `reference` is the judge of the others. */
 export interface Backend {
   readonly device: string;
@@ -60,6 +71,8 @@ export interface Backend {
    * `drawToken` takes from them, up to rounding. `logits` fetches them, [V], until the cache is used again.
    */
   sample?(request: ForwardRequest, draw: Draw): Promise<SampledToken>;
+  /** What is held where a device has memory of its own. */
+  memory?(): DeviceMemory;
   dispose(): Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { LongctxError, makeSampler, type Checkpoint, type Generation, type SamplingOptions } from "longctx";
 import { createColors } from "picocolors";
-import { bytes, rate } from "../format.ts";
+import { bytes, deviceMemory, rate } from "../format.ts";
 import type { Io } from "../io.ts";
 import { addReadingOptions, numberOption, tokensOption, type ReadingOptions } from "../options.ts";
 import { Progress } from "../progress.ts";
@@ -83,10 +83,12 @@ async function generate(reference: string, given: string, options: GenerateOptio
     });
     const timing = await stream(generation, io, progress);
     if (io.outIsTerminal && !generation.text.endsWith("\n")) io.out("\n");
+    const held = model.backend.memory?.();
     const figures = [
       `prompt ${ids.length} tokens, ${rate(ids.length / timing.prefill)} tok/s`,
       `new ${generation.ids.length} tokens, ${rate(timing.decode > 0 ? (generation.ids.length - 1) / timing.decode : NaN)} tok/s`,
       `cache ${bytes(session.bytes)}`,
+      ...(held ? [deviceMemory(held)] : []),
       `end: ${generation.reason}`,
     ];
     io.err(`${createColors(io.errIsTerminal).dim(figures.join("; "))}\n`);

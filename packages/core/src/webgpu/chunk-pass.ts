@@ -9,7 +9,7 @@ import type { GpuCache } from "./gpu-cache.ts";
 import { GpuLayerView, splitProjection } from "./gpu-layer-view.ts";
 import { part, type Copy, type Gpu } from "./gpu.ts";
 import type { Dispatch, GpuSlice } from "./kernel.ts";
-import { ensureCopies } from "./key-places.ts";
+import { ensureCopies, Turns } from "./key-places.ts";
 import { argmax, argmaxScratch } from "./kernels/argmax.ts";
 import { queryBytes } from "./kernels/attention-shape.ts";
 import { partBytes } from "./kernels/attention-split.ts";
@@ -41,6 +41,7 @@ export class ChunkPass {
   readonly #request: ForwardRequest;
   readonly #first: number;
   readonly #count: number;
+  readonly #turns: Turns;
   readonly #tables = new Map<AttentionPlan, { readonly places: string; readonly uploaded: UploadedTables }[]>();
   #recorded: Dispatch[] = [];
 
@@ -50,6 +51,7 @@ export class ChunkPass {
     this.#request = request;
     this.#first = cache.slots.length;
     this.#count = request.ids.length;
+    this.#turns = new Turns(decoder.workspace, cache.slots, decoder.attention.shape.pairs, this.#first);
   }
 
   /** Logits [logitRows, V]. */
@@ -152,7 +154,7 @@ export class ChunkPass {
     const { rawKeys = false } = this.#request;
     const cache = this.#cache;
     const wanted = keyRotations(plan, rawKeys);
-    this.#record(ensureCopies(attention, workspace, cache, layer, wanted, this.#first));
+    this.#record(ensureCopies(attention, this.#turns, cache, layer, wanted, this.#first));
     const { tables, slice: uploaded } = this.#prepared(layer, plan, attend);
     const { buffers } = cache.layers[layer];
     const queries = workspace.take("queries", queryBytes(attention.shape, tables.queryRotations, this.#count));

@@ -1,4 +1,5 @@
 import type { Dispatch, GpuSlice } from "./kernel.ts";
+import type { Ledger } from "./ledger.ts";
 import { ALIGNMENT, roundUp, USAGE } from "./numbers.ts";
 import type { Pipeline, Pipelines } from "./pipelines.ts";
 
@@ -12,6 +13,7 @@ const KEPT_BIND_GROUPS = 16_384;
 export class Commands {
   readonly #device: GPUDevice;
   readonly #pipelines: Pipelines;
+  readonly #ledger: Ledger;
   readonly #groups = new Map<string, GPUBindGroup>();
   readonly #ids = new WeakMap<GPUBuffer, number>();
   #bufferCount = 0;
@@ -21,9 +23,10 @@ export class Commands {
   passes = 0;
   dispatches = 0;
 
-  constructor(device: GPUDevice, pipelines: Pipelines) {
+  constructor(device: GPUDevice, pipelines: Pipelines, ledger: Ledger) {
     this.#device = device;
     this.#pipelines = pipelines;
+    this.#ledger = ledger;
   }
 
   /** Writes the uniforms and encodes the pass; the kernels are compiled already. */
@@ -66,6 +69,7 @@ export class Commands {
     const size = Math.max(1, dispatches.length) * ALIGNMENT;
     if (size > this.#staged.byteLength) {
       const grown = Math.max(64 * ALIGNMENT, 2 ** Math.ceil(Math.log2(size)));
+      this.#ledger.add("uniforms", grown - this.#staged.byteLength);
       this.#staged = new ArrayBuffer(grown);
       this.#uniforms?.destroy(); // what was submitted with it still runs
       this.#uniforms = this.#device.createBuffer({
@@ -116,6 +120,10 @@ export class Commands {
     this.#groups.clear();
   }
 
+  get keptBindGroups(): number {
+    return this.#groups.size;
+  }
+
   #id(buffer: GPUBuffer): number {
     let id = this.#ids.get(buffer);
     if (id === undefined) this.#ids.set(buffer, (id = this.#bufferCount++));
@@ -126,6 +134,7 @@ export class Commands {
     this.#groups.clear();
     this.#uniforms?.destroy();
     this.#uniforms = null;
+    this.#ledger.remove("uniforms", this.#staged.byteLength);
     this.#staged = new ArrayBuffer(0);
   }
 }

@@ -61,7 +61,7 @@ export class Gpu {
     this.#source = source;
     this.#failures = new Failures(device, name, this.ledger);
     this.pipelines = new Pipelines(device);
-    this.commands = new Commands(device, this.pipelines);
+    this.commands = new Commands(device, this.pipelines, this.ledger);
   }
 
   /**
@@ -216,6 +216,16 @@ export class Gpu {
   /** Throws what went wrong on the device since it was last asked. */
   check(): void {
     this.#failures.check();
+  }
+
+  /** How many objects there are: what repeats itself leaves these numbers, and the ledger's bytes, as they are. */
+  get held(): { readonly buffers: number; readonly bindGroups: number; readonly pipelines: number } {
+    const readback = [...this.#readback.values()].reduce((sum, pool) => sum + pool.length, 0);
+    return {
+      buffers: this.#purposes.size + readback,
+      bindGroups: this.commands.keptBindGroups,
+      pipelines: this.pipelines.size,
+    };
   }
 
   get closed(): boolean {

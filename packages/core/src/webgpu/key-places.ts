@@ -1,10 +1,39 @@
 import { LongctxError } from "../errors.ts";
 import { RAW, UNROTATED, type Rotation } from "../rotation.ts";
+import type { SlotMap } from "../slots.ts";
 import type { GpuCache, GpuKeyCopy } from "./gpu-cache.ts";
-import type { Dispatch } from "./kernel.ts";
+import type { Dispatch, GpuSlice } from "./kernel.ts";
 import type { AttentionKernels } from "./kernels/attention.ts";
-import { turnTables } from "./lane-table.ts";
+import { turnTables, type TurnTables } from "./lane-table.ts";
 import type { Workspace } from "./workspace.ts";
+
+/** The tables that turn the keys of a chunk's past, made once for all layers: they are as long as the text. */
+export class Turns {
+  readonly #workspace: Workspace;
+  readonly #slots: SlotMap;
+  readonly #pairs: number;
+  /** Tokens [0, first) are the past. */
+  readonly #first: number;
+  readonly #made = new Map<string, readonly { readonly tables: TurnTables; readonly uploaded: GpuSlice }[]>();
+
+  constructor(workspace: Workspace, slots: SlotMap, pairs: number, first: number) {
+    this.#workspace = workspace;
+    this.#slots = slots;
+    this.#pairs = pairs;
+    this.#first = first;
+  }
+
+  of(from: Rotation, to: Rotation): readonly { readonly tables: TurnTables; readonly uploaded: GpuSlice }[] {
+    const key = JSON.stringify([from.id, to.id]);
+    const known = this.#made.get(key);
+    if (known) return known;
+    const made = [...turnTables(this.#slots, { from: 0, to: this.#first }, { from, to, pairs: this.#pairs })].map(
+      (tables) => ({ tables, uploaded: this.#workspace.put(tables.bytes) }),
+    );
+    this.#made.set(key, made);
+    return made;
+  }
+}
 
 /**
  * Sees to it that a layer keeps keys under the rotations a plan reads: the dispatches that turn the keys of tokens before
@@ -12,7 +41,7 @@ import type { Workspace } from "./workspace.ts";
  */
 export function ensureCopies(
   kernels: AttentionKernels,
-  workspace: Workspace,
+  turns: Turns,
   cache: GpuCache,
   layer: number,
   wanted: readonly Rotation[],
@@ -39,12 +68,9 @@ export function ensureCopies(
   return missing.flatMap((by, i) => {
     copies.set(by.id, { rotation: by, place: places[i] });
     if (first === 0) return [];
-    const { pairs } = kernels.shape;
-    const turn = { from: source!.rotation, to: by, pairs };
-    return [...turnTables(cache.slots, { from: 0, to: first }, turn)].flatMap((tables) =>
+    return turns.of(source!.rotation, by).flatMap((turn) =>
       kernels.turnKeys({
-        tables,
-        uploaded: workspace.put(tables.bytes),
+        ...turn,
         cache: cache.layers[layer].buffers,
         from: source!.place,
         to: places[i],

@@ -1,7 +1,8 @@
+import type { DeviceMemory } from "../backend.ts";
 import { listed } from "../errors.ts";
 
 /** What buffers are for. */
-export type Purpose = "weights" | "cache" | "activations" | "tables" | "readback" | "test";
+export type Purpose = "weights" | "cache" | "activations" | "tables" | "uniforms" | "readback" | "test";
 
 /** Bytes on the device by purpose, so that nothing leaks unseen and a failed allocation can say what holds the memory. */
 export class Ledger {
@@ -27,6 +28,12 @@ export class Ledger {
 
   get peak(): number {
     return this.#peak;
+  }
+
+  /** As users are told. */
+  get memory(): DeviceMemory {
+    const [weights, cache] = [this.of("weights"), this.of("cache")];
+    return { weights, cache, scratch: this.total - weights - cache, peak: this.#peak };
   }
 
   /** "98 MiB of weights and 12 MiB of cache". */

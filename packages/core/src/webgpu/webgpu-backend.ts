@@ -1,4 +1,4 @@
-import type { Backend, Cache, ForwardRequest, Precision, SampledToken } from "../backend.ts";
+import type { Backend, Cache, DeviceMemory, ForwardRequest, Precision, SampledToken } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import { checkIds } from "../forward-checks.ts";
@@ -141,6 +141,11 @@ export class WebGpuBackend implements Backend {
       if (error instanceof LongctxError && error.code === "device") cache.break(error);
       throw error;
     }
+  }
+
+  /** That of the whole device, where several models share one. */
+  memory(): DeviceMemory {
+    return this.gpu.ledger.memory;
   }
 
   async dispose(): Promise<void> {
