@@ -1,6 +1,14 @@
 import { supportsColor, type ColorSupportLevel } from "chalk";
 import { Command } from "commander";
-import { DEVICES, LongctxError, PRECISIONS, type Device, type Precision } from "longctx";
+import {
+  describeDevice,
+  DEVICES,
+  LongctxError,
+  PRECISIONS,
+  type Device,
+  type DeviceChoice,
+  type Precision,
+} from "longctx";
 import { HAYSTACKS, type HaystackName } from "@longctx/tasks";
 import {
   DEFAULTS,
@@ -103,8 +111,12 @@ async function measured(options: RunOptions): Promise<void> {
   };
   process.once("SIGINT", stop);
   process.once("SIGTERM", stop);
+  // Who asks for the cpu or the reference by name knows what computes.
+  const onDevice = (choice: DeviceChoice): void => {
+    if (options.device === "auto" || options.device === "webgpu") process.stderr.write(`${describeDevice(choice)}\n`);
+  };
   try {
-    const summary = await run(options, controller.signal);
+    const summary = await run(options, controller.signal, onDevice);
     await show(summary, options.out);
     if (summary.errors.length > 0) process.exitCode = 3;
   } catch (error) {

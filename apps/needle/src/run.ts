@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
-import { load, LongctxError, open, type LanguageModel } from "longctx";
+import { load, LongctxError, open, type DeviceChoice, type LanguageModel } from "longctx";
 import type { BoundTask, Cell } from "@longctx/tasks";
 import { Estimate } from "./estimate.ts";
 import { openRunFolder, RUN_FILES, type RunIdentity } from "./manifest.ts";
@@ -18,12 +18,18 @@ import { Trunks } from "./trunks.ts";
 
 /**
  * Measures what is not measured yet and writes the report. Everything that can be refused is refused before the first
- * sample. @throws LongctxError; "aborted" when the signal ended it: what is measured is on disk
+ * sample. `onDevice` is told what computes, and why. @throws LongctxError; "aborted" when the signal ended it: what is
+ * measured is on disk
  */
-export async function run(options: RunOptions, signal: AbortSignal): Promise<Summary> {
+export async function run(
+  options: RunOptions,
+  signal: AbortSignal,
+  onDevice?: (choice: DeviceChoice) => void,
+): Promise<Summary> {
   const task = taskOf(options);
   const { sha256, place } = await identify(options);
-  const model = await load(options.model, { ...options, signal });
+  let choice: DeviceChoice | undefined;
+  const model = await load(options.model, { ...options, signal, onDevice: (made) => (choice = made) });
   try {
     if (!model.tokenizer)
       throw new LongctxError(
@@ -55,6 +61,8 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<Sum
     openRunFolder(options.out, identity, place, options.overwrite);
     const samples = new SamplesFile(join(options.out, RUN_FILES.samples));
     const trunks = options.reuse === "prefix" ? new Trunks() : null;
+    // What was refused by now was refused in one line.
+    if (choice) onDevice?.(choice);
     try {
       await withProgress(`${task.name} on ${identity.model.name}`, (report) =>
         measureAll({ model, bound, jobs, samples, signal, report, trunks }),

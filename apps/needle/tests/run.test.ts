@@ -84,6 +84,7 @@ describe("needle run", () => {
 
   it("measures the grid and shows it", () => {
     expect(first.stderr).toContain("needle on tiny: 24/24");
+    expect(first.stderr).toMatch(/^Device \w+: ./m);
     expect(first).toMatchObject({ code: 0 });
     expect(first.stdout).toMatch(/│ none +│ +1\.00 │ +1\.00 │/);
     expect(first.stdout).toContain("streaming:sinks=4,window=20");
