@@ -4,23 +4,8 @@ import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { LongctxError } from "@longctx/core";
+import type { DownloadOptions } from "./download-options.ts";
 import { oneLine } from "./tokenizer.ts";
-
-export interface DownloadProgress {
-  readonly file: string;
-  /** Bytes on disk, those of an earlier interrupted run included. */
-  readonly received: number;
-  /** Bytes; null when the server does not say. */
-  readonly total: number | null;
-}
-
-export interface DownloadOptions {
-  readonly onProgress?: (progress: DownloadProgress) => void;
-  readonly signal?: AbortSignal;
-  readonly fetch?: typeof fetch;
-  /** How often a broken connection is taken up again. Default 3. */
-  readonly retries?: number;
-}
 
 export interface RemoteFile {
   readonly url: string;

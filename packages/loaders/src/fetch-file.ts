@@ -1,5 +1,5 @@
 import { LongctxError } from "@longctx/core";
-import type { DownloadOptions } from "./download.ts";
+import type { DownloadOptions } from "./download-options.ts";
 import { oneLine } from "./tokenizer.ts";
 
 /**

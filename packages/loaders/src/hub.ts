@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { HubApiError, listFiles, type ListFileEntry } from "@huggingface/hub";
 import { LongctxError } from "@longctx/core";
 import { cacheDirectory } from "./cache-directory.ts";
-import { download, reasonOf, type DownloadOptions } from "./download.ts";
+import type { DownloadOptions } from "./download-options.ts";
+import { download, reasonOf } from "./download.ts";
 import { isObject } from "./tokenizer-json.ts";
 
 export interface HubOptions extends DownloadOptions {

@@ -5,7 +5,7 @@ export { expectedShapes, weightsFromGguf, weightsFromSafetensors } from "./canon
 export { chatTemplate } from "./chat-template.ts";
 export type { Checkpoint, CheckpointOptions } from "./checkpoint.ts";
 export { dequantise } from "./dequantise.ts";
-export type { DownloadProgress } from "./download.ts";
+export type { DownloadOptions, DownloadProgress } from "./download-options.ts";
 export { fetchFile } from "./fetch-file.ts";
 export { configFromGguf, GGUF_ARCHITECTURES } from "./gguf-config.ts";
 export { tokenizerFromGguf } from "./gguf-tokenizer.ts";

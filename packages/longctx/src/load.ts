@@ -1,28 +1,35 @@
+import { openReference } from "#platform";
 import { LanguageModel, LongctxError, listed, PRECISIONS, type Precision } from "@longctx/core";
-import { openCheckpoint, resolveModel, type Checkpoint, type DownloadProgress } from "@longctx/loaders";
-import { TINY_MODEL } from "@longctx/tiny";
+import { openFiles, type Checkpoint, type DownloadProgress } from "@longctx/loaders";
 import { createBackend, DEVICES, type Device, type DeviceChoice } from "./device.ts";
 
-export interface LoadOptions {
-  /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu` takes any adapter. */
-  readonly device?: Device;
-  /** Told what was chosen, and why. */
-  readonly onDevice?: (choice: DeviceChoice) => void;
-  /** `exact` (the default): what float32 gives on the dequantised weights; `fast`: int8 products, as llama.cpp does. */
-  readonly precision?: Precision;
+/**
+ * In Node a name: `tiny` (embedded), `smollm2` (once fetched), a GGUF file, a folder in Hugging Face layout, or
+ * `hf:org/name[@revision]`. In a page the address of a GGUF file. In both, a GGUF file as a Blob, or the files of such a
+ * folder as File objects.
+ */
+export type ModelSource = string | Blob | readonly File[];
+
+export interface OpenOptions {
   /** T of the methods, in place of what the checkpoint says. */
   readonly trainedWindow?: number;
   readonly onProgress?: (progress: DownloadProgress) => void;
   readonly signal?: AbortSignal;
 }
 
-/**
- * A model, ready to read: `tiny` (embedded), `smollm2` (once fetched), a GGUF file, a folder in Hugging Face layout, or
- * `hf:org/name[@revision]`.
- */
-export async function load(reference: string, options: LoadOptions = {}): Promise<LanguageModel> {
+export interface LoadOptions extends OpenOptions {
+  /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu` takes any adapter. */
+  readonly device?: Device;
+  /** Told what was chosen, and why. */
+  readonly onDevice?: (choice: DeviceChoice) => void;
+  /** `exact` (the default): what float32 gives on the dequantised weights; `fast`: int8 products, as llama.cpp does. */
+  readonly precision?: Precision;
+}
+
+/** A model, ready to read: `load("tiny")`, `load("model.gguf")`, `load(input.files[0])`. */
+export async function load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
   checkBackend(options); // before a download
-  const checkpoint = await open(reference, options);
+  const checkpoint = await open(source, options);
   try {
     return await loadCheckpoint(checkpoint, options);
   } catch (error) {
@@ -57,11 +64,7 @@ function checkBackend({ device = "auto", precision = "exact" }: LoadOptions): { 
   return { device, precision };
 }
 
-/** The checkpoint behind a reference, without its weights in memory; the caller closes it. */
-export async function open(
-  reference: string,
-  options: Pick<LoadOptions, "onProgress" | "signal" | "trainedWindow"> = {},
-): Promise<Checkpoint> {
-  const path = reference === "tiny" ? TINY_MODEL : await resolveModel(reference, options);
-  return openCheckpoint(path, { trainedWindow: options.trainedWindow });
+/** The checkpoint behind a name or in files, without its weights on a device; the caller closes it. */
+export async function open(source: ModelSource, options: OpenOptions = {}): Promise<Checkpoint> {
+  return typeof source === "string" ? openReference(source, options) : openFiles(source, options);
 }

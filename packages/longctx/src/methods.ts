@@ -1,7 +1,7 @@
+import { readJson } from "#platform";
 import { compose, MethodRegistry, type Composition } from "@longctx/core";
 import { ropeMethods } from "@longctx/rope";
 import { windowMethods } from "@longctx/windows";
-import { readJson } from "./read-json.ts";
 
 /** Every method there is: what the command line, the benchmark, the tests and the docs read. */
 export const methods = new MethodRegistry([...ropeMethods, ...windowMethods], readJson);

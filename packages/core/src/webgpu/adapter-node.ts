@@ -1,8 +1,13 @@
 import { LongctxError } from "../errors.ts";
 import type { GpuSource } from "./adapter.ts";
 
-/** Dawn, Chrome's WebGPU, as the optional package `webgpu`; loaded only when a GPU is asked for. */
-export async function dawn(): Promise<GpuSource> {
+/**
+ * The runtime's own WebGPU where it has one (Deno), else Dawn, Chrome's WebGPU, as the optional package `webgpu`; loaded
+ * only when a GPU is asked for. @throws LongctxError "device" when there is neither
+ */
+export async function gpuSource(): Promise<GpuSource> {
+  const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+  if (own) return { gpu: own, release: () => undefined };
   let create: (options: string[]) => GPU;
   try {
     ({ create } = await import("webgpu"));

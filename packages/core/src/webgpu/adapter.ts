@@ -1,5 +1,8 @@
 import { LongctxError } from "../errors.ts";
 
+// adapter-node.ts, or adapter-browser.ts in a page: see `imports` in package.json.
+export { gpuSource } from "#gpu-source";
+
 /** Where adapters come from: `navigator.gpu` in browsers, Dawn in Node. */
 export interface GpuSource {
   readonly gpu: GPU;
@@ -18,17 +21,6 @@ export interface ChosenAdapter {
 
 /** Renderers on processors, where the adapter does not say so itself. */
 const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render|\bwarp\b/i;
-
-/** @throws LongctxError "device" when this runtime has no WebGPU */
-export async function gpuSource(): Promise<GpuSource> {
-  const here = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
-  if (here) return { gpu: here, release: () => undefined };
-  const isNode = typeof process !== "undefined" && Boolean(process.versions?.node);
-  if (!isNode)
-    throw new LongctxError("device", "This browser has no WebGPU; use a newer one, or the device cpu in Node.");
-  const { dawn } = await import("./adapter-node.ts");
-  return dawn();
-}
 
 /**
  * The adapter that the runtime prefers. @throws LongctxError "device" when there is none, or only one that computes on a

@@ -1,0 +1,31 @@
+import { LongctxError } from "@longctx/core";
+import { fetchFile, openFiles, type Checkpoint } from "@longctx/loaders";
+import type { CreateCpuBackend } from "./device.ts";
+import type { OpenOptions } from "./load.ts";
+
+export const HAS_CPU: boolean = false;
+
+export const createCpuBackend: CreateCpuBackend = async () => {
+  throw new LongctxError(
+    "device",
+    "The device cpu is there in Node only; in a page take webgpu, or reference, which is slow and exact.",
+  );
+};
+
+/** The address of a .gguf file. */
+export async function openReference(reference: string, options: OpenOptions): Promise<Checkpoint> {
+  if (reference.startsWith("hf:") || ["tiny", "smollm2"].includes(reference))
+    throw new LongctxError(
+      "file",
+      `${reference} is known in Node only; give a page the address of a .gguf file, or File objects.`,
+    );
+  return openFiles(await fetchFile(reference, options), options);
+}
+
+/** What a method's spec names as a file. */
+export function readJson(path: string): unknown {
+  throw new LongctxError(
+    "file",
+    `A page cannot read ${path}; make the method by its function, which takes the numbers.`,
+  );
+}
