@@ -7,6 +7,11 @@ import type { CacheLayout } from "./slots.ts";
 /** Segment-changing methods run in this order: who is visible first, then at which distance. */
 const ORDER: readonly Axis[] = ["visibility", "distance", "memory", "frequencies", "temperature"];
 
+/** Where the axis is claimed by a parameter, there is another way than leaving the method out. */
+const REMEDIES: Partial<Record<Axis, string>> = {
+  temperature: ", or switch its temperature off (logn=0 of rerope, attention_factor=1 of yarn)",
+};
+
 /** Several methods as one. @throws LongctxError "method" when two claim one axis, or one refuses another */
 export function compose(...methods: readonly Method[]): Composition {
   return new Composition(methods.flatMap((method) => (method instanceof Composition ? method.parts : [method])));
@@ -31,7 +36,7 @@ export class Composition implements Method {
         if (other)
           throw new LongctxError(
             "method",
-            `${other.spec} and ${method.spec} both change the ${axis}; only one method can.`,
+            `${other.spec} and ${method.spec} both change the ${axis}; only one method can, so leave one of them out${REMEDIES[axis] ?? ""}.`,
           );
         claims.set(axis, method);
       }
@@ -43,14 +48,23 @@ export class Composition implements Method {
 
   check(context: ModelContext): void {
     for (const part of this.parts) part.check?.(context);
+    const sharper = this.parts.find((part) => part.temperature);
+    const { amplitude } = this.table(context, context.trainedWindow);
+    if (sharper && amplitude !== 1)
+      throw new LongctxError(
+        "method",
+        `${sharper.spec} sharpens the softmax, which the checkpoint's own rope type ${context.config.rope.type} already does (attention factor ${amplitude.toFixed(4)}); leave ${nameOf(sharper)}'s temperature out, or compose it with a frequency method that has none (ntk, interpolation, yarn with attention_factor=1).`,
+      );
   }
 
   /** The table for a text of `length` tokens: the frequency method's, else the checkpoint's own. */
   table({ config, trainedWindow }: ModelContext, length: number): FrequencyTable {
     const method = this.parts.find((part) => part.frequencies);
+    // Beyond its span a text gets no longer for attention, so a table that follows the length does not either.
+    const spanned = Math.min(length, ...this.parts.map((part) => part.span ?? Infinity));
     return method
-      ? method.frequencies!({ rope: config.rope, trainedWindow, length })
-      : checkpointFrequencies(config.rope, config.maxPositions, length);
+      ? method.frequencies!({ rope: config.rope, trainedWindow, length: spanned })
+      : checkpointFrequencies(config.rope, config.maxPositions, spanned);
   }
 
   /** Does the table change as the text grows? Then the cache keeps keys without rotation too. */

@@ -67,8 +67,10 @@ export interface Method {
   readonly axes: readonly Axis[];
   /** Names of other methods it cannot be composed with, and why. */
   readonly conflicts?: Readonly<Record<string, string>>;
-  /** Replaces distances by groups or chunks, so that a checkpoint's own sliding window is switched off. */
+  /** Counts distances by groups, chunks or documents, so that a checkpoint's own sliding window is switched off. */
   readonly disablesSlidingWindow?: boolean;
+  /** Positions that attention spans at most, however long the text is; tables that follow a length stop there. */
+  readonly span?: number;
   /** Refuse what cannot work on this model. @throws LongctxError "method" */
   check?(context: ModelContext): void;
 

@@ -1,5 +1,5 @@
 /** Methods under which attention never spans the text, however long it gets. */
-const BOUNDED_SPANS = ["streaming", "lm-infinite"] as const;
+const BOUNDED_SPANS = ["sliding", "streaming", "lm-infinite"] as const;
 
 /** Conflicts of a method whose table follows the length of the text; `instead` is what to use in its place. */
 export function lengthConflicts(instead: string): Readonly<Record<string, string>> {

@@ -7,6 +7,7 @@ import {
   type Method,
   type ParameterValues,
 } from "@longctx/core";
+import { boundedCache } from "./bounded-cache.ts";
 
 /**
  * LM-Infinite: a Λ-shaped mask that leaves the first tokens and the last `window` tokens visible, and a ceiling on
@@ -38,7 +39,7 @@ export const lmInfiniteMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ sinks = 10, window = 1 }, spec): Method => {
+  create: ({ sinks, window }, spec): Method => {
     const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
       spec,
@@ -50,8 +51,8 @@ export const lmInfiniteMethod = defineMethod({
             return [within(segment, { from: -Infinity, to: window }), left && among(left, { from: 0, to: sinks })];
           })
           .filter((segment) => segment !== null),
-      // The queries of a chunk reach back `window` tokens each, so the first one needs chunk − 1 more than the last.
-      layout: ({ chunk }) => ({ capacity: sinks + window + chunk - 1, pinned: sinks }),
+      span: window + 1,
+      layout: boundedCache(sinks, window),
     };
   },
 });

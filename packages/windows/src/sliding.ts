@@ -1,4 +1,5 @@
 import { defineMethod, instantiate, within, type Method, type ParameterValues } from "@longctx/core";
+import { boundedCache } from "./bounded-cache.ts";
 
 /**
  * Sliding window attention: a query sees the last `window` tokens, itself included, at their true distances. Beltagy,
@@ -22,15 +23,15 @@ export const slidingMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ window = 1 }, spec): Method => ({
+  create: ({ window }, spec): Method => ({
     spec,
     axes: ["visibility"],
     segments: (segments) =>
       segments
         .map((segment) => within(segment, { from: -Infinity, to: window })) // m − n < window
         .filter((segment) => segment !== null),
-    // The queries of a chunk reach back `window` tokens each, so the first one needs chunk − 1 more than the last.
-    layout: ({ chunk }) => ({ capacity: window + chunk - 1, pinned: 0 }),
+    span: window,
+    layout: boundedCache(0, window),
   }),
 });
 

@@ -7,6 +7,7 @@ import {
   type ParameterValues,
   type PositionRule,
 } from "@longctx/core";
+import { boundedCache } from "./bounded-cache.ts";
 
 /**
  * StreamingLLM: a query sees the first tokens (the sinks) and the last `window` tokens, itself included; everything
@@ -33,7 +34,7 @@ export const streamingMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ sinks = 4, window = 1 }, spec): Method => {
+  create: ({ sinks, window }, spec): Method => {
     const last = sinks + window - 1;
     const slot: PositionRule = { id: `min(m,${last})`, at: (m) => Math.min(m, last) };
     return {
@@ -46,8 +47,8 @@ export const streamingMethod = defineMethod({
             return [within(segment, { from: -Infinity, to: window }), old && among(old, { from: 0, to: sinks })];
           })
           .filter((segment) => segment !== null),
-      // The queries of a chunk reach back `window` tokens each, so the first one needs chunk − 1 more than the last.
-      layout: ({ chunk }) => ({ capacity: sinks + window + chunk - 1, pinned: sinks }),
+      span: sinks + window,
+      layout: boundedCache(sinks, window),
     };
   },
 });
