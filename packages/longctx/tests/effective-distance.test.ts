@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { distanceMatrix, effectiveDistance, frequencyTable, rotationAngle, type RotationOptions } from "@longctx/core";
 import { parseMethod } from "../src/methods.ts";
-import { compositions, single, TRAINED_WINDOW } from "./definitions/cases.ts";
+import { compositions, single, TRAINED_WINDOW, type Case } from "./definitions/cases.ts";
 import { define, type Text } from "./definitions/definitions.ts";
 
 /** g(m, 0) … g(m, m). */
@@ -80,26 +80,70 @@ describe("published distances", () => {
   });
 });
 
+/** Distances, angles, visibility and temperatures of a text, as the plan has them and as the definition has them. */
+function expectDefinition({ spec, parts }: Case, prompt: number): void {
+  const method = parseMethod(spec);
+  const text: Text = { base: 1e4, d: 16, trainedWindow: TRAINED_WINDOW, prompt, ownWindow: Infinity };
+  const options = { trainedWindow: TRAINED_WINDOW, rope: { base: text.base, rotarySize: text.d }, length: prompt };
+  const defined = define(parts, text);
+  const { values } = distanceMatrix(method, prompt, options);
+  const { inverse, amplitude } = frequencyTable(method, options);
+  expect(amplitude).toBeCloseTo(defined.amplitude, 12);
+  const angle = (m: number, n: number, i: number) => (defined.visible(m, n) ? defined.angle(m, n, i, 0) : NaN);
+  const differs = (a: number, b: number) => Number.isNaN(a) !== Number.isNaN(b) || Math.abs(a - b) > 1e-9;
+  const wrong: string[] = [];
+  for (let m = 0; m < prompt; m++)
+    for (let n = 0; n < prompt; n++)
+      for (let i = 0; i < inverse.length; i++)
+        if (differs(values[m * prompt + n] * inverse[i], angle(m, n, i))) wrong.push(`${m} ${n} ${i}`);
+  expect(wrong).toEqual([]);
+  const [m, n, i] = [prompt - 1, 7, 2];
+  expect(differs(rotationAngle(method, m, n, i, options), angle(m, n, i))).toBe(false);
+}
+
 describe("every angle is that of the method's definition", () => {
-  it.each([...single, ...compositions])("$spec", ({ spec, parts }) => {
-    const method = parseMethod(spec);
-    for (const prompt of [48, 160]) {
-      const text: Text = { base: 1e4, d: 16, trainedWindow: TRAINED_WINDOW, prompt, ownWindow: Infinity };
-      const options = { trainedWindow: TRAINED_WINDOW, rope: { base: text.base, rotarySize: text.d }, length: prompt };
-      const defined = define(parts, text);
-      const { values } = distanceMatrix(method, prompt, options);
-      const { inverse, amplitude } = frequencyTable(method, options);
-      expect(amplitude).toBeCloseTo(defined.amplitude, 12);
-      const angle = (m: number, n: number, i: number) => (defined.visible(m, n) ? defined.angle(m, n, i) : NaN);
-      const differs = (a: number, b: number) => Number.isNaN(a) !== Number.isNaN(b) || Math.abs(a - b) > 1e-9;
-      const wrong: string[] = [];
-      for (let m = 0; m < prompt; m++)
-        for (let n = 0; n < prompt; n++)
-          for (let i = 0; i < inverse.length; i++)
-            if (differs(values[m * prompt + n] * inverse[i], angle(m, n, i))) wrong.push(`${m} ${n} ${i}`);
-      expect(wrong).toEqual([]);
-      const [m, n, i] = [prompt - 1, 7, 2];
-      expect(differs(rotationAngle(method, m, n, i, options), angle(m, n, i))).toBe(false);
-    }
+  it.each([...single, ...compositions])("$spec", (method) => {
+    for (const prompt of [48, 160]) expectDefinition(method, prompt);
   });
 });
+
+describe("every composition of one method an axis is refused with a reason, or is what its parts say together", () => {
+  const methods = single.filter(({ parts }) => parts.length > 0);
+  const nameOf = ({ spec }: Case) => spec.split(":", 1)[0];
+  /** One setting of each method: the definitions above go through the others. */
+  const each = methods.filter((method, at) => methods.findIndex((other) => nameOf(other) === nameOf(method)) === at);
+
+  it.each(each)("$spec with each of the others", (first) => {
+    for (const second of each.slice(each.indexOf(first) + 1)) {
+      const pair = together(first, second);
+      if (!pair) continue;
+      expectDefinition(pair, 48);
+      for (const third of each.slice(each.indexOf(second) + 1)) {
+        const three = together(pair, third);
+        if (three) expectDefinition(three, 48);
+      }
+    }
+  });
+
+  it("comes to hundreds, of pairs and of threes", () => {
+    const pairs = each.flatMap((a, i) => each.slice(i + 1).flatMap((b) => together(a, b) ?? []));
+    expect(pairs.length).toBeGreaterThan(90);
+    // An axis has one method: a frequency method, a distance, a visibility, a temperature.
+    const axes = ["yarn:factor=4", "rerope:window=12", "sliding:window=9"];
+    expect(pairs.map(({ spec }) => spec)).toEqual(
+      expect.arrayContaining([`${axes[0]}+${axes[1]}`, `${axes[0]}+${axes[2]}`, `${axes[1]}+${axes[2]}`]),
+    );
+  });
+});
+
+/** Null where they are refused. */
+function together(first: Case, second: Case): Case | null {
+  const spec = `${first.spec}+${second.spec}`;
+  try {
+    parseMethod(spec);
+  } catch (error) {
+    expect(String(error)).toMatch(/both change the \w+; only one method can|cannot be combined with/);
+    return null;
+  }
+  return { spec, parts: [...first.parts, ...second.parts] };
+}

@@ -1,36 +1,40 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { cli } from "../../../../apps/cli/tests/command-line.ts";
-import { DEVICES, TOLERANCE } from "../devices.ts";
-import { compositions, single } from "./cases.ts";
-import { define } from "./definitions.ts";
-import { denseLogits } from "./dense-llama.ts";
-import { difference, goldenFolder, judgeOf, textOf } from "./judge.ts";
-
-const ON_THE_COMMAND_LINE = ["yarn:factor=4+streaming:sinks=3,window=11", "parallel:windows=3"];
+import { TOLERANCE, type Device } from "../devices.ts";
+import { compositions, single, TRAINED_WINDOW } from "./cases.ts";
+import { difference, goldenFolder, judgeOf } from "./judge.ts";
 
 const LLAMA = goldenFolder("llama");
 const folder = mkdtempSync(join(tmpdir(), "longctx-definitions-"));
 const judge = await judgeOf("llama");
-const ids = judge.ids(160);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** T is the checkpoint's own here. */
-it.each([...single, ...compositions].filter(({ spec }) => ON_THE_COMMAND_LINE.includes(spec)))(
-  "longctx logits writes what the definition says: $spec",
-  async ({ spec, parts }) => {
-    const { llama } = judge;
-    const expected = denseLogits(llama, ids, define(parts, textOf(llama, ids.length, llama.maxPositions)));
-    const [from, to] = [join(folder, "ids.json"), join(folder, "logits.json")];
-    writeFileSync(from, JSON.stringify(ids));
-    for (const device of DEVICES) {
-      const argv = ["logits", LLAMA, "--ids", from, "--out", to, "--method", spec, "--device", device, "--chunk", "16"];
-      expect(await cli(argv)).toMatchObject({ code: 0, out: "", err: "" });
-      const { logits } = JSON.parse(readFileSync(to, "utf8")) as { logits: number[][] };
-      expect(logits).toHaveLength(ids.length);
-      expect(difference(logits.flat(), expected)).toBeLessThan(TOLERANCE[device]);
+const [from, to] = [join(folder, "ids.json"), join(folder, "logits.json")];
+
+/** What `longctx logits` writes, [length, V]. */
+async function logitsOf(spec: string, length: number, device: Device, chunk: number): Promise<number[]> {
+  writeFileSync(from, JSON.stringify(judge.ids(length)));
+  const window = ["--trained-window", String(TRAINED_WINDOW)];
+  const argv = ["logits", LLAMA, "--ids", from, "--out", to, "--method", spec, "--chunk", String(chunk), ...window];
+  expect(await cli([...argv, "--device", device])).toMatchObject({ code: 0, out: "", err: "" });
+  const { logits } = JSON.parse(readFileSync(to, "utf8")) as { logits: number[][] };
+  expect(logits).toHaveLength(length);
+  return logits.flat();
+}
+
+describe("longctx logits writes what the definition says", () => {
+  it.each([...single, ...compositions])("$spec", async (method) => {
+    const ways = method.bidirectional ? [16] : [16, 1];
+    for (const length of [48, 160]) {
+      const expected = judge.logits(method, length);
+      for (const chunk of ways)
+        expect(difference(await logitsOf(method.spec, length, "reference", chunk), expected)).toBeLessThan(
+          TOLERANCE.reference,
+        );
+      expect(difference(await logitsOf(method.spec, length, "cpu", 16), expected)).toBeLessThan(TOLERANCE.cpu);
     }
-  },
-);
+  });
+});

@@ -25,7 +25,7 @@ export interface Part {
   /** h(0) … h(d/2 − 1) for a text of `length` tokens. */
   readonly h?: (text: Text, length: number) => readonly number[];
   readonly amplitude?: (text: Text) => number;
-  readonly g?: (m: number, n: number, text: Text) => number;
+  readonly g?: (m: number, n: number, text: Text, layer: number) => number;
   /** In place of the causal n ≤ m. */
   readonly visible?: (m: number, n: number, text: Text) => boolean;
   readonly scale?: (m: number, text: Text) => number;
@@ -45,7 +45,7 @@ export function define(parts: readonly Part[], text: Text): Attention {
   const ownWindow = whole.ignoresOwnWindow ? Infinity : text.ownWindow;
   return {
     // The prompt's table for every query of the prompt, the current length's for each token generated.
-    angle: (m, n, i) => g(m, n, text) * table(Math.max(text.prompt, m + 1))[i],
+    angle: (m, n, i, layer) => g(m, n, text, layer) * table(Math.max(text.prompt, m + 1))[i],
     visible: (m, n) => visible(m, n, text) && m - n < ownWindow,
     scale: (m) => scale(m, text),
     amplitude: whole.amplitude?.(text) ?? 1,

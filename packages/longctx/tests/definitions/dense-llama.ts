@@ -6,10 +6,10 @@ import { readFileSync } from "node:fs";
  * five formulas of `Attention`.
  */
 
-/** What a method does to attention, for the query at text index m, the key at text index n and rotary pair i < D/2. */
+/** What a method does to attention, for the query at text index m, the key at text index n, rotary pair i < D/2 and a layer. */
 export interface Attention {
   /** Radians by which the query is turned against the key. */
-  angle(m: number, n: number, i: number): number;
+  angle(m: number, n: number, i: number, layer: number): number;
   visible(m: number, n: number): boolean;
   /** Multiplies the scores of query m, beside 1/√D. */
   scale(m: number): number;
@@ -65,7 +65,6 @@ export function readLlama(folder: string): Llama {
 export function denseLogits(llama: Llama, ids: readonly number[], attention: Attention): Float64Array {
   const { hiddenSize, feedForwardSize, vocabSize, epsilon } = llama;
   const T = ids.length;
-  const pairs = rotations(llama, T, attention);
   const embedding = llama.tensor("model.embed_tokens.weight");
   const hidden = new Float64Array(T * hiddenSize);
   ids.forEach((id, t) => hidden.set(embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), t * hiddenSize));
@@ -76,7 +75,7 @@ export function denseLogits(llama: Llama, ids: readonly number[], attention: Att
     const q = product(input, weight("self_attn.q_proj"), hiddenSize);
     const k = product(input, weight("self_attn.k_proj"), hiddenSize);
     const v = product(input, weight("self_attn.v_proj"), hiddenSize);
-    const mixed = attend(llama, T, { q, k, v }, attention, pairs);
+    const mixed = attend(llama, T, { q, k, v }, attention, rotations(llama, T, attention, layer));
     add(hidden, product(mixed, weight("self_attn.o_proj"), llama.queryHeads * llama.headSize));
     const middle = rmsNorm(hidden, weight("post_attention_layernorm"), epsilon);
     const gate = product(middle, weight("mlp.gate_proj"), hiddenSize);
@@ -97,8 +96,8 @@ interface Rotations {
   readonly seen: Uint8Array;
 }
 
-/** cos and sin [T, T, D/2], the same in every layer and head. */
-function rotations({ headSize }: Llama, T: number, attention: Attention): Rotations {
+/** cos and sin [T, T, D/2], the same in every head. */
+function rotations({ headSize }: Llama, T: number, attention: Attention, layer: number): Rotations {
   const half = headSize / 2;
   const cos = new Float64Array(T * T * half);
   const sin = new Float64Array(T * T * half);
@@ -108,7 +107,7 @@ function rotations({ headSize }: Llama, T: number, attention: Attention): Rotati
       if (!attention.visible(m, n)) continue;
       seen[m * T + n] = 1;
       for (let i = 0; i < half; i++) {
-        const angle = attention.angle(m, n, i);
+        const angle = attention.angle(m, n, i, layer);
         cos[(m * T + n) * half + i] = Math.cos(angle);
         sin[(m * T + n) * half + i] = Math.sin(angle);
       }

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { DEVICES, TOLERANCE } from "../devices.ts";
-import { difference, judgeOf } from "./judge.ts";
+import { difference, judgeOf, type Judge } from "./judge.ts";
 import type { Case } from "./cases.ts";
 
-const llama = await judgeOf("llama");
+const LLAMA = await judgeOf("llama");
 const PLAIN: Case = { spec: "none", parts: [] };
 
 /** Tests that reading under each method gives the definition's logits, whatever the device and the way of reading. */
-export function expectDefinitions(cases: readonly Case[]): void {
+export function expectDefinitions(cases: readonly Case[], llama: Judge = LLAMA): void {
   it.each(cases.filter(({ parts, sameAsPlain }) => parts.length > 0 && !sameAsPlain))(
     "differs from the plain model: $spec",
     (method) => {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import { LanguageModel } from "@longctx/core";
+import { LanguageModel, type Composition } from "@longctx/core";
 import { parseMethod } from "../../src/methods.ts";
 import { backendOf, type Device } from "../devices.ts";
 import { readGolden, type Golden } from "../read-golden.ts";
@@ -25,8 +25,11 @@ export interface Judge {
   read(device: Device, method: Case, ids: readonly number[], way: Way): Promise<Float32Array>;
 }
 
-/** A golden checkpoint as the definitions and as the backends see it; T is made small enough for every method to act. */
-export async function judgeOf(name: string): Promise<Judge> {
+/**
+ * A golden checkpoint as the definitions and as the backends see it; T is made small enough for every method to act.
+ * Specs are parsed by the registry of `longctx` unless another one is given.
+ */
+export async function judgeOf(name: string, parse: (spec: string) => Composition = parseMethod): Promise<Judge> {
   const llama = readLlama(goldenFolder(name));
   const { config, weights, cases: texts } = await readGolden(name);
   const ids = (length: number) => texts.find((text) => text.ids.length === length)!.ids;
@@ -49,7 +52,7 @@ export async function judgeOf(name: string): Promise<Judge> {
       if (!known.has(key)) known.set(key, denseLogits(llama, ids(length), define(method.parts, textOf(llama, prompt))));
       return known.get(key)!;
     },
-    read: (device, method, text, way) => read(modelOf(device), method, text, way),
+    read: (device, { spec }, text, way) => read(modelOf(device), parse(spec), text, way),
   };
 }
 
@@ -65,11 +68,11 @@ export function textOf(llama: Llama, prompt: number, trainedWindow = TRAINED_WIN
 /** Logits [T, V] of a model under a method, read in a certain way. */
 export async function read(
   model: LanguageModel,
-  { spec }: Case,
+  method: Composition,
   ids: readonly number[],
   way: Way,
 ): Promise<Float32Array> {
-  const session = model.session({ method: parseMethod(spec), capacity: 256, chunk: way.chunk });
+  const session = model.session({ method, capacity: 256, chunk: way.chunk });
   const all = new Float32Array(ids.length * model.config.vocabSize);
   const calls = [ids.slice(0, way.together), ...ids.slice(way.together).map((id) => [id])];
   for (const call of calls.filter(({ length }) => length > 0)) {

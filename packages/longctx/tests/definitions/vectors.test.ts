@@ -8,12 +8,12 @@ const one = (part: is.Part, changes: Partial<is.Text> = {}) => is.define([part],
 
 function frequencies(part: is.Part, changes: Partial<is.Text> = {}): number[] {
   const attention = one(part, changes);
-  return Array.from({ length: (changes.d ?? text.d) / 2 }, (_, i) => attention.angle(1, 0, i));
+  return Array.from({ length: (changes.d ?? text.d) / 2 }, (_, i) => attention.angle(1, 0, i, 0));
 }
 
 /** g(m, 0) … g(m, m), read from the pair that turns one radian a position. */
 function distances(part: is.Part, m: number): number[] {
-  return Array.from({ length: m + 1 }, (_, n) => one(part).angle(m, n, 0));
+  return Array.from({ length: m + 1 }, (_, n) => one(part).angle(m, n, 0, 0));
 }
 
 describe("frequencies", () => {
@@ -73,14 +73,14 @@ describe("distances", () => {
     const part = one(is.streaming(4, 4));
     const seen = Array.from({ length: 10 }, (_, n) => n).filter((n) => part.visible(9, n));
     expect(seen).toEqual([0, 1, 2, 3, 6, 7, 8, 9]);
-    expect(seen.map((n) => part.angle(9, n, 0))).toEqual([7, 6, 5, 4, 3, 2, 1, 0]);
+    expect(seen.map((n) => part.angle(9, n, 0, 0))).toEqual([7, 6, 5, 4, 3, 2, 1, 0]);
   });
 
   it("lm-infinite keeps its sinks at the window", () => {
     const part = one(is.lmInfinite(2, 4));
     const seen = Array.from({ length: 10 }, (_, n) => n).filter((n) => part.visible(9, n));
     expect(seen).toEqual([0, 1, 6, 7, 8, 9]);
-    expect(seen.map((n) => part.angle(9, n, 0))).toEqual([4, 4, 3, 2, 1, 0]);
+    expect(seen.map((n) => part.angle(9, n, 0, 0))).toEqual([4, 4, 3, 2, 1, 0]);
   });
 
   it("parallel windows begin again, and the task goes on behind one of them", () => {
@@ -90,13 +90,13 @@ describe("distances", () => {
     expect(seen(4)).toEqual([3, 4]);
     expect(seen(6)).toEqual([0, 1, 2, 3, 4, 5, 6]);
     expect(seen(11)).toHaveLength(12);
-    expect(seen(7).map((n) => part.angle(7, n, 0))).toEqual([4, 3, 2, 4, 3, 2, 1, 0]);
+    expect(seen(7).map((n) => part.angle(7, n, 0, 0))).toEqual([4, 3, 2, 4, 3, 2, 1, 0]);
   });
 
   it("prefix looks ahead at negative distances", () => {
     const part = one(is.prefix(3));
     expect([0, 1, 2, 3].map((n) => part.visible(1, n))).toEqual([true, true, true, false]);
-    expect(part.angle(0, 2, 0)).toBe(-2);
+    expect(part.angle(0, 2, 0, 0)).toBe(-2);
   });
 });
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LanguageModel } from "@longctx/core";
+import { parseMethod } from "../../src/methods.ts";
 import { compositions, single, TRAINED_WINDOW, type Case } from "../definitions/cases.ts";
 import { difference, judgeOf, read } from "../definitions/judge.ts";
 import { readGolden } from "../read-golden.ts";
@@ -19,7 +20,7 @@ describe.skipIf(gpu === null)("webgpu: a method is its definition", () => {
   /** `together` tokens by one call, in chunks, and the others one by one. */
   const expectRead = async (method: Case, length: number, together: number, chunk: number) => {
     const prompt = together || length;
-    const computed = await read(model, method, judge.ids(length), { chunk, together, prompt });
+    const computed = await read(model, parseMethod(method.spec), judge.ids(length), { chunk, together, prompt });
     expect(difference(computed, judge.logits(method, length, prompt))).toBeLessThan(TOLERANCE);
   };
 
