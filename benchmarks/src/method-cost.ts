@@ -1,5 +1,15 @@
 import { readFileSync } from "node:fs";
-import { load, methods as registry, parseMethod, type LanguageModel, type Precision, type Session } from "longctx";
+import {
+  compose,
+  exampleMethod,
+  load,
+  methods as registry,
+  parseMethod,
+  type Composition,
+  type LanguageModel,
+  type Precision,
+  type Session,
+} from "longctx";
 import { describeMachine, sourceRevision } from "./machine.ts";
 import { table, writeBetweenMarkers } from "./peers/report.ts";
 import { DOCUMENT, novelText, writeResult } from "./places.ts";
@@ -39,15 +49,15 @@ export async function methodCost(options: MethodCostOptions): Promise<void> {
   const { length, rounds, command } = options;
   const model = await load(options.model, { device: "cpu", precision: options.precision });
   const ids = model.tokenizer!.encode(readFileSync(novelText(), "utf8").slice(0, length * 8)).slice(0, length);
-  const specs = options.methods ?? specsFor(model);
-  const progress = new Progress(rounds * 2 * specs.length * readingWork(length));
-  const costs = new Map<string, Cost>(specs.map((spec) => [spec, { prefill: [], decode: [] }]));
+  const methods = options.methods?.map((spec) => parseMethod(spec)) ?? methodsFor(model);
+  const progress = new Progress(rounds * 2 * methods.length * readingWork(length));
+  const costs = new Map<string, Cost>(methods.map(({ spec }) => [spec, { prefill: [], decode: [] }]));
   for (let round = 0; round < rounds; round++) {
-    for (const spec of specs) {
-      const [none, own] = await inTurns(model, ["none", spec], ids);
-      progress.step(`${spec}: ${text(own)}; none: ${text(none)}`, 2 * readingWork(length));
+    for (const method of methods) {
+      const [none, own] = await inTurns(model, [compose(), method], ids);
+      progress.step(`${method.spec}: ${text(own)}; none: ${text(none)}`, 2 * readingWork(length));
       for (const phase of ["prefill", "decode"] as const)
-        costs.get(spec)![phase].push({ seconds: own[phase], ratio: own[phase] / none[phase] });
+        costs.get(method.spec)![phase].push({ seconds: own[phase], ratio: own[phase] / none[phase] });
     }
   }
   await model.dispose();
@@ -71,8 +81,8 @@ export async function methodCost(options: MethodCostOptions): Promise<void> {
   writeBetweenMarkers(DOCUMENT, "method-cost", report);
 }
 
-/** Parameters that fit the model: factor 2, windows of half and chunks of a quarter of its trained window. */
-function specsFor({ context: { trainedWindow } }: LanguageModel): string[] {
+/** Windows of half and chunks of a quarter of the trained window; for the others the example of their row, which costs what any other does. */
+function methodsFor({ context: { trainedWindow } }: LanguageModel): Composition[] {
   const [half, quarter] = [trainedWindow / 2, trainedWindow / 4];
   const given: Readonly<Record<string, string>> = {
     rerope: `rerope:window=${half}`,
@@ -82,27 +92,25 @@ function specsFor({ context: { trainedWindow } }: LanguageModel): string[] {
     sliding: `sliding:window=${half}`,
     streaming: `streaming:sinks=4,window=${half - 4}`,
     "lm-infinite": `lm-infinite:sinks=4,window=${half - 4}`,
-    parallel: "parallel:windows=3",
-    prefix: "prefix:length=128",
-    longrope: "", // its factors come from a file
-    none: "",
   };
-  return registry.rows.flatMap(({ name, parameters }) => {
-    const factor = "factor" in parameters && parameters["factor"]?.default === null ? `${name}:factor=2` : name;
-    const spec = given[name] ?? factor;
-    return spec === "" ? [] : [spec];
-  });
+  return registry.rows
+    .filter(({ name }) => name !== "none")
+    .map((row) => (given[row.name] ? parseMethod(given[row.name]) : compose(exampleMethod(row))));
 }
 
 /** Both read a part, then the next one, then decode so: what slows the machine down for a while weighs on both. */
-async function inTurns(model: LanguageModel, specs: readonly string[], ids: readonly number[]): Promise<Timing[]> {
+async function inTurns(
+  model: LanguageModel,
+  methods: readonly Composition[],
+  ids: readonly number[],
+): Promise<Timing[]> {
   const capacity = ids.length + TURNS * (DECODED + 1) + 8;
-  const sides = specs.map((spec) => ({
-    session: model.session({ method: parseMethod(spec), capacity }),
+  const sides = methods.map((method) => ({
+    session: model.session({ method, capacity }),
     prefill: 0,
     steps: [] as number[],
   }));
-  for (const spec of specs) await warmUp(model.session({ method: parseMethod(spec), capacity }), ids);
+  for (const method of methods) await warmUp(model.session({ method, capacity }), ids);
   for (let done = 0; done < ids.length; done += READ) {
     for (const side of sides) {
       const begin = performance.now();
