@@ -26,13 +26,20 @@ export function alignModel(config: ModelConfig, weights: Weights): AlignedModel 
   };
   const epsilon = (config.norm.epsilon * config.hiddenSize) / size.hiddenSize;
   const headEpsilon = (config.norm.epsilon * headSize) / size.headSize;
+  const experts = config.experts && {
+    ...config.experts,
+    feedForwardSize: roundUp(config.experts.feedForwardSize, 4),
+  };
   const names = ["hiddenSize", "feedForwardSize", "headSize"] as const;
-  if (names.every((name) => size[name] === config[name])) return { config, weights, epsilon, headEpsilon };
-  const tensors = [...weights.names()].map((name) => [name, aligned(name, weights.find(name)!, config, size)] as const);
-  return { config: { ...config, ...size }, weights: new Weights(new Map(tensors)), epsilon, headEpsilon };
+  const same = experts?.feedForwardSize === config.experts?.feedForwardSize;
+  if (same && names.every((name) => size[name] === config[name])) return { config, weights, epsilon, headEpsilon };
+  const tensors = [...weights.names()].map(
+    (name) => [name, aligned(name, weights.find(name)!, config, { ...size, experts })] as const,
+  );
+  return { config: { ...config, ...size, experts }, weights: new Weights(new Map(tensors)), epsilon, headEpsilon };
 }
 
-type Sizes = Pick<ModelConfig, "hiddenSize" | "feedForwardSize" | "headSize">;
+type Sizes = Pick<ModelConfig, "hiddenSize" | "feedForwardSize" | "headSize" | "experts">;
 
 /** Channels of an axis: `groups` of `from`, each filled up to `to`. */
 interface Axis {
@@ -58,9 +65,12 @@ const SINGLE: Axis = { groups: 1, from: 1, to: 1 };
 
 function axesOf(part: string, from: ModelConfig, to: Sizes): Axis[] {
   const hidden = { groups: 1, from: from.hiddenSize, to: to.hiddenSize };
-  const inner = { groups: 1, from: from.feedForwardSize, to: to.feedForwardSize };
+  const expert = /^experts\.\d+\.(.+)$/.exec(part)?.[1];
+  const [short, long] = expert ? [from.experts!, to.experts!] : [from, to];
+  const inner = { groups: 1, from: short.feedForwardSize, to: long.feedForwardSize };
   const heads = (groups: number) => ({ groups, from: from.headSize, to: to.headSize });
-  const vocabulary = { groups: 1, from: from.vocabSize, to: from.vocabSize };
+  const all = (size: number) => ({ groups: 1, from: size, to: size });
+  const vocabulary = all(from.vocabSize);
   const matrices: Readonly<Record<string, readonly [Axis, Axis]>> = {
     embedding: [vocabulary, hidden],
     head: [vocabulary, hidden],
@@ -71,7 +81,9 @@ function axesOf(part: string, from: ModelConfig, to: Sizes): Axis[] {
     gate: [inner, hidden],
     up: [inner, hidden],
     down: [hidden, inner],
+    router: [all(from.experts?.count ?? 0), hidden],
   };
+  if (expert) return [...matrices[expert]];
   if (part === "queryNorm" || part === "keyNorm") return [heads(1)];
   if (part.endsWith(".bias")) return [matrices[part.slice(0, -".bias".length)][0]];
   return part in matrices ? [...matrices[part]] : [hidden];

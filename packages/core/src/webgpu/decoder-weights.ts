@@ -1,9 +1,10 @@
+import type { ExpertsConfig } from "../config.ts";
 import type { WeightTensor } from "../weights.ts";
 import type { AlignedModel } from "./aligned.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
 import type { GpuMatrix } from "./kernels/product.ts";
-import { uploadBiases, uploadGateUp, uploadMatrices } from "./weights-upload.ts";
+import { uploadBiases, uploadExpertGates, uploadGateUp, uploadMatrices } from "./weights-upload.ts";
 
 export interface GpuLayerWeights {
   readonly attentionNorm: GpuSlice;
@@ -15,13 +16,20 @@ export interface GpuLayerWeights {
   readonly output: readonly GpuMatrix[];
   readonly outputBias: GpuSlice | null;
   readonly feedForwardNorm: GpuSlice;
-  /** [2F, hidden]: row by row when interleaved, else one below the other. */
+  /** Of a mixture of experts [E, hidden], times the gain of the norm; null where there is one network. */
+  readonly router: GpuSlice | null;
+  /** [2F, hidden]: row by row when interleaved, else one below the other. Those of experts are interleaved and stacked. */
   readonly gateUp: readonly GpuMatrix[];
   readonly interleaved: boolean;
   readonly gateUpBias: GpuSlice | null;
   readonly down: readonly GpuMatrix[];
   readonly downBias: GpuSlice | null;
 }
+
+type FeedForwardWeights = Pick<
+  GpuLayerWeights,
+  "router" | "gateUp" | "interleaved" | "gateUpBias" | "down" | "downBias"
+>;
 
 export interface GpuWeights {
   readonly embedding: readonly GpuMatrix[];
@@ -36,16 +44,54 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
   const querySize = queryHeads * headSize;
   const keySize = keyHeads * headSize;
   const vector = (name: string) => gpu.upload(weights.get(name, [hiddenSize]).toFloat32(), "weights");
+  const biasIn = (index: number) => (name: string, size: number, present: boolean) => ({
+    size,
+    tensor: present ? weights.get(`layers.${index}.${name}.bias`, [size]) : undefined,
+  });
+  const network = (index: number): FeedForwardWeights => {
+    const biasOf = biasIn(index);
+    const gate = weights.get(`layers.${index}.gate`, [feedForwardSize, hiddenSize]);
+    const up = weights.get(`layers.${index}.up`, [feedForwardSize, hiddenSize]);
+    const interleaved = uploadGateUp(gpu, gate, up);
+    return {
+      router: null,
+      gateUp: interleaved ?? uploadMatrices(gpu, [gate, up]),
+      interleaved: interleaved !== null,
+      gateUpBias: uploadBiases(
+        gpu,
+        ["gate", "up"].map((name) => biasOf(name, feedForwardSize, bias.feedForward)),
+        interleaved !== null,
+      ),
+      down: uploadMatrices(gpu, [weights.get(`layers.${index}.down`, [hiddenSize, feedForwardSize])]),
+      downBias: uploadBiases(gpu, [biasOf("down", hiddenSize, bias.feedForward)]),
+    };
+  };
+  const mixture = (index: number, { count, feedForwardSize: size }: ExpertsConfig): FeedForwardWeights => {
+    const experts = Array.from({ length: count }, (_, expert) => `layers.${index}.experts.${expert}.`);
+    const gain = weights.get(`layers.${index}.feedForwardNorm`, [hiddenSize]).toFloat32();
+    const router = weights.get(`layers.${index}.router`, [count, hiddenSize]).toFloat32();
+    return {
+      router: gpu.upload(
+        router.map((weight, i) => weight * gain[i % hiddenSize]),
+        "weights",
+      ),
+      gateUp: uploadExpertGates(
+        gpu,
+        experts.flatMap((at) => ["gate", "up"].map((name) => weights.get(`${at}${name}`, [size, hiddenSize]))),
+      ),
+      interleaved: true,
+      gateUpBias: null,
+      down: uploadMatrices(
+        gpu,
+        experts.map((at) => weights.get(`${at}down`, [hiddenSize, size])),
+      ),
+      downBias: null,
+    };
+  };
   const layer = (_: unknown, index: number): GpuLayerWeights => {
     const matrix = (name: string, outputs: number, inputs: number): WeightTensor =>
       weights.get(`layers.${index}.${name}`, [outputs, inputs]);
-    const biasOf = (name: string, size: number, present: boolean) => ({
-      size,
-      tensor: present ? weights.get(`layers.${index}.${name}.bias`, [size]) : undefined,
-    });
-    const gate = matrix("gate", feedForwardSize, hiddenSize);
-    const up = matrix("up", feedForwardSize, hiddenSize);
-    const interleaved = uploadGateUp(gpu, gate, up);
+    const biasOf = biasIn(index);
     return {
       attentionNorm: vector(`layers.${index}.attentionNorm`),
       project: uploadMatrices(gpu, [
@@ -62,15 +108,7 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
       output: uploadMatrices(gpu, [matrix("output", hiddenSize, querySize)]),
       outputBias: uploadBiases(gpu, [biasOf("output", hiddenSize, bias.output)]),
       feedForwardNorm: vector(`layers.${index}.feedForwardNorm`),
-      gateUp: interleaved ?? uploadMatrices(gpu, [gate, up]),
-      interleaved: interleaved !== null,
-      gateUpBias: uploadBiases(
-        gpu,
-        ["gate", "up"].map((name) => biasOf(name, feedForwardSize, bias.feedForward)),
-        interleaved !== null,
-      ),
-      down: uploadMatrices(gpu, [matrix("down", hiddenSize, feedForwardSize)]),
-      downBias: uploadBiases(gpu, [biasOf("down", hiddenSize, bias.feedForward)]),
+      ...(config.experts ? mixture(index, config.experts) : network(index)),
     };
   };
   const embedding = uploadMatrices(gpu, [weights.get("embedding", [vocabSize, hiddenSize])]);

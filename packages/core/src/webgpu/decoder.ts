@@ -4,6 +4,8 @@ import type { GpuLayerWeights, GpuWeights } from "./decoder-weights.ts";
 import type { Capabilities, Dispatch, GpuSlice } from "./kernel.ts";
 import { activate } from "./kernels/activation.ts";
 import { embed } from "./kernels/embedding.ts";
+import { expertProduct, type ExpertProduct } from "./kernels/expert-product.ts";
+import { routeBytes, routeTokens } from "./kernels/experts.ts";
 import { normalise } from "./kernels/norm.ts";
 import { productDispatch, productPath } from "./kernels/product-path.ts";
 import type { GpuMatrix, Product } from "./kernels/product.ts";
@@ -93,10 +95,9 @@ export class DecoderStages {
   }
 
   #feedForward(layer: number, count: number, rows: Rows): Dispatch[] {
-    const { hiddenSize, feedForwardSize, queryHeads, headSize } = this.#model.config;
+    const { hiddenSize, queryHeads, headSize } = this.#model.config;
     const weights = this.#weights.layers[layer];
     const stream = this.stream(count);
-    const inner = this.#workspace.take("inner states", 4 * rows.count * feedForwardSize);
     const at = { tokens: rows.count, outputOffset: rows.first * hiddenSize, outputStride: hiddenSize };
     return [
       ...this.#product(weights.output, {
@@ -107,14 +108,58 @@ export class DecoderStages {
         bias: weights.outputBias ?? undefined,
         add: true,
       }),
+      ...(weights.router ? this.#mixture(weights, weights.router, stream, rows) : this.#network(weights, stream, rows)),
+    ];
+  }
+
+  /** stream += down(activation(gate) · up) */
+  #network(weights: GpuLayerWeights, stream: GpuSlice, rows: Rows): Dispatch[] {
+    const { hiddenSize, feedForwardSize } = this.#model.config;
+    const inner = this.#workspace.take("inner states", 4 * rows.count * feedForwardSize);
+    return [
       ...this.#gated(weights, stream, rows, inner),
       ...this.#product(weights.down, {
-        ...at,
+        tokens: rows.count,
         input: inner,
         output: stream,
+        outputOffset: rows.first * hiddenSize,
+        outputStride: hiddenSize,
         bias: weights.downBias ?? undefined,
         add: true,
       }),
+    ];
+  }
+
+  /** stream += the same of the experts that the router chooses for each row, times their weights. */
+  #mixture(weights: GpuLayerWeights, router: GpuSlice, stream: GpuSlice, { first, count }: Rows): Dispatch[] {
+    const { hiddenSize, activation, experts } = this.#model.config;
+    const { perToken, feedForwardSize } = experts!;
+    const { epsilon } = this.#model;
+    const at = first * hiddenSize;
+    const routes = this.#workspace.take("routes", routeBytes(count, experts!));
+    const inner = this.#workspace.take("inner states", 4 * count * perToken * feedForwardSize);
+    const common = { routes, perToken, tokens: count };
+    const gates = { activation, norm: { weight: weights.feedForwardNorm, epsilon } };
+    const product = (work: ExpertProduct) => expertProduct(work, this.#capabilities);
+    return [
+      routeTokens(
+        { experts: experts!, tokens: count, input: stream, inputOffset: at, hiddenSize, router, epsilon, routes },
+        this.#capabilities,
+      ),
+      ...weights.gateUp.flatMap((matrix) =>
+        product({
+          ...common,
+          matrix,
+          expertRows: 2 * feedForwardSize,
+          input: stream,
+          inputOffset: at,
+          output: inner,
+          gates,
+        }),
+      ),
+      ...weights.down.flatMap((matrix) =>
+        product({ ...common, matrix, expertRows: hiddenSize, input: inner, output: stream, outputOffset: at }),
+      ),
     ];
   }
 

@@ -26,7 +26,7 @@ export interface PackedMatrix {
 export interface PackOptions {
   /** Bytes that one binding may have; a matrix beyond it comes in several parts. */
   readonly maxBinding: number;
-  /** Row 0 of all, then row 1 of all: gate and up rows side by side, for products that join them. */
+  /** Of each two matrices row 0 of both, then row 1 of both: gate and up side by side, for products that join them. */
   readonly interleave?: boolean;
 }
 
@@ -63,7 +63,7 @@ export function* packMatrices(tensors: readonly WeightTensor[], options: PackOpt
     if (interleave && run.some((tensor) => tensor.type !== type || tensor.shape[0] !== shape[0]))
       throw new Error(`${run.map((tensor) => tensor.name).join(" and ")} differ and cannot be interleaved.`);
     const rows = run.reduce((sum, tensor) => sum + tensor.shape[0], 0);
-    const stored = run.map((tensor) => viewOf(tensor.bytes()));
+    const stored = storedBytes(run);
     const rowBytes = (columns / layout.values) * layout.bytes;
     const blocks = Math.ceil(columns / BLOCK);
     const atOnce = Math.max(8, Math.floor(maxBinding / (blocks * layout.codeWords * 4) / 8) * 8);
@@ -73,7 +73,7 @@ export function* packMatrices(tensors: readonly WeightTensor[], options: PackOpt
       const part = emptyMatrix(type, first + from, count, columns);
       for (let row = 0; row < count; row++) {
         const [tensor, at] = source(from + row);
-        packRow(layout, stored[tensor], at * rowBytes, rowBytes, part, row);
+        packRow(layout, stored(tensor), at * rowBytes, rowBytes, part, row);
       }
       yield part;
     }
@@ -108,12 +108,28 @@ function packRow(layout: PackedLayout, stored: DataView, at: number, bytes: numb
 
 /** Which tensor, and which row of it, is row n of the stack. */
 function rowSource(tensors: readonly WeightTensor[], interleave: boolean): (row: number) => readonly [number, number] {
-  if (interleave) return (row) => [row % tensors.length, Math.floor(row / tensors.length)];
+  if (interleave) {
+    const height = 2 * tensors[0].shape[0];
+    return (row) => [2 * Math.floor(row / height) + (row % 2), Math.floor((row % height) / 2)];
+  }
   let tensor = 0;
   let before = 0;
   return (row) => {
     while (row - before >= tensors[tensor].shape[0]) before += tensors[tensor++].shape[0];
     return [tensor, row - before];
+  };
+}
+
+/** The bytes of tensor n, read when they are asked for, and let go of when those two further on are: in that order they are packed. */
+function storedBytes(tensors: readonly WeightTensor[]): (tensor: number) => DataView {
+  const held = new Map<number, DataView>();
+  return (tensor) => {
+    const known = held.get(tensor);
+    if (known) return known;
+    held.delete(tensor - 2);
+    const view = viewOf(tensors[tensor].bytes());
+    held.set(tensor, view);
+    return view;
   };
 }
 

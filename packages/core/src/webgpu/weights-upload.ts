@@ -26,6 +26,24 @@ export function uploadGateUp(gpu: Gpu, gate: WeightTensor, up: WeightTensor): Gp
   return canInterleave(gate, up) ? uploadMatrices(gpu, [gate, up], { interleave: true }) : null;
 }
 
+/** The gate and up matrices of experts, [E·2F, hidden], one below the other, and their rows by turns. */
+export function uploadExpertGates(gpu: Gpu, gatesAndUps: readonly WeightTensor[]): GpuMatrix[] {
+  const alike = gatesAndUps.every((tensor) => canInterleave(tensor, gatesAndUps[0]));
+  return uploadMatrices(gpu, alike ? gatesAndUps : gatesAndUps.map(inFloats), { interleave: true });
+}
+
+/** Matrices of several types cannot have their rows by turns; rare enough to be kept as they are computed with. */
+function inFloats(tensor: WeightTensor): WeightTensor {
+  const toFloat32 = () => tensor.toFloat32();
+  return {
+    name: tensor.name,
+    type: "F32",
+    shape: tensor.shape,
+    toFloat32,
+    bytes: () => new Uint8Array(toFloat32().buffer),
+  };
+}
+
 /** Biases behind one another, or by turns for interleaved matrices; zeros for the ones a model does not have. */
 export function uploadBiases(
   gpu: Gpu,
