@@ -44,3 +44,9 @@ export function columns(rows: readonly (readonly (string | number)[])[]): string
       .join("  ");
   return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
 }
+
+/** Rows as a table in Markdown; the first has the titles. */
+export function markdownTable([titles, ...rows]: readonly (readonly (string | number)[])[]): string {
+  const line = (cells: readonly (string | number)[]) => `| ${cells.join(" | ")} |\n`;
+  return [line(titles), `|${"---|".repeat(titles.length)}\n`, ...rows.map(line)].join("");
+}

@@ -59,7 +59,7 @@ export function parseDevice(name: string): Device {
   throw new LongctxError("device", `There is no device "${name}"; use ${listed(DEVICES)}.`);
 }
 
-function parsePrecision(name: string): Precision {
+export function parsePrecision(name: string): Precision {
   const precision = PRECISIONS.find((known) => known === name);
   if (precision) return precision;
   throw new LongctxError("argument", `--precision is "${name}", but has to be ${listed(PRECISIONS)}.`);
@@ -75,14 +75,21 @@ export interface ReadingOptions {
 }
 
 export function addReadingOptions(command: Command): Command {
+  return addModelOptions(command).addOption(
+    new Option(
+      "--precision <name>",
+      "exact: float32 results; fast: int8 products on the cpu, keys and values of 16 bits on a GPU",
+    )
+      .default("exact")
+      .argParser(parsePrecision),
+  );
+}
+
+/** The same without the precision, for a command that compares several. */
+export function addModelOptions(command: Command): Command {
   return command
     .option("--method <spec>", "methods to read under, e.g. yarn:factor=4; see `longctx methods`")
     .addOption(new Option("--device <name>", listed(DEVICES)).default("auto").argParser(parseDevice))
-    .addOption(
-      new Option("--precision <name>", "exact: float32 results; fast: int8 products")
-        .default("exact")
-        .argParser(parsePrecision),
-    )
     .addOption(tokensOption("--chunk <tokens>", "tokens of the text computed at once; results do not depend on it"))
     .addOption(tokensOption("--trained-window <tokens>", "T of the methods, in place of what the checkpoint says"));
 }

@@ -7,6 +7,7 @@ import { addInspect } from "./commands/inspect.ts";
 import { addLogits } from "./commands/logits.ts";
 import { addMethods } from "./commands/methods.ts";
 import { addPerplexity } from "./commands/perplexity.ts";
+import { addPrecision } from "./commands/precision.ts";
 import { addTokenize } from "./commands/tokenize.ts";
 import type { Io } from "./io.ts";
 
@@ -24,7 +25,17 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       `\nMODEL is "tiny" (embedded), "smollm2" (once fetched), a GGUF file, a folder in Hugging Face layout, or hf:org/name[@revision].
 SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+streaming:sinks=4,window=1020.`,
     );
-  for (const add of [addFetch, addTokenize, addInspect, addDraw, addGenerate, addMethods, addPerplexity, addLogits])
+  for (const add of [
+    addFetch,
+    addTokenize,
+    addInspect,
+    addDraw,
+    addGenerate,
+    addMethods,
+    addPerplexity,
+    addLogits,
+    addPrecision,
+  ])
     add(program, io);
   if (argv.length === 0) {
     program.outputHelp();

@@ -5,7 +5,10 @@ import type { Draw } from "./sampling.ts";
 import type { CacheLayout, SlotMap } from "./slots.ts";
 
 export const PRECISIONS = ["exact", "fast"] as const;
-/** `exact`: what float32 gives on the dequantised weights. `fast`: int8 products with quantised weights, as llama.cpp does. */
+/**
+ * `exact`: what float32 gives on the dequantised weights. `fast`: int8 products with quantised weights, as llama.cpp does,
+ * on the cpu; keys and values of 16 bits on a GPU.
+ */
 export type Precision = (typeof PRECISIONS)[number];
 
 /** Stops inside a forward pass, for retrieval, memory and capture. Only the layers named are stopped at. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { cli, LLAMA, spawnCli } from "../../../../apps/cli/tests/command-line.ts";
 import { runProgram } from "../../../core/tests/webgpu/spawn.ts";
-import { load, type DeviceChoice } from "../../src/index.ts";
+import { load, type DeviceChoice, type TraceDeviation } from "../../src/index.ts";
 import { difference } from "../devices.ts";
 import { readGolden } from "../read-golden.ts";
 import { gpu, TOLERANCE } from "./model.ts";
@@ -63,6 +63,19 @@ describe.skipIf(gpu === null)("with an adapter", () => {
     expect(err).toContain(`Device webgpu: ${gpu!.name} (as asked`);
     const { logits } = JSON.parse(readFileSync(to, "utf8")) as { logits: number[][] };
     expect(difference(Float32Array.from(logits.flat()), cases[0].logits)).toBeLessThan(TOLERANCE);
+  });
+
+  it("is as exact as float32 in every layer, and keeps keys and values of 16 bits where it may", async () => {
+    const { cases } = await readGolden("llama");
+    const from = join(folder, "precision.json");
+    writeFileSync(from, JSON.stringify(cases[0].ids));
+    const { code, out } = await cli(["precision", LLAMA, "--ids", from, "--device", "webgpu", "--json"]);
+    expect(code).toBe(0);
+    const [exact, fast] = (JSON.parse(out) as { results: TraceDeviation[] }).results;
+    for (const { largest, rms } of [...exact.hidden, exact.logits]) expect(Math.max(largest, rms)).toBeLessThan(1e-5);
+    for (const { largest, rms } of [...fast.hidden, fast.logits]) expect(Math.max(largest, rms)).toBeLessThan(5e-3);
+    expect(fast.logits.rms).toBeGreaterThan(10 * exact.logits.rms);
+    expect(exact.sameTop).toBe(exact.tokens);
   });
 
   it("a program that used it ends by itself", async () => {

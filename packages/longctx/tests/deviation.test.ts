@@ -1,0 +1,30 @@
+import { expect, it } from "vitest";
+import { compareTraces, deviationOf, traceOf } from "../src/index.ts";
+import { tinyIds, tinyModels } from "./devices.ts";
+
+it("a deviation is a share of what was expected, and infinite where something is no number", () => {
+  expect(deviationOf([1, 2, -4], [1, 2, -4])).toEqual({ largest: 0, rms: 0 });
+  const { largest, rms } = deviationOf([1, 2.5, -4], [1, 2, -4]);
+  expect(largest).toBeCloseTo(0.5 / 4, 12);
+  expect(rms).toBeCloseTo(0.5 / Math.sqrt(21), 12);
+  expect(deviationOf([1, NaN], [1, 2])).toEqual({ largest: Infinity, rms: Infinity });
+  expect(deviationOf([0, 1e-9], [0, 0])).toEqual({ largest: Infinity, rms: Infinity });
+  expect(() => deviationOf([1], [1, 2])).toThrow(/1 numbers cannot be compared with 2/);
+});
+
+it("traces of the cpu are those of the reference, layer by layer", async () => {
+  const models = tinyModels({ layerCount: 3, slidingWindows: [null, null, null] });
+  const ids = tinyIds(20);
+  const expected = await traceOf(models.reference, ids);
+  const computed = await traceOf(models.cpu, ids, { chunk: 6 });
+  expect(expected.hidden.map((stream) => stream.length)).toEqual([480, 480, 480]);
+  const { tokens, hidden, logits, sameTop } = compareTraces(computed, expected);
+  expect({ tokens, sameTop }).toEqual({ tokens: 20, sameTop: 20 });
+  expect(hidden[0]).toEqual({ largest: 0, rms: 0 }); // the embedding is copied
+  for (const { largest, rms } of [...hidden.slice(1), logits]) {
+    expect(largest).toBeLessThan(1e-5);
+    expect(rms).toBeLessThan(1e-5);
+    expect(rms).toBeGreaterThan(0);
+  }
+  await models.cpu.dispose();
+});
