@@ -30,7 +30,7 @@ describe.skipIf(gpu === null)("a model on webgpu", () => {
   });
 
   /** Logits of all tokens: the first ones in one call and chunks of 16, the others one by one. */
-  const read = async (model: LanguageModel, method: readonly Method[], together: number, count: number) => {
+  const read = async (model: LanguageModel, method: Method | readonly Method[], together: number, count: number) => {
     const session = model.session({ method, chunk: 16, capacity: 96 });
     const logits = [await session.prefill(ids.slice(0, together), { logitRows: together, length: count })];
     for (const id of ids.slice(together, count)) logits.push(await session.prefill([id]));
