@@ -1,6 +1,9 @@
 import { LongctxError } from "../errors.ts";
 import type { GpuSource } from "./adapter.ts";
 
+export const NO_ADAPTER: string =
+  "This browser has no WebGPU adapter: no GPU, or one that it does not trust. Switch hardware acceleration on (chrome://gpu tells what is off); on Linux Chrome may ask for --enable-unsafe-webgpu.";
+
 /** @throws LongctxError "device" when this browser, or this page, has no WebGPU */
 export async function gpuSource(): Promise<GpuSource> {
   const { gpu } = (globalThis as { navigator?: { gpu?: GPU } }).navigator ?? {};

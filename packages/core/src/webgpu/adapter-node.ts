@@ -1,6 +1,9 @@
 import { LongctxError } from "../errors.ts";
 import type { GpuSource } from "./adapter.ts";
 
+export const NO_ADAPTER: string =
+  "There is no WebGPU adapter: no GPU, or no Vulkan, Metal or Direct3D 12 driver for it. Install the driver (Linux without a GPU: Mesa's lavapipe, version 23 or later), or use --device cpu.";
+
 /**
  * The runtime's own WebGPU where it has one (Deno), else Dawn, Chrome's WebGPU, as the optional package `webgpu`; loaded
  * only when a GPU is asked for. @throws LongctxError "device" when there is neither

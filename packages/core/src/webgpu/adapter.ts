@@ -1,6 +1,7 @@
+// adapter-node.ts, or adapter-browser.ts in a page: see `imports` in package.json.
+import { NO_ADAPTER } from "#gpu-source";
 import { LongctxError } from "../errors.ts";
 
-// adapter-node.ts, or adapter-browser.ts in a page: see `imports` in package.json.
 export { gpuSource } from "#gpu-source";
 
 /** Where adapters come from: `navigator.gpu` in browsers, Dawn in Node. */
@@ -28,11 +29,7 @@ const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render|\bwarp\b/i
  */
 export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<ChosenAdapter> {
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter)
-    throw new LongctxError(
-      "device",
-      "There is no WebGPU adapter: no GPU, or no Vulkan, Metal or Direct3D 12 driver for it. Install the driver (Linux without a GPU: Mesa's lavapipe, version 23 or later), or use --device cpu.",
-    );
+  if (!adapter) throw new LongctxError("device", NO_ADAPTER);
   const { description, device, vendor, architecture } = adapter.info;
   const name = description || device || [vendor, architecture].filter(Boolean).join(" ") || "an adapter without a name";
   const flagged = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;

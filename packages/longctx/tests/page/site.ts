@@ -22,8 +22,10 @@ export async function serveSite(): Promise<Site> {
   const customLogger = createLogger("silent");
   customLogger.warn = (message) => void warnings.push(message);
   customLogger.warnOnce = customLogger.warn;
-  const shared = { root, configFile: false, customLogger } as const;
-  await build({ ...shared, build: { outDir, emptyOutDir: true } });
+  const shared = { root, configFile: false, customLogger, logLevel: "warn" } as const;
+  // On a slow machine rolldown also warns of its own slowness.
+  const checks = { bundlerTimings: false };
+  await build({ ...shared, build: { outDir, emptyOutDir: true, rolldownOptions: { checks } } });
   cpSync(goldenFolder("llama"), join(outDir, "llama"), { recursive: true });
   const server = await preview({ ...shared, build: { outDir }, preview: { host: "127.0.0.1", port: 0 } });
   const assets = join(outDir, "assets");
