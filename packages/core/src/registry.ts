@@ -6,6 +6,7 @@ import {
   exampleOf,
   readParameter,
   writeParameter,
+  type CompleteValues,
   type JsonReader,
   type ParameterDefinition,
   type ParameterValue,
@@ -25,11 +26,11 @@ export interface MethodDefinition<
   /** What the code does differently from the paper or from well-known implementations; "none" is an answer. */
   readonly deviations: string;
   readonly parameters: P;
-  /** Only parameters that were given or have a number or a word as default are in `values`; `spec` is canonical. */
-  create(values: Partial<ParameterValues<P>>, spec: string): Method;
+  /** Called with checked values, defaults filled in; `spec` is canonical. @throws LongctxError "method" where values do not go together */
+  create(values: CompleteValues<P>, spec: string): Method;
 }
 
-/** Types a row and checks nothing away. */
+/** The row itself, with the literal types of its parameters, from which `create` and the factories know their values. */
 export function defineMethod<const P extends Readonly<Record<string, ParameterDefinition>>>(
   definition: MethodDefinition<P>,
 ): MethodDefinition<P> {
@@ -114,7 +115,7 @@ export function instantiate<P extends Readonly<Record<string, ParameterDefinitio
     }
   }
   return row.create(
-    values as Partial<ParameterValues<P>>,
+    values as CompleteValues<P>, // what is missing here is missing above
     written.length > 0 ? `${row.name}:${written.join(",")}` : row.name,
   );
 }

@@ -41,7 +41,7 @@ export const dualChunkMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ chunk: size = 1, cap = 1 }, spec): Method => {
+  create: ({ chunk: size, cap }, spec): Method => {
     if (cap < size)
       throw new LongctxError(
         "method",

@@ -25,7 +25,7 @@ export const dynamicNtkMethod = defineMethod({
   parameters: {
     factor: { about: "how fast α grows with the length", unit: "ratio", default: null, example: 2, min: 1 },
   },
-  create: ({ factor = 1 }, spec): Method => ({
+  create: ({ factor }, spec): Method => ({
     spec,
     axes: ["frequencies"],
     lengthDependent: true,

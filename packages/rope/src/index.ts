@@ -42,10 +42,13 @@ export {
   llama3Frequencies,
   longropeAmplitude,
   makeTable,
+  ntkBase,
   ntkFrequencies,
   rotaryPairs,
   rotationAngle,
+  YARN_DEFAULTS,
   yarnAmplitude,
+  yarnCorners,
   yarnFrequencies,
   type RotationOptions,
 } from "@longctx/core";

@@ -23,7 +23,7 @@ export const interpolationMethod = defineMethod({
   parameters: {
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
-  create: ({ factor = 1 }, spec): Method => ({
+  create: ({ factor }, spec): Method => ({
     spec,
     axes: ["frequencies"],
     // θ_i / s: the angle of a distance t is that of t / s (eq. 4)

@@ -34,7 +34,7 @@ export const leakyReropeMethod = defineMethod({
     },
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
-  create: ({ window = 1, factor = 1, logn = 0 }, spec): Method => {
+  create: ({ window, factor, logn }, spec): Method => {
     // (m − n)/k + w − w/k, the constant on the query's side, so that a key's position is its own for good
     const offset = window * (1 - 1 / factor);
     const queryPosition: PositionRule = { id: `m/${factor}+${offset}`, at: (m) => m / factor + offset };

@@ -32,7 +32,7 @@ export const llama3Method = defineMethod({
     },
     high: { about: "pairs that turn more often are kept", unit: "turns", default: 4, min: 0.01 },
   },
-  create: ({ factor = 1, low = 1, high = 4 }, spec): Method => {
+  create: ({ factor, low, high }, spec): Method => {
     if (high <= low) {
       throw new LongctxError(
         "method",

@@ -40,8 +40,8 @@ export const longropeMethod = defineMethod({
     },
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1, example: 4 },
   },
-  create: ({ factors: file, factor = 1 }, spec): Method => {
-    const factors = readFactors(file!);
+  create: ({ factors: file, factor }, spec): Method => {
+    const factors = readFactors(file);
     return {
       spec,
       axes: factor === 1 ? ["frequencies"] : ["frequencies", "temperature"],

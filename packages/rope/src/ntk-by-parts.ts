@@ -16,7 +16,7 @@ export const ntkByPartsMethod = defineMethod({
   parameters: {
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1, example: 4 },
   },
-  create: ({ factor = 1 }, spec): Method => yarnMethod.create({ factor, attention_factor: 1 }, spec),
+  create: ({ factor }, spec): Method => ({ ...instantiate(yarnMethod, { factor, attention_factor: 1 }), spec }),
 });
 
 /** NTK-by-parts by `factor` (a ratio, at least 1). @throws LongctxError "method" */

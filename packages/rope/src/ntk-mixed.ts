@@ -34,7 +34,7 @@ export const ntkMixedMethod = defineMethod({
       min: 0,
     },
   },
-  create: ({ factor = 1, beta = 0.75 }, spec): Method => ({
+  create: ({ factor, beta }, spec): Method => ({
     spec,
     axes: ["frequencies"],
     frequencies: ({ rope }) => makeTable(ntkMixedFrequencies(rope.base, rope.rotarySize, factor, beta)),

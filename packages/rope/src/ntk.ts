@@ -16,7 +16,7 @@ export const ntkMethod = defineMethod({
   parameters: {
     factor: { about: "nominal extension, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
-  create: ({ factor = 1 }, spec): Method => ({
+  create: ({ factor }, spec): Method => ({
     spec,
     axes: ["frequencies"],
     // b' = b · s^(d/(d−2)) (definition 1)

@@ -21,7 +21,7 @@ export const powerMethod = defineMethod({
   parameters: {
     k: { about: "exponent; 0 changes nothing", unit: "number", default: 0.5, min: 0 },
   },
-  create: ({ k = 0.5 }, spec): Method => ({
+  create: ({ k }, spec): Method => ({
     spec,
     axes: ["frequencies"],
     frequencies: ({ rope }) => makeTable(powerFrequencies(rope.base, rope.rotarySize, k)),

@@ -26,7 +26,7 @@ export const reropeMethod = defineMethod({
     },
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
-  create: ({ window = 1, logn = 0 }, spec): Method => {
+  create: ({ window, logn }, spec): Method => {
     const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
       spec,

@@ -32,7 +32,7 @@ export const selfExtendMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ window = 1, group = 1 }, spec): Method => {
+  create: ({ window, group }, spec): Method => {
     const offset = window - Math.floor(window / group);
     const queryPosition: PositionRule = {
       id: `floor(m/${group})+${offset}`,

@@ -4,6 +4,7 @@ import {
   llama3Frequencies,
   LongctxError,
   makeTable,
+  YARN_DEFAULTS,
   yarnAmplitude,
   yarnFrequencies,
   type LengthContext,
@@ -30,12 +31,21 @@ export const yarnMethod = defineMethod({
     beta_fast: {
       about: "pairs that turn at least this often within the trained window are kept",
       unit: "turns",
-      default: 32,
+      default: YARN_DEFAULTS.betaFast,
       min: 0.01,
     },
-    beta_slow: { about: "pairs that turn at most this often are interpolated", unit: "turns", default: 1, min: 0.01 },
+    beta_slow: {
+      about: "pairs that turn at most this often are interpolated",
+      unit: "turns",
+      default: YARN_DEFAULTS.betaSlow,
+      min: 0.01,
+    },
     attention_factor: { about: "factor on cos and sin", unit: "number", default: "0.1·ln(factor)+1", min: 0.01 },
-    truncate: { about: "round the ramp's ends to whole pairs (form=code)", unit: "flag", default: 1 },
+    truncate: {
+      about: "round the ramp's ends to whole pairs (form=code)",
+      unit: "flag",
+      default: YARN_DEFAULTS.truncate ? 1 : 0,
+    },
     form: {
       about: "the ramp is linear in the pair's index (code) or in its turns (paper, eq. 18)",
       unit: "choice",
@@ -44,14 +54,7 @@ export const yarnMethod = defineMethod({
     },
   },
   create: (
-    {
-      factor = 1,
-      beta_fast: betaFast = 32,
-      beta_slow: betaSlow = 1,
-      attention_factor: given,
-      truncate = 1,
-      form = "code",
-    },
+    { factor, beta_fast: betaFast, beta_slow: betaSlow, attention_factor: given, truncate, form },
     spec,
   ): Method => {
     checkBetas(betaFast, betaSlow, form);
