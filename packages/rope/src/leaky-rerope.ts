@@ -42,8 +42,7 @@ export const leakyReropeMethod = defineMethod({
     return {
       spec,
       axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
-      segments: (segments) =>
-        factor === 1 ? [...segments] : nearAndFar(segments, window, { queryPosition, keyPosition }),
+      segments: (segments) => nearAndFar(segments, window, { queryPosition, keyPosition }),
       ...(logn === 1 ? { check: checkLogn, temperature: lognTemperature } : {}),
     };
   },

@@ -43,8 +43,7 @@ export const selfExtendMethod = defineMethod({
       spec,
       axes: ["distance"],
       disablesSlidingWindow: true,
-      segments: (segments) =>
-        group === 1 ? [...segments] : nearAndFar(segments, window, { queryPosition, keyPosition }),
+      segments: (segments) => nearAndFar(segments, window, { queryPosition, keyPosition }),
     };
   },
 });

@@ -8,13 +8,12 @@ export interface ParallelLayout {
   readonly widths: readonly number[];
 }
 
-/** Splits segments so that windows do not see one another and the task sees all of them; one window is the plain text. */
+/** Splits segments so that windows do not see one another and the task sees all of them. */
 export function inParallel(
   segments: readonly Segment[],
   layout: ParallelLayout,
   { first, count }: ChunkContext,
 ): Segment[] {
-  if (layout.widths.length === 1) return [...segments];
   const windows = windowsOf(layout);
   const rule = positionRule(layout, windows);
   const end = windows[windows.length - 1].to;

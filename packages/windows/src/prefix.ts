@@ -31,23 +31,21 @@ export const prefixMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ length = 0 }, spec): Method => ({
+  create: ({ length }, spec): Method => ({
     spec,
     axes: ["visibility"],
     readAtOnce: length,
     segments: (segments) =>
-      length < 2
-        ? [...segments] // a token alone has nothing ahead of it
-        : segments
-            .flatMap((segment) => {
-              const bidirectional = { ...segment, band: { from: -Infinity, to: segment.band.to } };
-              const whole = among(bidirectional, { from: 0, to: length });
-              return [
-                whole && askedBy(whole, { from: 0, to: length }),
-                askedBy(segment, { from: length, to: EVERYTHING.to }),
-              ];
-            })
-            .filter((segment) => segment !== null),
+      segments
+        .flatMap((segment) => {
+          const bidirectional = { ...segment, band: { from: -Infinity, to: segment.band.to } };
+          const whole = among(bidirectional, { from: 0, to: length });
+          return [
+            whole && askedBy(whole, { from: 0, to: length }),
+            askedBy(segment, { from: length, to: EVERYTHING.to }),
+          ];
+        })
+        .filter((segment) => segment !== null),
   }),
 });
 

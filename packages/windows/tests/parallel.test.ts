@@ -48,12 +48,10 @@ describe("parallel", () => {
     expect(seen(11)).toEqual([8, 7, 6, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
   });
 
-  it("of one window is the plain plan", () => {
-    const plain = compose().plan(chunk(0, 9, 9));
-    expect(compose(parallel({ windows: 1 })).plan(chunk(0, 9, 9))).toEqual(plain);
-    expect(compose(parallel({ windows: 1, task: 3 })).plan(chunk(0, 9, 9))).toEqual(plain);
-    expect(compose(parallelWindows({ windows: [5] })).plan(chunk(0, 9, 9))).toEqual(plain);
-  });
+  it.each([parallel({ windows: 1 }), parallelWindows({ windows: [5] })])("of one window is the plain text: $spec", (method) => {
+    for (let m = 0; m < 14; m++)
+      expect(distances(method, config, m, { promptLength: 9 })).toEqual(Array.from({ length: m + 1 }, (_, n) => m - n));
+  }); // prettier-ignore
 
   it("says the same of a query whatever chunk it is in, in no more segments than it needs", () => {
     fc.assert(

@@ -18,12 +18,12 @@ describe("prefix", () => {
     expect(distances(method, config, 5, { tokens: 6 })).toEqual([5, 4, 3, 2, 1, 0]);
   });
 
-  it("of no token or one is the plain plan", () => {
-    const chunk = { config, trainedWindow: 32, first: 0, count: 9, length: 9, promptLength: 9, layer: 0 };
-    const plain = compose().plan(chunk);
-    expect(compose(prefix({ length: 0 })).plan(chunk)).toEqual(plain);
-    expect(compose(prefix({ length: 1 })).plan(chunk)).toEqual(plain);
-    expect(compose(prefix({ length: 2 })).plan(chunk).segments).toHaveLength(2);
+  it("of no token or one is the plain text", () => {
+    for (const length of [0, 1])
+      for (let m = 0; m < 6; m++)
+        expect(distances(prefix({ length }), config, m, { tokens: 6 })).toEqual(
+          Array.from({ length: 6 }, (_, n) => (n <= m ? m - n : null)),
+        );
   });
 
   it("keeps a checkpoint's own sliding window backwards", () => {
