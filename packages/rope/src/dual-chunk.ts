@@ -29,11 +29,12 @@ export const dualChunkMethod = defineMethod({
     "keys at n mod chunk; queries at m mod chunk for their own chunk, at min(m mod chunk + chunk, cap − 1) for the one before, at cap − 1 for older ones",
   paper: "An et al. 2024, arXiv:2402.17463, section 3",
   deviations:
-    "One softmax over the three kinds of chunks instead of three attentions merged afterwards. chunk and cap are the paper's s and c, of which s is three quarters of T and c is T; the authors' code takes 11/16 and 3/4 of T, and meets older chunks from c instead of c − 1. A checkpoint's own sliding window is off. Tokens ahead of their query (prefix) keep their distance.",
+    "One softmax over the three kinds of chunks instead of three attentions merged afterwards. chunk and cap are the paper's s and c, of which s is three quarters of T and c is T; the authors' code takes 11/16 and 3/4 of T, and meets the chunk before and older ones from at most c instead of c − 1. A checkpoint's own sliding window is off. Tokens ahead of their query (prefix) keep their distance.",
   parameters: {
     chunk: { about: "tokens in a chunk, s", unit: "tokens", default: null, example: 3072, min: 1, integer: true },
     cap: {
-      about: "positions lie below this, c; at least chunk, and at most T",
+      about:
+        "positions lie below this, c; at least chunk, and T in the paper, beyond which distances were never trained",
       unit: "tokens",
       default: null,
       example: 4096,

@@ -59,6 +59,11 @@ export const yarnMethod = defineMethod({
   ): Method => {
     checkBetas(betaFast, betaSlow, form);
     const amplitude = given ?? yarnAmplitude(factor); // √(1/t) = 0.1 ln s + 1 (eq. 22)
+    if (form === "paper" && truncate === 0)
+      throw new LongctxError(
+        "method",
+        "yarn: truncate is 0, but the ramp of form=paper has no ends to round; leave truncate out, or use form=code.",
+      );
     const inverse = ({ rope: { base, rotarySize }, trainedWindow: window }: LengthContext) =>
       form === "paper"
         ? // γ(r) of eq. 18 with r_i = T/λ_i (eq. 17) into eq. 19-20: what Llama 3.1 does with α and β for its low and high

@@ -42,7 +42,7 @@ const BETWEEN: readonly (readonly [string, (factor: number) => fc.Arbitrary<Meth
   ["ntk-mixed", (factor) => exponents.map((beta) => ntkMixed({ factor, beta }))],
   ["llama3", (factor) => turns.map((bands) => llama3({ factor, ...bands }))],
   ...(["code", "paper"] as const).map((form) => {
-    const options = fc.record({ turns, truncate: fc.nat(1) });
+    const options = fc.record({ turns, truncate: form === "code" ? fc.nat(1) : fc.constant(1) });
     const made = (factor: number) =>
       options.map(({ turns: { low, high }, truncate }) =>
         yarn({ factor, beta_slow: low, beta_fast: high, form, truncate }),

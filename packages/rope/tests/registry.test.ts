@@ -196,6 +196,7 @@ describe("specs", () => {
 
   it("are refused from the factories too", () => {
     for (const make of [
+    ["yarn:factor=4,form=paper,truncate=0", "the ramp of form=paper has no ends to round; leave truncate out"],
       interpolation,
       ntk,
       dynamicNtk,

@@ -25,8 +25,14 @@ export const parallelMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ windows = 1, task }, spec): Method =>
-    parallelMethodOf(spec, windows, (promptLength) => equalWindows(promptLength, windows, task)),
+  create: ({ windows, task }, spec): Method => {
+    if (windows === 1 && task !== undefined)
+      throw new LongctxError(
+        "method",
+        `parallel: task is ${task}, but one window is the whole prompt; leave task out, or give at least 2 windows.`,
+      );
+    return parallelMethodOf(spec, windows, (promptLength) => equalWindows(promptLength, windows, task));
+  },
 });
 
 function parallelMethodOf(spec: string, windows: number, layout: (promptLength: number) => ParallelLayout): Method {

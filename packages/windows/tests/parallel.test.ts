@@ -177,6 +177,7 @@ describe("parallel's row", () => {
     ["parallel:windows=0", "a whole number of at least 1"],
     ["parallel:windows=1.5", "a whole number of at least 1"],
     ["parallel:windows=2,task=0", "a whole number of at least 1"],
+    ["parallel:windows=1,task=5", "task is 5, but one window is the whole prompt; leave task out"],
   ])("%s is refused", (spec, message) => {
     expect(() => registry.parse(spec)).toThrow(message);
   });
