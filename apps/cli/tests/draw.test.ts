@@ -9,6 +9,9 @@ import { cli } from "./command-line.ts";
 const folder = mkdtempSync(join(tmpdir(), "longctx-draw-"));
 const picture = join(folder, "rerope.svg");
 
+const EMPTY = mkdtempSync(join(tmpdir(), "longctx-draw-"));
+
+afterAll(() => rmSync(EMPTY, { recursive: true, force: true }));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("longctx draw", () => {
@@ -40,7 +43,8 @@ describe("longctx draw", () => {
   });
 
   it("draws every method of the registry, none above 100 kB", async () => {
-    expect(await cli(["draw", "--all", "--out", folder, "--length", "8k"])).toMatchObject({ code: 0, err: "" });
+    const argv = ["draw", "--all", "--out", folder, "--length", "8k", "--rotary-size", "128"];
+    expect(await cli(argv)).toMatchObject({ code: 0, err: "" });
     for (const { name } of methods.rows) {
       const svg = readFileSync(join(folder, `${name}.svg`), "utf8");
       expectWellFormed(svg);
@@ -64,6 +68,8 @@ describe("longctx draw", () => {
     ["no tokens", ["none", "--length", "0"], ["--length", "0"]],
     ["too many tokens", ["none", "--length", "4m"], ["4194304", "1048576"]],
     ["a text a method cannot divide", ["parallel:windows=8", "--length", "4"], ["parallel", "4 tokens"]],
+    ["a text one of all methods cannot divide", ["--all", "--out", EMPTY, "--length", "3"], ["parallel", "3 tokens"]],
+    ["a base of 1", ["none", "--base", "1"], ["--base", "above 1"]],
   ])("refuses %s in a line", async (_, argv, words) => {
     const { code, out, err } = await cli(["draw", ...argv]);
     expect({ code, out }).toEqual({ code: 1, out: "" });
@@ -73,6 +79,7 @@ describe("longctx draw", () => {
   });
 
   it("leaves nothing behind where it refuses", () => {
+    expect(readdirSync(EMPTY)).toEqual([]);
     expect(readdirSync(folder).filter((name) => !name.endsWith(".svg"))).toEqual([]);
   });
 });

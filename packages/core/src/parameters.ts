@@ -26,8 +26,10 @@ export interface FileParameter {
   readonly about: string;
   readonly unit: "file";
   readonly default: null;
-  /** Content that the method takes, for pictures and examples, at heads of 64 channels. */
-  readonly example: unknown;
+  /** Content that the method takes, for pictures and examples, where heads have so many rotated channels, d. */
+  readonly example: (rotarySize: number) => unknown;
+  /** What that content is, for who looks at a picture of it. */
+  readonly exampleAbout: string;
 }
 
 /** One parameter of a method as the command line, the docs and the checks see it. */
@@ -70,9 +72,9 @@ type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter
 }
 
 /** A value for pictures and examples; undefined where the default, or what follows from the model, serves. */
-export function exampleOf(parameter: ParameterDefinition): ParameterValue | undefined {
+export function exampleOf(parameter: ParameterDefinition, rotarySize: number): ParameterValue | undefined {
   if (parameter.unit === "choice") return undefined;
-  if (parameter.unit === "file") return { path: "example.json", content: parameter.example };
+  if (parameter.unit === "file") return { path: "example.json", content: parameter.example(rotarySize) };
   return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
 }
 

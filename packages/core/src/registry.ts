@@ -120,8 +120,11 @@ export function instantiate<P extends Readonly<Record<string, ParameterDefinitio
   );
 }
 
-/** A row's method with example values for a trained window of 4096 tokens, for pictures and for what holds at any value. */
-export function exampleMethod(row: MethodDefinition): Method {
-  const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter)]);
+/**
+ * A row's method with example values for a trained window of 4096 tokens and heads of `rotarySize` rotated channels (64
+ * unless given), for pictures and for what holds at any value.
+ */
+export function exampleMethod(row: MethodDefinition, rotarySize = 64): Method {
+  const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter, rotarySize)]);
   return instantiate(row, Object.fromEntries(examples));
 }

@@ -32,11 +32,9 @@ export const longropeMethod = defineMethod({
         "object with two lists of d/2 divisors, short_factor and long_factor (or short and long); a path without + , and =",
       unit: "file",
       default: null,
-      // Of the shape that searches find (fast pairs kept, slow ones divided by the factor), but found by none.
-      example: {
-        short_factor: Array.from({ length: 32 }, () => 1),
-        long_factor: Array.from({ length: 32 }, (_, i) => Number((4 ** Math.min(1, i / 24)).toFixed(2))),
-      },
+      example: exampleFactors,
+      exampleAbout:
+        "invented lists of the shape that searches find (fast pairs kept, slow ones divided by the factor), found by none",
     },
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1, example: 4 },
   },
@@ -68,6 +66,15 @@ export const longropeMethod = defineMethod({
 });
 
 function checkCount({ path, short }: LongropeFactors, rotarySize: number): void {
+/** Ones for short texts; for long ones from 1 to 4 over the first three quarters of the pairs. */
+function exampleFactors(rotarySize: number): { short_factor: number[]; long_factor: number[] } {
+  const pairs = Array.from({ length: rotarySize / 2 }, (_, i) => i);
+  return {
+    short_factor: pairs.map(() => 1),
+    long_factor: pairs.map((i) => Number((4 ** Math.min(1, (8 * i) / (3 * rotarySize))).toFixed(2))),
+  };
+}
+
   if (short.length !== rotarySize / 2)
     throw new LongctxError(
       "method",

@@ -66,7 +66,9 @@ describe("rows", () => {
 });
 
 function examples(row: MethodDefinition): Record<string, ParameterValue | undefined> {
-  return Object.fromEntries(Object.entries(row.parameters).map(([name, parameter]) => [name, exampleOf(parameter)]));
+  return Object.fromEntries(
+    Object.entries(row.parameters).map(([name, parameter]) => [name, exampleOf(parameter, 64)]),
+  );
 }
 
 function valueOf(parameter: ParameterDefinition): fc.Arbitrary<ParameterValue> {

@@ -1,6 +1,14 @@
 import { join } from "node:path";
 import { Option, type Command } from "commander";
-import { exampleMethod, LongctxError, methods, parseMethod, type Method, type RotationOptions } from "longctx";
+import {
+  exampleMethod,
+  LongctxError,
+  methods,
+  parseMethod,
+  planOfText,
+  type Method,
+  type RotationOptions,
+} from "longctx";
 import { checkFolder, checkOutput, writeAtomically } from "../files.ts";
 import type { Io } from "../io.ts";
 import { numberOption, tokensOption } from "../options.ts";
@@ -45,10 +53,13 @@ async function draw(spec: string | undefined, options: DrawOptions, io: Io): Pro
   }
   if (out === undefined) throw new LongctxError("argument", "--all needs --out and a folder for the pictures.");
   await checkFolder(out);
-  for (const row of methods.rows) {
-    if (io.signal.aborted) throw new LongctxError("aborted", `Stopped before ${row.name}, as asked.`);
-    const picture = await drawing(exampleMethod(row), rotation);
-    await writeAtomically(join(out, `${row.name}.svg`), (append) => append(picture));
+  const examples = methods.rows.map((row) => ({ name: row.name, method: exampleMethod(row, rotarySize) }));
+  // What one of them refuses is said before anything is written.
+  for (const { method: example } of examples) planOfText(example, { ...rotation, length: length ?? 4 * trainedWindow });
+  for (const { name, method: example } of examples) {
+    if (io.signal.aborted) throw new LongctxError("aborted", `Stopped before ${name}, as asked.`);
+    const picture = await drawing(example, rotation);
+    await writeAtomically(join(out, `${name}.svg`), (append) => append(picture));
   }
 }
 
