@@ -7,9 +7,9 @@
 export interface FrequencyTable {
   /** Equal ids mean equal tables; backends cache by it. */
   readonly id: string;
-  /** Radians a position, d/2 values. */
+  /** Radians a position, [d/2]: `inv_freq` of Hugging Face. */
   readonly inverse: Float64Array;
-  /** Multiplies cos and sin of queries and keys, so scores grow by its square. */
+  /** Multiplies cos and sin of queries and keys, so scores grow by its square: the attention factor, or mscale. */
   readonly amplitude: number;
 }
 
@@ -48,6 +48,7 @@ export interface AttentionPlan {
 
 export const TEXT_POSITION: PositionRule = { id: "text", at: (token) => token };
 
+/** The same position for every token, in tokens; 0 leaves what it rotates as it is. */
 export function constantPosition(position: number): PositionRule {
   return { id: String(position), at: () => position };
 }

@@ -1,9 +1,9 @@
 import { defineMethod, instantiate, LongctxError, type Method, type ModelContext } from "@longctx/core";
 
 /**
- * Log-n scaling: scores grow with the logarithm of the number of tokens that a query could see, which keeps the entropy
- * of attention where it was in training. Su Jianlin, "Attention scale from the invariance of entropy", 2021
- * (kexue.fm/archives/8823); beyond the trained window only, as in kexue.fm/archives/9708.
+ * Log-n scaling: scores grow with ln(m+1), m the query's index in the text, which keeps the entropy of attention over
+ * m + 1 tokens where it was in training; also under methods that show a query fewer. Su Jianlin, "Attention scale from
+ * the invariance of entropy", 2021 (kexue.fm/archives/8823); beyond the trained window only, as in kexue.fm/archives/9708.
  */
 export const lognMethod = defineMethod({
   name: "logn",
@@ -12,7 +12,7 @@ export const lognMethod = defineMethod({
   definition: "τ(m) = max(1, ln(m+1) / ln T)",
   paper: "Su 2021, kexue.fm/archives/8823; Su 2023, kexue.fm/archives/9708",
   deviations:
-    "Within the trained window nothing changes. T comes from the model instead of a constant of 4096, as in the author's code. m is the index in the text, also under methods that forget tokens.",
+    "Within the trained window nothing changes. T comes from the model instead of a constant of 4096, as in the author's code. m is the index in the text, also under methods that show a query fewer tokens than m + 1 (streaming) or place it elsewhere (parallel).",
   parameters: {},
   create: (_, spec): Method => ({
     spec,
@@ -22,7 +22,7 @@ export const lognMethod = defineMethod({
   }),
 });
 
-/** max(1, ln(m+1) / ln T): what multiplies the scores of the query at text index m, counted from 0. */
+/** max(1, ln(m+1) / ln T): what multiplies the scores of the query at text index m, counted from 0; T at least 2. */
 export function lognTemperature(query: number, { trainedWindow }: Pick<ModelContext, "trainedWindow">): number {
   return Math.max(1, Math.log(query + 1) / Math.log(trainedWindow));
 }

@@ -29,7 +29,7 @@ export const longropeMethod = defineMethod({
   parameters: {
     factors: {
       about:
-        "object with two lists of d/2 divisors, short_factor and long_factor (or short and long); a path without + , and =",
+        "object with two lists of d/2 divisors, short_factor and long_factor (or short and long); in a spec a path that has no comma, no + and no = in it",
       unit: "file",
       default: null,
       example: exampleFactors,
@@ -86,7 +86,7 @@ export interface LongropeOptions {
   /** Divisors of θ_i, d/2 each: for texts of at most T tokens, and for longer ones. */
   readonly short: readonly number[];
   readonly long: readonly number[];
-  /** s, at least 1. */
+  /** s, longest text over trained window: a ratio, at least 1. */
   readonly factor: number;
 }
 

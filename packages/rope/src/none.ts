@@ -12,6 +12,7 @@ export const noneMethod = defineMethod({
   create: (_, spec): Method => ({ spec, axes: [] }),
 });
 
+/** The model as it is, which composes with every method. */
 export function none(): Method {
   return instantiate(noneMethod, {});
 }

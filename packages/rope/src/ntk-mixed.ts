@@ -41,7 +41,7 @@ export const ntkMixedMethod = defineMethod({
   }),
 });
 
-/** θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β. */
+/** θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β (Su 2023, kexue.fm/archives/9706), [d/2], radians a token. */
 export function ntkMixedFrequencies(base: number, rotarySize: number, factor: number, beta: number): Float64Array {
   const pairs = rotarySize / 2;
   // a·m^β as ln k · (m / (d/2))^β, which stays finite for every β.

@@ -28,7 +28,7 @@ export const powerMethod = defineMethod({
   }),
 });
 
-/** θ_i · (1 − i/(d/2))^k. */
+/** θ_i · (1 − i/(d/2))^k (Pal et al. 2023, arXiv:2308.10882), [d/2], radians a token. */
 export function powerFrequencies(base: number, rotarySize: number, k: number): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency, i) => frequency * (1 - (2 * i) / rotarySize) ** k);
 }

@@ -16,7 +16,7 @@ export const selfExtendMethod = defineMethod({
     "Division rounds down everywhere, as in the paper; most prefill paths of the authors' code divide without rounding, so that prompt and generation disagree where G does not divide W. llama.cpp's self-extend is another algorithm, which rewrites cached positions and loses its neighbour window every W tokens. A checkpoint's own sliding window is off. Tokens ahead of their query (prefix) keep their distance.",
   parameters: {
     window: {
-      about: "distances up to here are true, W; less than half to two thirds of T with what the groups add",
+      about: "distances up to here are true, W; W + (N − W)/G is best kept below a half to two thirds of T",
       unit: "tokens",
       default: null,
       example: 1024,

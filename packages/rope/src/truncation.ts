@@ -55,7 +55,10 @@ export interface Bands {
   readonly rho: number;
 }
 
-/** θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low. */
+/**
+ * θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low (Pal et al. 2023, arXiv:2308.10882), [d/2], radians a
+ * token.
+ */
 export function truncatedFrequencies(base: number, rotarySize: number, { low, high, rho }: Bands): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency) =>
     frequency >= high ? frequency : frequency >= low ? rho : 0,

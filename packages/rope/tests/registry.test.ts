@@ -223,7 +223,7 @@ describe("specs", () => {
         ),
       ),
     ).toBe(
-      "method: longrope: factors is 4, but has to be a JSON file (object with two lists of d/2 divisors, short_factor and long_factor (or short and long); a path without + , and =).",
+      "method: longrope: factors is 4, but has to be a JSON file (object with two lists of d/2 divisors, short_factor and long_factor (or short and long); in a spec a path that has no comma, no + and no = in it).",
     );
   });
 });
