@@ -17,6 +17,8 @@ export function methodsMarkdown(page: MethodsPage): string {
     "Written by `pnpm docs:methods`; what is measured comes from [measured.md](measured.md), everything else from the registry, and a test compares.",
     "",
     "Letters: T is the trained window, N the length of the text, m the index of a query in the text, n that of a key, i a rotary pair, d the rotary size, b the base, θ_i = b^(−2i/d). Axes: frequencies h(i), distance g(m, n), visibility V, memory M, temperature τ. Query m meets token n at the angle g(m, n) · h(i), and its score is multiplied by τ(m).",
+    "",
+    "Methods are composed with `+` (`yarn:factor=4+streaming:window=1020`). Two that change the same axis are refused, and so is every pair under *Not with*. An axis with a condition behind it is changed under that condition only, and free for another method otherwise.",
     ...(page.images === undefined
       ? []
       : [
@@ -57,8 +59,13 @@ function spelling({ name, parameters }: MethodDefinition): string {
   return keys.length > 0 ? `${name}:${keys.join(",")}` : name;
 }
 
-function axesOf({ axes }: MethodDefinition): string {
-  return axes.join(", ") || "none";
+/** `distance, temperature (logn=1)`: what a method can change, and where that is up to its parameters. */
+export function axesOf({ axes, conditionalAxes }: MethodDefinition): string {
+  const named = axes.map((axis) => {
+    const condition = conditionalAxes?.[axis];
+    return condition === undefined ? axis : `${axis} (${condition})`;
+  });
+  return named.join(", ") || "none";
 }
 
 function section(row: MethodDefinition, { conflictsOf, measured, images }: MethodsPage): string[] {
@@ -80,7 +87,13 @@ function section(row: MethodDefinition, { conflictsOf, measured, images }: Metho
     ...Object.entries(conflictsOf(row)).flatMap(([other, reason]) => ["", `Not with \`${other}\`: ${reason}.`]),
     ...(found === "" ? [] : ["", `Measured: ${found}`]),
     ...(images === undefined ? [] : ["", `![${exampleMethod(row).spec}](${images}/${row.name}.svg)`]),
+    ...(images === undefined ? [] : parameters.flatMap(([key, parameter]) => madeUp(key, parameter))),
   ];
+}
+
+/** A file cannot be shown in the title of a picture. */
+function madeUp(key: string, parameter: ParameterDefinition): string[] {
+  return parameter.unit === "file" ? ["", `The \`${key}\` of the picture are ${parameter.exampleAbout}.`] : [];
 }
 
 function range(parameter: ParameterDefinition): string {

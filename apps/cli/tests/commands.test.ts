@@ -81,6 +81,15 @@ describe("longctx methods", () => {
     const listed = await json<{ name: string; conflicts: Record<string, string> }[]>("methods");
     const known = new Set(methods.rows.map((row) => row.name));
     for (const { conflicts } of listed) for (const other of Object.keys(conflicts)) expect(known).toContain(other);
+    const pairs = listed.flatMap(({ name, conflicts }) => Object.keys(conflicts).map((other) => [name, other]));
+    expect(pairs).toContainEqual(["streaming", "dynamic-ntk"]);
+    for (const [a, b] of pairs) expect(pairs).toContainEqual([b, a]);
+  });
+
+  it("says which axes are up to the parameters", async () => {
+    const { out } = await cli(["methods"]);
+    expect(out).toContain("rerope (axes: distance, temperature (logn=1)): ");
+    expect(out).toContain("none (axes: none): ");
   });
 
   it("writes a page, with what was measured of a method in its section", async () => {

@@ -54,8 +54,6 @@ export type ParameterValues<P extends Readonly<Record<string, ParameterDefinitio
   [Name in keyof P]: ParameterValue<P[Name]>;
 };
 
-/** The value a parameter has when it is not given; undefined where that follows from the model, or it has to be given. */
-export function defaultOf(parameter: ParameterDefinition): ParameterValue | undefined {
 /** With all defaults filled in: undefined is only what a text describes, which follows from the model. */
 export type CompleteValues<P extends Readonly<Record<string, ParameterDefinition>>> = {
   readonly [Name in keyof P]: ParameterValue<P[Name]> | DescribedDefault<P[Name]>;
@@ -67,6 +65,8 @@ type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter
     : undefined
   : never;
 
+/** The value a parameter has when it is not given; undefined where that follows from the model, or it has to be given. */
+export function defaultOf(parameter: ParameterDefinition): ParameterValue | undefined {
   if (parameter.unit === "choice") return parameter.default;
   return typeof parameter.default === "number" ? parameter.default : undefined;
 }

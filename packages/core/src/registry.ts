@@ -18,7 +18,10 @@ export interface MethodDefinition<
   P extends Readonly<Record<string, ParameterDefinition>> = Readonly<Record<string, ParameterDefinition>>,
 > {
   readonly name: string;
+  /** Every axis that the method can change. */
   readonly axes: readonly Axis[];
+  /** Those of `axes` that only some parameters change, with which: "logn=1". Otherwise another method may have them. */
+  readonly conditionalAxes?: Readonly<Partial<Record<Axis, string>>>;
   readonly summary: string;
   /** The formula, in the letters of docs/methods.md. */
   readonly definition: string;

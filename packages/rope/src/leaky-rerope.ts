@@ -10,6 +10,7 @@ import { nearAndFar } from "./near-and-far.ts";
 export const leakyReropeMethod = defineMethod({
   name: "leaky-rerope",
   axes: ["distance", "temperature"],
+  conditionalAxes: { temperature: "logn=1" },
   summary: "Distances beyond the window grow more slowly.",
   definition:
     "t = m − n; g = t where t < window, window + (t − window)/factor beyond; with logn=1, τ(m) = max(1, ln(m+1) / ln T)",

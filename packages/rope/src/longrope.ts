@@ -20,6 +20,7 @@ import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
 export const longropeMethod = defineMethod({
   name: "longrope",
   axes: ["frequencies", "temperature"],
+  conditionalAxes: { temperature: "factor ≠ 1" },
   summary: "Divide each pair by a factor of its own, from one list for short texts and one for long ones.",
   definition:
     "h(i) = θ_i/short_i while the text has at most T tokens, θ_i/long_i beyond; cos and sin times √(1 + ln(factor)/ln T)",
@@ -65,7 +66,6 @@ export const longropeMethod = defineMethod({
   },
 });
 
-function checkCount({ path, short }: LongropeFactors, rotarySize: number): void {
 /** Ones for short texts; for long ones from 1 to 4 over the first three quarters of the pairs. */
 function exampleFactors(rotarySize: number): { short_factor: number[]; long_factor: number[] } {
   const pairs = Array.from({ length: rotarySize / 2 }, (_, i) => i);
@@ -75,6 +75,7 @@ function exampleFactors(rotarySize: number): { short_factor: number[]; long_fact
   };
 }
 
+function checkCount({ path, short }: LongropeFactors, rotarySize: number): void {
   if (short.length !== rotarySize / 2)
     throw new LongctxError(
       "method",

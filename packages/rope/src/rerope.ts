@@ -10,6 +10,7 @@ import { nearAndFar } from "./near-and-far.ts";
 export const reropeMethod = defineMethod({
   name: "rerope",
   axes: ["distance", "temperature"],
+  conditionalAxes: { temperature: "logn=1" },
   summary: "Distances beyond the window count as the window.",
   definition: "g(m, n) = min(m − n, window); with logn=1, τ(m) = max(1, ln(m+1) / ln T)",
   paper: "Su 2023, kexue.fm/archives/9708",

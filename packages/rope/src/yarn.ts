@@ -20,6 +20,7 @@ import {
 export const yarnMethod = defineMethod({
   name: "yarn",
   axes: ["frequencies", "temperature"],
+  conditionalAxes: { temperature: "attention_factor ≠ 1" },
   summary: "Interpolate slow pairs, keep fast ones, blend between, and sharpen the softmax.",
   definition:
     "h(i) = θ_i/s · ramp_i + θ_i · (1 − ramp_i); form=code: ramp_i = clamp((i − l)/(h − l)), l and h the pairs that turn beta_fast and beta_slow times in T; form=paper: 1 − ramp_i = clamp((T·θ_i/2π − beta_slow)/(beta_fast − beta_slow)); cos and sin times attention_factor",
@@ -58,12 +59,12 @@ export const yarnMethod = defineMethod({
     spec,
   ): Method => {
     checkBetas(betaFast, betaSlow, form);
-    const amplitude = given ?? yarnAmplitude(factor); // √(1/t) = 0.1 ln s + 1 (eq. 22)
     if (form === "paper" && truncate === 0)
       throw new LongctxError(
         "method",
         "yarn: truncate is 0, but the ramp of form=paper has no ends to round; leave truncate out, or use form=code.",
       );
+    const amplitude = given ?? yarnAmplitude(factor); // √(1/t) = 0.1 ln s + 1 (eq. 22)
     const inverse = ({ rope: { base, rotarySize }, trainedWindow: window }: LengthContext) =>
       form === "paper"
         ? // γ(r) of eq. 18 with r_i = T/λ_i (eq. 17) into eq. 19-20: what Llama 3.1 does with α and β for its low and high

@@ -63,6 +63,20 @@ describe("rows", () => {
       for (const axis of method.axes) expect(row.axes).toContain(axis);
     }
   });
+
+  it.each(ropeMethods.map((row) => ({ name: row.name, row })))("$name: names the axes that are up to parameters", ({ row }) => {
+    const claimed = new Map(row.axes.map((axis) => [axis, new Set<boolean>()]));
+    fc.assert(
+      fc.property(parametersOf(row), (given) => {
+        const method = attempt(() => instantiate(row, given));
+        for (const [axis, seen] of claimed) if (method) seen.add(method.axes.includes(axis));
+      }),
+      { examples: neutral(row) },
+    );
+    const conditional = [...claimed].filter(([, seen]) => seen.has(false)).map(([axis]) => axis);
+    expect(conditional).toEqual(Object.keys(row.conditionalAxes ?? {}));
+    for (const [, seen] of claimed) expect(seen.has(true)).toBe(true);
+  }); // prettier-ignore
 });
 
 function examples(row: MethodDefinition): Record<string, ParameterValue | undefined> {
@@ -85,6 +99,13 @@ function parametersOf(row: MethodDefinition): fc.Arbitrary<Record<string, Parame
   const values = Object.entries(row.parameters).map(([name, parameter]) => [name, valueOf(parameter)] as const);
   const required = Object.keys(row.parameters).filter((name) => row.parameters[name].default === null);
   return fc.record(Object.fromEntries(values), { requiredKeys: required });
+}
+
+/** Ratios of 1, which random numbers do not hit. */
+function neutral(row: MethodDefinition): [Record<string, ParameterValue>][] {
+  const entries = Object.entries(row.parameters).filter(([, parameter]) => parameter.default === null);
+  const values = entries.map(([name, parameter]) => [name, parameter.unit === "ratio" ? 1 : exampleOf(parameter, 64)]);
+  return [[Object.fromEntries(values) as Record<string, ParameterValue>]];
 }
 
 describe("specs", () => {
@@ -175,6 +196,7 @@ describe("specs", () => {
     ["yarn:factor=4,form=", "Write yarn's parameter as form=VALUE"],
     ["yarn:factor=4,form=1", "form is 1, but has to be code or paper"],
     ["yarn:factor=4,form=paper,beta_fast=2,beta_slow=2", "both 2, but the paper's ramp divides by their difference"],
+    ["yarn:factor=4,form=paper,truncate=0", "the ramp of form=paper has no ends to round; leave truncate out"],
     ["ntk-by-parts", "ntk-by-parts needs factor"],
     ["ntk-by-parts:factor=4,form=paper", 'ntk-by-parts has no parameter "form"'],
     ["ntk-mixed:factor=4,beta=-1", "beta is -1, but has to be a number of at least 0"],
@@ -198,7 +220,6 @@ describe("specs", () => {
 
   it("are refused from the factories too", () => {
     for (const make of [
-    ["yarn:factor=4,form=paper,truncate=0", "the ramp of form=paper has no ends to round; leave truncate out"],
       interpolation,
       ntk,
       dynamicNtk,

@@ -4,7 +4,7 @@ import { createColors } from "picocolors";
 import { readText } from "../files.ts";
 import { columns } from "../format.ts";
 import type { Io } from "../io.ts";
-import { kindOf, methodsMarkdown, readMeasured } from "../methods-markdown.ts";
+import { axesOf, kindOf, methodsMarkdown, readMeasured } from "../methods-markdown.ts";
 
 interface MethodsOptions {
   readonly json?: true;
@@ -36,13 +36,27 @@ async function page({ measured: path, images }: MethodsOptions): Promise<string>
 }
 
 function describe(row: MethodDefinition): object {
-  const { name, axes, summary, definition, paper, deviations, parameters } = row;
-  return { name, axes, summary, definition, parameters, conflicts: conflictsOf(row), paper, deviations };
+  const { name, axes, conditionalAxes, summary, definition, paper, deviations, parameters } = row;
+  return {
+    name,
+    axes,
+    conditionalAxes,
+    summary,
+    definition,
+    parameters,
+    conflicts: conflictsOf(row),
+    paper,
+    deviations,
+  };
 }
 
-/** Conflicts beyond the axes are known to an instance; they do not depend on its parameters. */
+/** What a method refuses and what refuses it, beyond the axes; known to an instance, whatever its parameters. */
 export function conflictsOf(row: MethodDefinition): Readonly<Record<string, string>> {
-  return exampleMethod(row).conflicts ?? {};
+  const refusedBy = methods.rows.flatMap((other) => {
+    const reason = exampleMethod(other).conflicts?.[row.name];
+    return reason === undefined ? [] : [[other.name, reason] as const];
+  });
+  return { ...exampleMethod(row).conflicts, ...Object.fromEntries(refusedBy) };
 }
 
 function listing(row: MethodDefinition, io: Io): string {
@@ -54,5 +68,5 @@ function listing(row: MethodDefinition, io: Io): string {
     parameter.about,
   ]);
   const conflicts = Object.entries(conflictsOf(row)).map(([other, reason]) => `  not with ${other}: ${reason}\n`);
-  return `${colors.bold(row.name)} (${row.axes.join(", ") || "no axis"}): ${row.summary}\n  ${row.definition}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
+  return `${colors.bold(row.name)} (axes: ${axesOf(row)}): ${row.summary}\n  ${row.definition}\n${columns(parameters)}${conflicts.join("")}  ${colors.dim(row.paper)}\n`;
 }
