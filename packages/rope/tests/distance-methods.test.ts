@@ -12,6 +12,7 @@ import {
   type Segment,
 } from "@longctx/core";
 import { dualChunk, leakyRerope, none, rerope, ropeMethods, selfExtend } from "../src/index.ts";
+import { VECTORS } from "../../core/tests/published-vectors.ts";
 import { tinyConfig } from "../../core/tests/tiny-model.ts";
 import { distances } from "./distances.ts";
 
@@ -29,7 +30,6 @@ const text = (count: number) => Array.from({ length: count }, (_, n) => count - 
 const window = fc.integer({ min: 1, max: 50 });
 const query = fc.nat(120);
 
-describe("leaky-rerope", () => {
 /** Beyond the window too, tokens are met at m − n, although at positions that are not those of the text. */
 function expectTrue(method: (w: number) => Method): void {
   fc.assert(
@@ -40,8 +40,11 @@ function expectTrue(method: (w: number) => Method): void {
   );
 }
 
+describe("leaky-rerope", () => {
   it("is g(t) = t up to the window, then w + (t − w)/k", () => {
-    expect(distances(leakyRerope({ window: 4, factor: 4 }), config, 12).toReversed()).toEqual([0, 1, 2, 3, 4, 4.25, 4.5, 4.75, 5, 5.25, 5.5, 5.75, 6]); // prettier-ignore
+    expect(distances(leakyRerope({ window: 4, factor: 4 }), config, 12).toReversed()).toEqual(
+      VECTORS.leaky_w4_k4_t0_12,
+    );
     const far = distances(leakyRerope({ window: 512, factor: 2.5 }), config, 100_000);
     expect(far[0]).toBeCloseTo(512 + (100_000 - 512) / 2.5, 8);
     expect(far[100_000 - 512]).toBeCloseTo(512, 8);
@@ -80,9 +83,10 @@ function expectTrue(method: (w: number) => Method): void {
 
 describe("self-extend", () => {
   it("is the paper's grouped distance, rounded down everywhere", () => {
-    expect(distances(selfExtend({ window: 8, group: 4 }), config, 20)).toEqual([11, 11, 11, 11, 10, 10, 10, 10, 9, 9, 9, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]); // prettier-ignore
-    expect(distances(selfExtend({ window: 8, group: 4 }), config, 21)).toEqual([11, 11, 11, 11, 10, 10, 10, 10, 9, 9, 9, 9, 8, 8, 7, 6, 5, 4, 3, 2, 1, 0]); // prettier-ignore
-    expect(distances(selfExtend({ window: 8, group: 3 }), config, 20)).toEqual([12, 12, 12, 11, 11, 11, 10, 10, 10, 9, 9, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]); // prettier-ignore
+    const [even, odd] = [4, 3].map((group) => selfExtend({ window: 8, group }));
+    expect(distances(even, config, 20)).toEqual(VECTORS.selfextend_G4_W8_m20);
+    expect(distances(even, config, 21)).toEqual(VECTORS.selfextend_G4_W8_m21);
+    expect(distances(odd, config, 20)).toEqual(VECTORS.selfextend_G3_W8_m20);
     expect(distances(selfExtend({ window: 8, group: 4 }), config, 7)).toEqual(text(8));
   });
 
@@ -107,10 +111,10 @@ describe("self-extend", () => {
 describe("dual-chunk", () => {
   it("is the paper's three kinds of chunks", () => {
     const method = dualChunk({ chunk: 6, cap: 10 });
-    expect(distances(method, config, 9)).toEqual(text(10));
-    expect(distances(method, config, 11)).toEqual([9, 8, 7, 6, 5, 4, 5, 4, 3, 2, 1, 0]);
-    expect(distances(method, config, 12)).toEqual([9, 8, 7, 6, 5, 4, 6, 5, 4, 3, 2, 1, 0]);
-    expect(distances(method, config, 17)).toEqual([9, 8, 7, 6, 5, 4, 9, 8, 7, 6, 5, 4, 5, 4, 3, 2, 1, 0]);
+    expect(distances(method, config, 9)).toEqual(VECTORS.dca_c10_s6_m9);
+    expect(distances(method, config, 11)).toEqual(VECTORS.dca_c10_s6_m11);
+    expect(distances(method, config, 12)).toEqual(VECTORS.dca_c10_s6_m12);
+    expect(distances(method, config, 17)).toEqual(VECTORS.dca_c10_s6_m17);
   });
 
   it("is the model as it is within a chunk, and within two whose cap does not bind", () => {

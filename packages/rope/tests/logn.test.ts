@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
 import { compose, LongctxError, type ChunkContext } from "@longctx/core";
 import { logn, lognTemperature, rerope } from "../src/index.ts";
+import { printed, VECTORS } from "../../core/tests/published-vectors.ts";
 import { tinyConfig } from "../../core/tests/tiny-model.ts";
-import { printed } from "./tables.ts";
 
 const config = tinyConfig();
 const chunk = (trainedWindow: number): ChunkContext => ({
@@ -21,7 +21,8 @@ describe("logn", () => {
     const { temperature } = compose(logn()).plan(chunk(4096));
     expect([0, 1, 100, 4095].map((m) => temperature!.at(m))).toEqual([1, 1, 1, 1]);
     expect(temperature!.at(4096)).toBeGreaterThan(1);
-    expect(printed([8191, 16_383].map((m) => temperature!.at(m)))).toEqual([1.083333, 1.166667]);
+    for (const [length, expected] of Object.entries(VECTORS.logn_L4096))
+      expect(printed([temperature!.at(Number(length) - 1)])).toEqual([expected]);
   });
 
   it("is what rerope has with logn=1", () => {

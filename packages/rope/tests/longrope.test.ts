@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { compose, LongctxError, MethodRegistry, type Method } from "@longctx/core";
 import { longrope, ropeMethods } from "../src/index.ts";
+import { printed, VECTORS } from "../../core/tests/published-vectors.ts";
 import { tinyConfig } from "../../core/tests/tiny-model.ts";
-import { printed, tableOf } from "./tables.ts";
+import { tableOf } from "./tables.ts";
 
 const HEAD = { d: 8, trainedWindow: 4096 };
 const short = [1, 1, 1.05, 1.2];
@@ -36,9 +37,9 @@ describe("longrope", () => {
     expect(method.lengthDependent).toBe(true);
   });
 
-  it.each([[16, 1.154701], [32, 1.190238]])("with factor %d multiplies cos and sin by %d at every length", (factor, expected) => {
-    for (const length of [1, 4096, 4097])
-      expect(printed([tableOf(longrope({ short, long, factor }), HEAD, length).amplitude])).toEqual([expected]);
+  it.each(Object.entries(VECTORS.longrope_af_L4096))("with factor %s multiplies cos and sin by %d at every length", (factor, expected) => {
+    const method = longrope({ short, long, factor: Number(factor) });
+    for (const length of [1, 4096, 4097]) expect(printed([tableOf(method, HEAD, length).amplitude])).toEqual([expected]);
   }); // prettier-ignore
 
   it("with lists of ones and factor 1 is RoPE", () => {

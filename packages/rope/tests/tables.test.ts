@@ -14,36 +14,39 @@ import {
   truncation,
   yarn,
 } from "../src/index.ts";
+import { printed, VECTORS } from "../../core/tests/published-vectors.ts";
 import { tinyConfig } from "../../core/tests/tiny-model.ts";
-import { printed, tableOf, type Head } from "./tables.ts";
+import { tableOf, type Head } from "./tables.ts";
 
 const rope = { type: "default", base: 1e4, rotarySize: 8 } as const;
 const config = tinyConfig({ headSize: 8, rope, trainedWindow: 2048, maxPositions: 2048 });
 const SMALL: Head = { d: 8 };
 const table = (method: Method, length = 1, trainedWindow = 2048) => tableOf(method, { d: 8, trainedWindow }, length);
 
-// Computed from the formulas, apart from this code, to seven digits.
+const { d8_b1e4: D8, d8_b5e5, d128_b1e4: D128 } = VECTORS;
+
 describe("tables of d = 8, b = 10000, T = 2048", () => {
   it.each<[Method, number, number[]]>([
-    [none(), 9999, [1, 0.1, 0.01, 0.001]],
-    [rerope({ window: 512 }), 9999, [1, 0.1, 0.01, 0.001]],
-    [logn(), 9999, [1, 0.1, 0.01, 0.001]],
-    [interpolation({ factor: 4 }), 1, [0.25, 0.025, 0.0025, 0.00025]],
-    [ntk({ factor: 4 }), 1, [1, 0.06299605, 0.003968503, 0.00025]],
-    [dynamicNtk({ factor: 2 }), 2048, [1, 0.1, 0.01, 0.001]],
-    [dynamicNtk({ factor: 2 }), 4096, [1, 0.06933613, 0.004807499, 0.0003333333]],
-    [dynamicNtk({ factor: 4 }), 8192, [1, 0.04252904, 0.001808719, 0.00007692308]],
-    [ntkMixed({ factor: 12 }), 1, [0.415386, 0.02281997, 0.001349765, 0.00008333333]],
-    [yarn({ factor: 4 }), 1, [1, 0.1, 0.00625, 0.00025]],
-    [yarn({ factor: 4, form: "code" }), 1, [1, 0.1, 0.00625, 0.00025]],
-    [yarn({ factor: 4, truncate: 0 }), 1, [1, 0.1, 0.005056972, 0.00025]],
-    [yarn({ factor: 4, form: "paper" }), 1, [1, 0.1, 0.003046652, 0.00025]],
-    [ntkByParts({ factor: 4 }), 1, [1, 0.1, 0.00625, 0.00025]],
-    [llama3({ factor: 4 }), 1, [1, 0.1, 0.008148733, 0.00025]],
-    [truncation(), 1, [1, 0.1, 0.01, 0.0001917476]],
+    [none(), 9999, D8.default],
+    [rerope({ window: 512 }), 9999, D8.default],
+    [logn(), 9999, D8.default],
+    [interpolation({ factor: 4 }), 1, D8.pi_s4],
+    [ntk({ factor: 4 }), 1, D8.ntk_s4.v],
+    [dynamicNtk({ factor: 2 }), 2048, D8.default],
+    [dynamicNtk({ factor: 2 }), 4096, D8.dyn_L2048_n4096_f2.v],
+    [dynamicNtk({ factor: 4 }), 8192, D8.dyn_L2048_n8192_f4.v],
+    [dynamicNtk({ factor: 1 }), 8192, D8.ntk_s4.v],
+    [ntkMixed({ factor: 12 }), 1, D8.ntk_mixed_k12],
+    [yarn({ factor: 4 }), 1, D8.yarn_s4_L2048.v],
+    [yarn({ factor: 4, form: "code" }), 1, D8.yarn_s4_L2048.v],
+    [yarn({ factor: 4, truncate: 0 }), 1, D8.yarn_s4_L2048_notrunc.v],
+    [yarn({ factor: 4, form: "paper" }), 1, D8.byparts_paper_s4_L2048],
+    [ntkByParts({ factor: 4 }), 1, D8.yarn_s4_L2048.v],
+    [llama3({ factor: 4 }), 1, D8.llama3_f4_L2048],
+    [truncation(), 1, D8.giraffe_trunc_T2048],
     [truncation({ high: 0.05, low: 0.002, rho: 0.004 }), 1, [1, 0.1, 0.004, 0]],
-    [power(), 1, [1, 0.08660254, 0.007071068, 0.0005]],
-    [power({ k: 0.5 }), 1, [1, 0.08660254, 0.007071068, 0.0005]],
+    [power(), 1, D8["giraffe_power_k0.5"]],
+    [power({ k: 0.5 }), 1, D8["giraffe_power_k0.5"]],
   ])("%o at %i", (method, length, expected) => {
     expect(printed(tableOf(method, SMALL, length).inverse)).toEqual(expected);
   });
@@ -52,39 +55,44 @@ describe("tables of d = 8, b = 10000, T = 2048", () => {
 describe("tables of other sizes", () => {
   it("llama3 as it was trained: b = 500000, T = 8192, factor 8", () => {
     const { inverse } = tableOf(llama3({ factor: 8 }), { d: 8, base: 5e5, trainedWindow: 8192 });
-    expect(printed(inverse)).toEqual([1, 0.03760603, 5.248462e-4, 6.64787e-6]);
+    expect(printed(inverse)).toEqual(d8_b5e5.llama3_f8_L8192);
   });
 
   it("llama3 of 128 channels, factor 10", () => {
-    expect(printed(tableOf(llama3({ factor: 10 }), { d: 128 }).inverse.slice(30, 37))).toEqual([
-      0.01333521, 0.01073025, 0.00777848, 0.005600897, 0.003999055, 0.002824787, 0.001967544,
-    ]);
+    const { inverse } = tableOf(llama3({ factor: 10 }), { d: 128 });
+    expect(printed(inverse.slice(30, 37))).toEqual(D128.llama3_f10_L2048_from30);
   });
 
   it("yarn of 128 channels, factor 10: the ramp begins at pair 16 and ends at 41", () => {
     const { inverse } = tableOf(yarn({ factor: 10 }), { d: 128 });
+    const { low, high, from16, from40 } = D128.yarn_s10_L2048;
     const plain = defaultFrequencies(1e4, 128);
-    expect(printed(inverse.slice(16, 19), 6)).toEqual([0.1, 0.083479, 0.0695902]);
-    expect(printed(inverse.slice(40, 43))).toEqual([4.300698e-4, 2.73842e-4, 2.371374e-4]);
-    expect(inverse.findIndex((frequency, i) => frequency !== plain[i])).toBe(17);
-    expect(inverse.findIndex((frequency, i) => frequency === plain[i] / 10)).toBe(41);
+    expect(printed(inverse.slice(16, 19), 6)).toEqual(from16);
+    expect(printed(inverse.slice(40, 43))).toEqual(from40);
+    expect(inverse.findIndex((frequency, i) => frequency !== plain[i])).toBe(low + 1);
+    expect(inverse.findIndex((frequency, i) => frequency === plain[i] / 10)).toBe(high);
   });
 
   it("dynamic ntk of 128 channels, factor 10, 16384 tokens", () => {
     const { inverse } = tableOf(dynamicNtk({ factor: 10 }), { d: 128 }, 16_384);
-    expect(printed([inverse[1], inverse[63]])).toEqual([0.8093101, 1.626453e-6]);
+    const { second, last } = D128.dyn_L2048_n16384_f10;
+    expect(printed([inverse[1], inverse[63]])).toEqual([second, last]);
   });
 
   it("truncation of 128 channels keeps 41 pairs, slows 14 and stops 9", () => {
     const { inverse } = tableOf(truncation(), { d: 128 });
     const plain = defaultFrequencies(1e4, 128);
     const rho = (2 * Math.PI) / (16 * 2048);
+    const { kept, slowed, stopped } = D128.giraffe_trunc_T2048;
+    const expected = [["θ", kept], ["ρ", slowed], [0, stopped]] as const; // prettier-ignore
     expect([...inverse].map((frequency, i) => (frequency === plain[i] ? "θ" : frequency === rho ? "ρ" : frequency)))
-      .toEqual([...Array.from({ length: 41 }, () => "θ"), ...Array.from({ length: 14 }, () => "ρ"), ...Array.from({ length: 9 }, () => 0)]); // prettier-ignore
+      .toEqual(expected.flatMap(([what, count]) => Array.from({ length: count }, () => what))); // prettier-ignore
   });
 
   it("ntk-mixed slows the fastest of 128 channels to 0.896, and with β = 1 pair m by k^(−2m/d)", () => {
-    expect(printed(tableOf(ntkMixed({ factor: 12 }), { d: 128 }).inverse.slice(0, 1), 3)).toEqual([0.896]);
+    expect(printed(tableOf(ntkMixed({ factor: 12 }), { d: 128 }).inverse.slice(0, 1), 3)).toEqual([
+      D128.ntk_mixed_k12_first,
+    ]);
     const { inverse } = tableOf(ntkMixed({ factor: 12, beta: 1 }), { d: 128 });
     const expected = [...defaultFrequencies(1e4, 128)].map((theta, i) => theta * 12 ** ((-2 * (i + 1)) / 128));
     expect(printed(inverse, 12)).toEqual(printed(expected, 12));
@@ -101,7 +109,7 @@ describe("tables of other sizes", () => {
 
 describe("tables", () => {
   it("take the trained window from the context", () => {
-    expect(printed(table(yarn({ factor: 4, truncate: 0 }), 1, 4096).inverse)[2]).toBe(0.006556972);
+    expect(printed(table(yarn({ factor: 4, truncate: 0 }), 1, 4096).inverse)[2]).toBe(D8.yarn_s4_L4096_notrunc_third);
     expect(table(dynamicNtk({ factor: 4 }), 4096, 4096).inverse).toEqual(defaultFrequencies(1e4, 8));
     expect([...table(truncation(), 1, 65_536).inverse]).toEqual([...defaultFrequencies(1e4, 8)]); // 2π/T = 0.000096
   });
@@ -113,8 +121,9 @@ describe("tables", () => {
     expect(compose(power()).table({ config: scaled, trainedWindow: 2048 }, 1).id).toBe(table(power()).id);
   });
 
-  it.each([[4, 1.138629], [8, 1.207944], [16, 1.277259], [32, 1.346574], [40, 1.368888]])("of yarn with factor %d have the attention factor %d, in both forms", (factor, expected) => {
-    for (const form of ["code", "paper"] as const) expect(printed([table(yarn({ factor, form })).amplitude])).toEqual([expected]);
+  it.each(Object.entries(VECTORS.mscale))("of yarn with factor %s have the attention factor %d, in both forms", (factor, expected) => {
+    for (const form of ["code", "paper"] as const)
+      expect(printed([table(yarn({ factor: Number(factor), form })).amplitude])).toEqual([expected]);
   }); // prettier-ignore
 
   it("have an attention factor only where it says so", () => {

@@ -16,11 +16,6 @@ export function tableOf(method: Method, head: Head, length = 1): FrequencyTable 
   return compose(method).table({ config, trainedWindow }, length);
 }
 
-/** Numbers as a paper prints them. */
-export function printed(values: Iterable<number>, digits = 7): number[] {
-  return [...values].map((value) => Number(value.toPrecision(digits)));
-}
-
 /** The largest |actual − expected| relative to the expected value, 0 for 0. */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Infinity;
