@@ -41,7 +41,8 @@ has_lavapipe() {
 }
 
 has_browser() {
-  command -v chromium || command -v chromium-browser || command -v google-chrome
+  [ -n "${LONGCTX_CHROMIUM:-}" ] ||
+    command -v chromium || command -v chromium-browser || command -v google-chrome
 } >/dev/null
 
 # Debian's bookworm has Mesa 22; its backports have a newer one, on the mirror that is in use for bookworm itself.

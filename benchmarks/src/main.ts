@@ -7,6 +7,7 @@ import { methodCost } from "./method-cost.ts";
 import { passkeyOutcomes } from "./passkey-outcomes.ts";
 import { comparePrecisions } from "./precision.ts";
 import { compareOnSameAdapter } from "./webgpu-same-adapter.ts";
+import { stepTimes } from "./webgpu-step.ts";
 
 /** What the user wrote, without paths of this machine. */
 const command = `pnpm -C benchmarks -s bench ${process.argv.slice(2).filter(notThePath).join(" ")}`;
@@ -79,6 +80,16 @@ program
   .option("--dry", "print only, write no file", false)
   .action((options: { rounds: number; only?: string[]; dry: boolean }) =>
     compareOnSameAdapter({ ...options, only: options.only ?? null, command }),
+  );
+
+program
+  .command("webgpu-step")
+  .description("a decode step on WebGPU: time by kernel, dispatches, bytes read back, and what it costs the host")
+  .option("--length <tokens>", "tokens in the cache", integer, 64)
+  .option("--rounds <count>", "steps measured", integer, 11)
+  .option("--dry", "print only, write no file", false)
+  .action((options: { length: number; rounds: number; dry: boolean }) =>
+    stepTimes({ ...options, model: modelFile(), command }),
   );
 
 program

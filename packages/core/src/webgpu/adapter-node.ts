@@ -21,7 +21,8 @@ export async function gpuSource(): Promise<GpuSource> {
       { cause },
     );
   }
-  let gpu: GPU | null = create([]);
+  // Pages may only know times to 65 µs, which is longer than most kernels take.
+  let gpu: GPU | null = create(["disable-dawn-features=timestamp_quantization"]);
   return {
     get gpu() {
       if (!gpu) throw new LongctxError("device", "This WebGPU device was closed; open another one.");

@@ -174,6 +174,14 @@ export class Gpu {
     return bytes;
   }
 
+  /** Hands compiled dispatches over without waiting: for who measures what that costs the host. */
+  submit(dispatches: readonly Dispatch[]): void {
+    this.#failures.check();
+    const encoder = this.#device.createCommandEncoder();
+    this.commands.encode(encoder, dispatches);
+    this.#device.queue.submit([encoder.finish()]);
+  }
+
   /** Nanoseconds that each dispatch took on the device. @throws LongctxError "device" where it has no timestamps */
   async time(dispatches: readonly Dispatch[]): Promise<number[]> {
     if (!this.capabilities.timestamps)
