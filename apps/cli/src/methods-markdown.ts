@@ -18,7 +18,7 @@ export function methodsMarkdown(page: MethodsPage): string {
     "",
     "Letters: T is the trained window, N the length of the text, m the index of a query in the text, n that of a key, i a rotary pair, d the rotary size, b the base, θ_i = b^(−2i/d). Axes: frequencies h(i), distance g(m, n), visibility V, memory M, temperature τ. Query m meets token n at the angle g(m, n) · h(i), and its score is multiplied by τ(m).",
     "",
-    "Methods are composed with `+` (`yarn:factor=4+streaming:window=1020`). Two that change the same axis are refused, and so is every pair under *Not with*. An axis with a condition behind it is changed under that condition only, and free for another method otherwise.",
+    "Methods are composed with `+` (`yarn:factor=4+streaming:window=1020`). Two that change the same axis are refused, and so is every pair under *Not with*. An axis with a condition behind it is changed under that condition only, and free for another method otherwise. A temperature is refused, too, on a checkpoint whose own RoPE type already sharpens the softmax (YaRN, LongRoPE), unless a frequency method takes that type's place.",
     ...(page.images === undefined
       ? []
       : [
