@@ -31,7 +31,10 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
   checkBackend(options); // before a download
   const checkpoint = await open(source, options);
   try {
-    return await loadCheckpoint(checkpoint, options);
+    const model = await loadCheckpoint(checkpoint, options);
+    // A page may hold the whole file in memory, and the GPU has all of it now.
+    if (model.backend.device === "webgpu") checkpoint.close();
+    return model;
   } catch (error) {
     checkpoint.close();
     throw error;

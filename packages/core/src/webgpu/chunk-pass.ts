@@ -3,7 +3,7 @@ import type { ModelConfig } from "../config.ts";
 import type { AttentionPlan } from "../plan.ts";
 import type { Draw } from "../sampling.ts";
 import { withoutPadding, withPadding, type AlignedModel } from "./aligned.ts";
-import { headNorms, type GpuWeights } from "./decoder-weights.ts";
+import type { GpuWeights } from "./decoder-weights.ts";
 import type { DecoderStages } from "./decoder.ts";
 import type { GpuCache } from "./gpu-cache.ts";
 import { GpuLayerView, splitProjection } from "./gpu-layer-view.ts";
@@ -26,6 +26,8 @@ export interface Decoder {
   readonly config: ModelConfig;
   readonly model: AlignedModel;
   readonly weights: GpuWeights;
+  /** Of each layer the gains of q's norm and k's, [2, D], on the host for hooks; null where the model has none. */
+  readonly headGains: readonly Float32Array[] | null;
   readonly workspace: Workspace;
   readonly stages: DecoderStages;
   readonly attention: AttentionKernels;
@@ -136,7 +138,7 @@ export class ChunkPass {
     const axis = { groups: queryHeads + 2 * keyHeads, from: config.headSize, to: model.config.headSize };
     const size = 4 * this.#count * axis.groups * axis.to;
     const [projected] = await this.#flush(part(stages.projected(this.#count), 0, size));
-    const gains = config.queryKeyNorm ? headNorms(model.weights, layer, config.headSize) : null;
+    const gains = this.#decoder.headGains?.[layer] ?? null;
     const { queries, keys, values } = splitProjection(config, withoutPadding(projected, axis), gains);
     const mirror = await mirrorOf(this.#cache, layer, config, this.#first);
     mirror.add(keys, values);

@@ -6,7 +6,7 @@ import { drawToken, type Draw } from "../sampling.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import type { Weights } from "../weights.ts";
 import { alignModel } from "./aligned.ts";
-import { uploadWeights } from "./decoder-weights.ts";
+import { headNorms, uploadWeights } from "./decoder-weights.ts";
 import { ChunkPass, type Decoder } from "./chunk-pass.ts";
 import { DecoderStages } from "./decoder.ts";
 import { GpuCache } from "./gpu-cache.ts";
@@ -24,7 +24,8 @@ export interface WebGpuOptions extends GpuOptions {
 }
 
 /**
- * The model on a GPU: weights packed as they are stored, one compute pass a chunk or token.
+ * The model on a GPU: weights packed as they are stored, one compute pass a chunk or token. The checkpoint may be closed
+ * then, for nothing more is read of it.
  * @throws LongctxError "device" when there is no adapter, or not the one asked for
  */
 export async function createWebGpu(
@@ -70,6 +71,9 @@ export class WebGpuBackend implements Backend {
       config,
       model,
       weights: uploaded,
+      headGains: config.queryKeyNorm
+        ? Array.from({ length: config.layerCount }, (_, layer) => headNorms(weights, layer, config.headSize))
+        : null,
       workspace,
       stages: new DecoderStages(model, uploaded, capabilities, workspace),
       attention: new AttentionKernels(shape, capabilities, config.queryKeyNorm ? model.headEpsilon : null),
