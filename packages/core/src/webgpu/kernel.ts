@@ -50,3 +50,9 @@ export function spread(
 ): readonly [number, number, number] {
   return count <= most ? [count, 1, 1] : [most, Math.ceil(count / most), 1];
 }
+
+/** The size of all subgroups where it is 4 or 8, as on processors whose vectors they are; else null. */
+export function equalSubgroups({ subgroups }: Pick<Capabilities, "subgroups">): 4 | 8 | null {
+  if (subgroups?.smallest !== subgroups?.largest) return null;
+  return subgroups?.smallest === 4 || subgroups?.smallest === 8 ? subgroups.smallest : null;
+}

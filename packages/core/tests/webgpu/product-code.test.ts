@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { ACTIVATIONS, TENSOR_TYPES } from "@longctx/core";
 import type { Kernel } from "../../src/webgpu/kernel.ts";
+import { broadcastProductKernel } from "../../src/webgpu/kernels/product-broadcast.ts";
 import { rowProductKernel, type RowPlan } from "../../src/webgpu/kernels/product-row.ts";
-import { tiledProductKernel } from "../../src/webgpu/kernels/product-tiled.ts";
+import { tiledProductKernel, type TilePlan } from "../../src/webgpu/kernels/product-tiled.ts";
 import { productKey, type GpuMatrix, type ProductKey } from "../../src/webgpu/kernels/product.ts";
 
 const flags = [false, true];
@@ -18,17 +19,25 @@ const KEYS: readonly ProductKey[] = TENSOR_TYPES.flatMap((type) =>
   ),
 );
 const PLAN: RowPlan = { lanes: 32, teams: 4, rows: 2, tokens: 1, unit: "block" };
+const TILES: TilePlan = { side: 16, wide: 4, tall: 2 };
 
 describe("the code of a product", () => {
   it("is the same exactly where the name is", () => {
     const kernels: Kernel[] = [
-      ...KEYS.flatMap((key) => [rowProductKernel(key, PLAN), tiledProductKernel({ ...key, norm: false }, { tall: 2 })]),
+      ...KEYS.flatMap((key) => [rowProductKernel(key, PLAN), tiledProductKernel({ ...key, norm: false }, TILES)]),
       ...[1, 8].map((lanes) => rowProductKernel(KEYS[0], { ...PLAN, lanes })),
       ...[1, 3].map((teams) => rowProductKernel(KEYS[0], { ...PLAN, teams })),
       ...[1, 4].map((rows) => rowProductKernel(KEYS[0], { ...PLAN, rows })),
       rowProductKernel(KEYS[0], { ...PLAN, tokens: 2 }),
       rowProductKernel(KEYS[0], { ...PLAN, unit: "quarter" }),
-      ...[1, 4].map((tall) => tiledProductKernel(KEYS[0], { tall })),
+      ...[1, 4].map((tall) => tiledProductKernel(KEYS[0], { ...TILES, tall })),
+      tiledProductKernel(KEYS[0], { ...TILES, side: 8 }),
+      tiledProductKernel(KEYS[0], { ...TILES, wide: 8 }),
+      rowProductKernel(KEYS[0], { ...PLAN, lanes: 1, teams: 8, broadcast: 8 }),
+      rowProductKernel(KEYS[0], { ...PLAN, lanes: 1, teams: 4, broadcast: 4 }),
+      ...[4, 8].map((lanes) => broadcastProductKernel(KEYS[0], { lanes, rows: 1, tokens: 1 })),
+      ...[2, 4].map((rows) => broadcastProductKernel(KEYS[0], { lanes: 8, rows, tokens: 1 })),
+      broadcastProductKernel(KEYS[0], { lanes: 8, rows: 1, tokens: 2 }),
     ];
     const byName = new Map<string, string>();
     for (const { name, code } of kernels) {
@@ -45,7 +54,9 @@ describe("the code of a product", () => {
   it("reads well", () => {
     const key = { ...KEYS[0], norm: true, add: true };
     expect(rowProductKernel({ ...key, type: "Q4_0" }, PLAN).code).toMatchSnapshot("rows of Q4_0");
-    expect(tiledProductKernel({ ...KEYS[0], type: "F16" }, { tall: 1 }).code).toMatchSnapshot("tiles of F16");
+    const broadcast = { lanes: 4, rows: 1, tokens: 1 };
+    expect(broadcastProductKernel({ ...KEYS[0], type: "Q8_0" }, broadcast).code).toMatchSnapshot("broadcast of Q8_0");
+    expect(tiledProductKernel({ ...KEYS[0], type: "F16" }, { ...TILES, tall: 1 }).code).toMatchSnapshot("tiles of F16");
   });
 
   it("needs widths that 4 divides", () => {

@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { TENSOR_TYPES, type Activation, type TensorType } from "@longctx/core";
-import type { Capabilities, Dispatch } from "../../src/webgpu/kernel.ts";
-import { planRowProduct, rowProduct, type RowPlan } from "../../src/webgpu/kernels/product-row.ts";
-import { planTiledProduct, tiledProduct } from "../../src/webgpu/kernels/product-tiled.ts";
+import { equalSubgroups, type Capabilities, type Dispatch } from "../../src/webgpu/kernel.ts";
+import { broadcastProduct, planBroadcastProduct } from "../../src/webgpu/kernels/product-broadcast.ts";
+import { planRowProduct, rowProduct, withBroadcast, type RowPlan } from "../../src/webgpu/kernels/product-row.ts";
+import { planTiledProduct, tiledProduct, type TilePlan } from "../../src/webgpu/kernels/product-tiled.ts";
 import { productReference, type Product, type ProductKey } from "../../src/webgpu/kernels/product.ts";
 import { uploadBiases, uploadGateUp, uploadMatrices } from "../../src/webgpu/weights-upload.ts";
 import { ACTIVATE } from "../../src/reference/dense.ts";
@@ -25,6 +26,17 @@ const ROW_PLANS: readonly RowPlan[] = [
   { lanes: 1, teams: 8, rows: 2, tokens: 2, unit: "block" },
   { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
   { lanes: 32, teams: 4, rows: 4, tokens: 2, unit: "block" },
+];
+
+/** Large tiles cost seconds to compile on a processor, so only some types have them. */
+const tilePlansOf = (type: TensorType): readonly TilePlan[] => [
+  { side: 16, wide: 4, tall: type === "Q4_K" ? 2 : 1 },
+  ...(type === "F32" || type === "Q4_0"
+    ? ([
+        { side: 8, wide: 8, tall: 2 },
+        { side: 16, wide: 4, tall: 4 },
+      ] as const)
+    : []),
 ];
 
 describe("the plan of a product", () => {
@@ -54,6 +66,27 @@ describe("the plan of a product", () => {
     expect(planTiledProduct({ tokens: 2048, rows: 1536 }).tall).toBe(4);
     expect(planTiledProduct({ tokens: 16, rows: 576 }).tall).toBe(1);
     expect(planTiledProduct({ tokens: 64, rows: 576 }).tall).toBe(1);
+  });
+});
+
+describe("products by broadcast", () => {
+  const eights = { smallest: 8, largest: 8 };
+  const plan: RowPlan = { lanes: 1, teams: 8, rows: 1, tokens: 1, unit: "block" };
+
+  it("are for processors with subgroups of one size", () => {
+    expect(planBroadcastProduct({ software: true, subgroups: eights })).toEqual({ lanes: 8, rows: 2, tokens: 2 });
+    const fours = { smallest: 4, largest: 4 };
+    expect(planBroadcastProduct({ software: true, subgroups: fours })).toEqual({ lanes: 4, rows: 2, tokens: 4 });
+    expect(planBroadcastProduct({ software: false, subgroups: eights })).toBeNull();
+    for (const subgroups of [null, { smallest: 4, largest: 8 }, { smallest: 32, largest: 32 }])
+      expect(planBroadcastProduct({ software: true, subgroups })).toBeNull();
+  });
+
+  it("share what rows read of the input, one vector an invocation", () => {
+    const capabilities = { software: true, subgroups: { smallest: 4, largest: 4 } } as Capabilities;
+    expect(withBroadcast(plan, capabilities)).toEqual({ ...plan, teams: 4, broadcast: 4 });
+    expect(withBroadcast(plan, { ...capabilities, subgroups: null })).toBe(plan);
+    expect(withBroadcast(plan, { ...capabilities, software: false })).toBe(plan);
   });
 });
 
@@ -129,10 +162,32 @@ describe.skipIf(!gpu).each(TENSOR_TYPES)("a product with %s", (type) => {
   });
 
   it("by tiles is the one in float64, whatever the plan", async () => {
-    for (const tall of [1, 2, 4]) {
-      const make = (product: Product, capabilities: Capabilities) => tiledProduct(product, capabilities, { tall });
+    for (const plan of tilePlansOf(type)) {
+      const make = (product: Product, capabilities: Capabilities) => tiledProduct(product, capabilities, plan);
       expect(await errorOf(make, type, [41, 70, columnsOf(type)])).toBeLessThan(2e-6);
     }
+  });
+});
+
+const lanes = gpu && equalSubgroups(gpu.capabilities);
+if (gpu && !lanes)
+  process.stderr.write("Skipped: products by broadcast, for subgroups here are not of one small size.\n");
+
+describe.skipIf(!lanes)("a product by broadcast", () => {
+  const make = (rows: number, tokens: number) => (product: Product, capabilities: Capabilities) =>
+    broadcastProduct(product, capabilities, { lanes: lanes!, rows, tokens });
+
+  it.each(TENSOR_TYPES)("with %s is the one in float64", async (type) => {
+    expect(await errorOf(make(1, 1), type, [11, 37, columnsOf(type)])).toBeLessThan(2e-6);
+    const rows: RowPlan = { lanes: 1, teams: lanes!, rows: 1, tokens: 1, unit: "block", broadcast: lanes! };
+    const byRows = (product: Product, capabilities: Capabilities) => rowProduct(product, capabilities, rows);
+    expect(await errorOf(byRows, type, [3, 37, columnsOf(type)])).toBeLessThan(2e-6);
+  });
+
+  it("has several rows and tokens an invocation, a bias, a cap, and joins gate and up", async () => {
+    expect(await errorOf(make(2, 2), "F32", [41, 70, 36], { bias: true, product: { cap: 0.5 } })).toBeLessThan(3e-6);
+    expect(await errorOf(make(2, 1), "Q4_1", [9, 74, 64], { bias: true, activation: "silu" })).toBeLessThan(5e-6);
+    expect(await errorOf(make(4, 1), "Q8_0", [20, 64, 64], { product: { add: true } })).toBeLessThan(3e-6);
   });
 });
 

@@ -11,6 +11,11 @@ export interface Declaration {
   readonly features?: readonly GPUFeatureName[];
 }
 
+const ENABLES = [
+  ["shader-f16", "f16"],
+  ["subgroups", "subgroups"],
+] as const;
+
 /** A kernel with its bindings declared; the body reads `uniforms.<name>`. */
 export function declareKernel({ name, storage, uniforms, body, features = [] }: Declaration): Kernel {
   const bindings = storage.map(
@@ -18,7 +23,7 @@ export function declareKernel({ name, storage, uniforms, body, features = [] }: 
       `@group(0) @binding(${i}) var<storage, ${access === "write" ? "read_write" : "read"}> ${binding}: array<${element}>;`,
   );
   const members = Object.entries(uniforms).map(([member, type]) => `  ${member}: ${type},`);
-  const enables = features.includes("shader-f16") ? ["enable f16;"] : [];
+  const enables = ENABLES.flatMap(([feature, enable]) => (features.includes(feature) ? [`enable ${enable};`] : []));
   const code = [
     ...enables,
     ...bindings,

@@ -23,7 +23,8 @@ export interface WeightReader {
   /** What is loaded once for a block, and the quarter out of it; null where quarters are loaded one by one. */
   readonly preload: {
     load(block: string): string;
-    quarter(loaded: string, block: string, part: number): string;
+    /** `part` as a number, or in WGSL. */
+    quarter(loaded: string, block: string, part: number | string): string;
   } | null;
 }
 
@@ -104,7 +105,10 @@ fn quarter_at(block: u32, part: u32) -> Quarter {
 `,
     preload: {
       load: (block) => `codes[${block}]`,
-      quarter: (loaded, block, part) => `quarter(${loaded}.${"xyzw"[part]}${highOf(block)}, ${part}u)`,
+      quarter: (loaded, block, part) =>
+        typeof part === "number"
+          ? `quarter(${loaded}.${"xyzw"[part]}${highOf(block)}, ${part}u)`
+          : `quarter(${loaded}[${part}]${highOf(block)}, ${part})`,
     },
   };
 }
@@ -212,18 +216,22 @@ fn scales_at(block: u32) -> vec2<f32> {
   ),
 };
 
-/** Declares `weights_at(block, part)`: the eight weights themselves. */
+/** Declares `scaled(quarter, scales)`, where there are scales, and `weights_at(block, part)`: the weights themselves. */
 export function weightsOf({ scaling }: WeightReader): string {
-  const body = {
-    none: "return q;",
-    scale: "let s = scales_at(block);\n  return Quarter(s * q.lo, s * q.hi);",
-    affine: "let s = scales_at(block);\n  return Quarter(s.x * q.lo + s.y, s.x * q.hi + s.y);",
-    halves: "let s = scales_at(block);\n  return Quarter(s.x * q.lo, s.y * q.hi);",
+  if (scaling === "none")
+    return "\nfn weights_at(block: u32, part: u32) -> Quarter {\n  return quarter_at(block, part);\n}\n";
+  const [type, lo, hi] = {
+    scale: ["f32", "s * q.lo", "s * q.hi"],
+    affine: ["vec2<f32>", "s.x * q.lo + s.y", "s.x * q.hi + s.y"],
+    halves: ["vec2<f32>", "s.x * q.lo", "s.y * q.hi"],
   }[scaling];
   return `
+fn scaled(q: Quarter, s: ${type}) -> Quarter {
+  return Quarter(${lo}, ${hi});
+}
+
 fn weights_at(block: u32, part: u32) -> Quarter {
-  let q = quarter_at(block, part);
-  ${body}
+  return scaled(quarter_at(block, part), scales_at(block));
 }
 `;
 }

@@ -1,4 +1,5 @@
 import type { Capabilities, Dispatch } from "../kernel.ts";
+import { broadcastProduct, planBroadcastProduct } from "./product-broadcast.ts";
 import { rowProduct } from "./product-row.ts";
 import { tiledProduct } from "./product-tiled.ts";
 import type { Product } from "./product.ts";
@@ -15,6 +16,7 @@ export function productPath(tokens: number): ProductPath {
 
 /** The dispatch for a product of any height. A `norm` is for those whose path is "rows". */
 export function productDispatch(product: Product, capabilities: Capabilities): Dispatch {
-  const make = productPath(product.tokens) === "rows" ? rowProduct : tiledProduct;
-  return make(product, capabilities);
+  if (productPath(product.tokens) === "rows") return rowProduct(product, capabilities);
+  const broadcast = planBroadcastProduct(capabilities);
+  return broadcast ? broadcastProduct(product, capabilities, broadcast) : tiledProduct(product, capabilities);
 }

@@ -1,4 +1,4 @@
-import { spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
+import { equalSubgroups, spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
 import { declareKernel, each, lines } from "./declare.ts";
 import { READERS, type WeightReader } from "./dequantise.ts";
 import {
@@ -29,6 +29,11 @@ export interface RowPlan {
   readonly tokens: number;
   /** What a lane takes at a time: a block of 32 columns, or a quarter of it where a row has few blocks. */
   readonly unit: "block" | "quarter";
+  /**
+   * The size of all subgroups, for `lanes` 1, as many teams and whole blocks: an invocation loads one vector of the
+   * input in so many, and its subgroup passes it on.
+   */
+  readonly broadcast?: 4 | 8;
 }
 
 export function planRowProduct(
@@ -45,10 +50,17 @@ export function planRowProduct(
   return { lanes, teams: 128 / lanes, rows: activation ? 2 : shape.rows >= 8192 ? 2 : 1, tokens, unit };
 }
 
+/** Where loads are dear and subgroups are of one small size: the plan with the input loaded once a subgroup. */
+export function withBroadcast(plan: RowPlan, capabilities: Capabilities): RowPlan {
+  const broadcast = equalSubgroups(capabilities);
+  return capabilities.software && broadcast && plan.lanes === 1 ? { ...plan, teams: broadcast, broadcast } : plan;
+}
+
 export function rowProduct(product: Product, capabilities: Capabilities, given?: RowPlan): Dispatch {
   const key = productKey(product);
   const { matrix, tokens } = product;
-  const plan = given ?? planRowProduct(key, { tokens, rows: matrix.rows, blocks: matrix.blocks }, capabilities);
+  const shape = { tokens, rows: matrix.rows, blocks: matrix.blocks };
+  const plan = given ?? withBroadcast(planRowProduct(key, shape, capabilities), capabilities);
   const [x, y] = spread(Math.ceil(matrix.rows / (plan.rows * plan.teams)), capabilities);
   return {
     kernel: rowProductKernel(key, plan),
@@ -59,12 +71,13 @@ export function rowProduct(product: Product, capabilities: Capabilities, given?:
 }
 
 export function rowProductKernel(key: ProductKey, plan: RowPlan): Kernel {
-  const { lanes, teams, rows, tokens, unit } = plan;
+  const { lanes, teams, rows, tokens, unit, broadcast } = plan;
   const reader = READERS[key.type];
   return declareKernel({
-    name: nameOf(key, "rows", lanes, teams, rows, tokens, unit),
+    name: nameOf(key, "rows", lanes, teams, rows, tokens, broadcast ? "broadcast" : unit),
     storage: productStorage(key, reader),
     uniforms: PRODUCT_UNIFORMS,
+    features: broadcast ? ["subgroups"] : [],
     body: `
 ${reader.wgsl}${inputWgsl(key)}${storeWgsl(key)}
 ${lanes > 1 ? `var<workgroup> partials: array<f32, ${sumsOf(key, plan).length * lanes * teams}>;` : ""}
@@ -72,7 +85,7 @@ ${lanes > 1 ? `var<workgroup> partials: array<f32, ${sumsOf(key, plan).length * 
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) own: u32,
+  @builtin(${broadcast ? "subgroup_invocation_id" : "local_invocation_index"}) own: u32,
 ) {
   let group_row = (group.x + group.y * groups.x) * ${rows * teams}u;
   if (group_row >= uniforms.rows) {
@@ -111,25 +124,40 @@ function blockLoop(key: ProductKey, plan: RowPlan, reader: WeightReader): string
   const { rows } = plan;
   const { preload } = reader;
   return lines(
-    `  for (var block = lane; block < blocks; block += ${plan.lanes}u) {`,
+    `  for (var block = ${plan.lanes === 1 ? "0u" : "lane"}; block < blocks; block += ${plan.lanes}u) {`,
     each(rows, (r) => `    let block${r} = matrix${r} + block;`),
     preload && each(rows, (r) => `    let loaded${r} = ${preload.load(`block${r}`)};`),
+    plan.broadcast && sharedInput(key, plan, plan.broadcast),
     scaledSums(plan, reader),
     each(4, (part) =>
       lines(
         "    {",
-        quarter(
-          key,
-          plan,
-          reader,
-          reader.columns(part).map((column) => `${column}u`),
-          (r) => (preload ? preload.quarter(`loaded${r}`, `block${r}`, part) : `quarter_at(block${r}, ${part}u)`),
+        quarter(key, plan, reader, reader.columns(part), (r) =>
+          preload ? preload.quarter(`loaded${r}`, `block${r}`, part) : `quarter_at(block${r}, ${part}u)`,
         ),
         "    }",
       ),
     ),
     scale(plan, reader),
     "  }",
+    plan.broadcast && key.norm && each(plan.tokens, (t) => `  squares${t} = subgroupAdd(squares${t});`),
+  );
+}
+
+/** A block of the input, one vector an invocation in two or one loads, normalised but for the factor of the whole row. */
+function sharedInput({ norm }: ProductKey, { tokens }: RowPlan, size: number): string {
+  const column = (i: number) => `8u * block + ${i * size}u + own`;
+  return lines(
+    each(8 / size, (i) => [
+      ...each(tokens, (t) => `    ${norm ? "var" : "let"} shared${t}_${i} = input_at(input${t}, ${column(i)});`),
+      ...(norm ? [`    let gain${i} = gain[${column(i)}];`] : []),
+      ...(norm
+        ? each(tokens, (t) => [
+            `    squares${t} += dot(shared${t}_${i}, shared${t}_${i});`,
+            `    shared${t}_${i} *= gain${i};`,
+          ]).flat()
+        : []),
+    ]).flat(),
   );
 }
 
@@ -159,26 +187,35 @@ function quarter(
   { norm }: ProductKey,
   plan: RowPlan,
   { scaling }: WeightReader,
-  columns: readonly string[],
+  columns: readonly (string | number)[],
   read: (r: number) => string,
 ): string {
-  const [lo, hi] = columns.map((column) => `8u * block + ${column}`);
+  const { broadcast } = plan;
+  const [lo, hi] = columns.map((column) => `8u * block + ${column}${typeof column === "number" ? "u" : ""}`);
+  const passedOn = (t: number) =>
+    columns.map((column, i) => {
+      const [load, lane] = [Math.floor(Number(column) / broadcast!), Number(column) % broadcast!];
+      return `      let ${i === 0 ? "lo" : "hi"}_${t} = subgroupBroadcast(shared${t}_${load}, ${lane}u);`;
+    });
+  const plain = (t: number) => scaling === "affine" && `      plain${t} += dot(lo_${t} + hi_${t}, vec4<f32>(1.0));`;
   const into = (r: number, t: number) => {
     const [low, high] = [`dot(w${r}.lo, lo_${t})`, `dot(w${r}.hi, hi_${t})`];
     if (scaling === "halves") return `      lo${r}_${t} += ${low};\n      hi${r}_${t} += ${high};`;
     return `      ${scaling === "none" ? "sum" : "lo"}${r}_${t} += ${low} + ${high};`;
   };
   return lines(
-    norm && [`      let gain_lo = gain[${lo}];`, `      let gain_hi = gain[${hi}];`],
+    norm && !broadcast && [`      let gain_lo = gain[${lo}];`, `      let gain_hi = gain[${hi}];`],
     each(plan.rows, (r) => `      let w${r} = ${read(r)};`),
     each(plan.tokens, (t) =>
-      lines(
-        `      ${norm ? "var" : "let"} lo_${t} = input_at(input${t}, ${lo});`,
-        `      ${norm ? "var" : "let"} hi_${t} = input_at(input${t}, ${hi});`,
-        norm && `      squares${t} += dot(lo_${t}, lo_${t}) + dot(hi_${t}, hi_${t});`,
-        norm && `      lo_${t} *= gain_lo;\n      hi_${t} *= gain_hi;`,
-        scaling === "affine" && `      plain${t} += dot(lo_${t} + hi_${t}, vec4<f32>(1.0));`,
-      ),
+      broadcast
+        ? lines(passedOn(t), plain(t))
+        : lines(
+            `      ${norm ? "var" : "let"} lo_${t} = input_at(input${t}, ${lo});`,
+            `      ${norm ? "var" : "let"} hi_${t} = input_at(input${t}, ${hi});`,
+            norm && `      squares${t} += dot(lo_${t}, lo_${t}) + dot(hi_${t}, hi_${t});`,
+            norm && `      lo_${t} *= gain_lo;\n      hi_${t} *= gain_hi;`,
+            plain(t),
+          ),
     ),
     pairs(plan, into),
   );
