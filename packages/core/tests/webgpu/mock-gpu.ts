@@ -16,6 +16,8 @@ export class MockGpu {
   readonly log = { buffers: 0, bindGroups: 0, pipelines: 0, passes: 0, submits: 0, destroyed: 0, writes: 0 };
   /** Bytes of buffers that were not destroyed. */
   bytes = 0;
+  /** Large writes: where to in the buffer, and where from. */
+  readonly written: { readonly at: number; readonly from: number; readonly size: number }[] = [];
   /** Bytes that were read back. */
   read = 0;
   deviceDestroyed = false;
@@ -61,7 +63,10 @@ export class MockGpu {
         listen(handler);
       },
       queue: {
-        writeBuffer: () => this.log.writes++,
+        writeBuffer: (_: GPUBuffer, at: number, __: ArrayBuffer, from = 0, size = 0) => {
+          this.log.writes++;
+          if (size >= LARGE) this.written.push({ at, from, size });
+        },
         submit: () => this.log.submits++,
         onSubmittedWorkDone: async () => undefined,
       },
@@ -123,6 +128,9 @@ export class MockGpu {
     };
   }
 }
+
+/** Bytes of a write that is worth a note. */
+const LARGE = 2 ** 20;
 
 /** Those that every WebGPU device has. */
 const LIMITS = {
