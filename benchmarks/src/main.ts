@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { findSmolLM2, PRECISIONS, type Precision } from "longctx";
+import { DEVICES, findSmolLM2, PRECISIONS, type Device, type Precision } from "longctx";
 import { compareWithPeers } from "./cpu-vs-peers.ts";
 import { endlessStream } from "./endless-stream.ts";
 import { methodCost } from "./method-cost.ts";
@@ -96,7 +96,10 @@ program
   .command("precision")
   .description("what `fast` costs: logits, a greedy answer and passkeys of both precisions against transformers")
   .option("--longest <tokens>", "longest passkey prompts read", integer, 1024)
-  .action((options: { longest: number }) => comparePrecisions({ ...options, model: modelFile(), command }));
+  .addOption(new Option("--device <name>").choices(DEVICES).default("cpu"))
+  .action((options: { longest: number; device: Device }) =>
+    comparePrecisions({ ...options, model: modelFile(), command }),
+  );
 
 function modelFile(): string {
   const { model } = program.opts<{ model?: string }>();

@@ -1,4 +1,4 @@
-import { load, PRECISIONS, type LanguageModel, type Precision } from "longctx";
+import { load, PRECISIONS, type Device, type LanguageModel, type Precision } from "longctx";
 import { chatCase, largestDifference, logitCases, passkeyRecords } from "../../packages/longctx/tests/smollm2-data.ts";
 import { describeMachine, sourceRevision } from "./machine.ts";
 import { readPasskey } from "./passkey-outcomes.ts";
@@ -8,6 +8,7 @@ import { Progress, readingWork } from "./progress.ts";
 
 export interface PrecisionOptions {
   readonly model: string;
+  readonly device: Device;
   /** Longest passkey prompts read. */
   readonly longest: number;
   readonly command: string;
@@ -25,13 +26,16 @@ interface PrecisionResult {
   readonly passkeysFound: string;
 }
 
-/** What `fast` costs against `exact`: logits, a greedy answer, and passkeys, all against transformers in float32. */
-export async function comparePrecisions({ model: path, longest, command }: PrecisionOptions): Promise<void> {
+/**
+ * What `fast` costs against `exact`: logits, a greedy answer, and passkeys, all against transformers in float32.
+ * `longctx precision` says where in the model a difference begins, against the reference.
+ */
+export async function comparePrecisions({ model: path, device, longest, command }: PrecisionOptions): Promise<void> {
   const results: PrecisionResult[] = [];
   const records = passkeyRecords().filter(({ length }) => length <= longest);
   const progress = new Progress(PRECISIONS.length * records.reduce((sum, { length }) => sum + readingWork(length), 0));
   for (const precision of PRECISIONS) {
-    const model = await load(path, { device: "cpu", precision });
+    const model = await load(path, { device, precision });
     const { logits, sameTop } = await logitsOf(model);
     const { answer, equalTokens } = await chatOf(model);
     let found = 0;
@@ -61,7 +65,7 @@ export async function comparePrecisions({ model: path, longest, command }: Preci
       ],
     )}\n\ntransformers: ${text}\n${results.map(({ precision, answer }) => `${precision}: ${answer}`).join("\n")}\n`,
   );
-  writeResult("precision", {
+  writeResult(device === "cpu" ? "precision" : `precision-${device}`, {
     benchmark: "precision",
     version: 1,
     date: new Date().toISOString(),

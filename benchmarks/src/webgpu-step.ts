@@ -51,8 +51,8 @@ export async function stepTimes({ model: path, length, rounds, dry, command }: S
     bytesRead,
     objectsMade: Object.values(gpu.held).reduce((sum, count) => sum + count, 0) - Object.values(before).reduce((sum, count) => sum + count, 0), // prettier-ignore
     host: {
-      recordMicroseconds: median(steps.map((step) => step.recordMicroseconds)),
-      submitMicroseconds: await submitTimes(gpu, dispatches, rounds),
+      record: spreadOf(steps.map((step) => step.recordMicroseconds)),
+      submit: spreadOf(await submitTimes(gpu, dispatches, rounds)),
     },
     kernels: gpu.capabilities.timestamps ? await kernelTimes(gpu, dispatches, rounds) : null,
     stepMilliseconds: await wholeSteps(gpu, dispatches, rounds),
@@ -112,11 +112,7 @@ async function kernelTimes(gpu: Gpu, dispatches: readonly Dispatch[], rounds: nu
 }
 
 /** Encoding and submitting a step, while the device has nothing to do. */
-async function submitTimes(
-  gpu: Gpu,
-  dispatches: readonly Dispatch[],
-  rounds: number,
-): Promise<{ median: number; least: number }> {
+async function submitTimes(gpu: Gpu, dispatches: readonly Dispatch[], rounds: number): Promise<number[]> {
   const times: number[] = [];
   for (let round = 0; round < 2 * rounds; round++) {
     const begin = performance.now();
@@ -124,7 +120,7 @@ async function submitTimes(
     times.push(1000 * (performance.now() - begin));
     await gpu.run([]);
   }
-  return { median: median(times), least: Math.min(...times) };
+  return times;
 }
 
 /** One pass with all of it, from the call until the device is done. */
@@ -136,6 +132,16 @@ async function wholeSteps(gpu: Gpu, dispatches: readonly Dispatch[], rounds: num
     times.push(performance.now() - begin);
   }
   return median(times);
+}
+
+/** Microseconds of a step; the least is what it costs where nobody else computes. */
+interface Spread {
+  readonly median: number;
+  readonly least: number;
+}
+
+function spreadOf(times: readonly number[]): Spread {
+  return { median: median(times), least: Math.min(...times) };
 }
 
 function median(values: readonly number[]): number {
@@ -150,10 +156,7 @@ interface StepResult {
   readonly dispatchesPerLayer: number;
   readonly bytesRead: number;
   readonly objectsMade: number;
-  readonly host: {
-    readonly recordMicroseconds: number;
-    readonly submitMicroseconds: { readonly median: number; readonly least: number };
-  };
+  readonly host: { readonly record: Spread; readonly submit: Spread };
   readonly kernels: readonly KernelTime[] | null;
   readonly stepMilliseconds: number;
 }
@@ -172,8 +175,8 @@ function print(result: StepResult): void {
     rows.push(["all", String(dispatches), "", (total / 1000).toFixed(2), ""]);
     process.stdout.write(`${table(["kernel", "dispatches", "µs each", "ms", "share"], rows)}\n\n`);
   }
-  const { median: usual, least } = host.submitMicroseconds;
-  const each = (microseconds: number) => (microseconds / dispatches).toFixed(1);
+  const each = (spread: Spread) =>
+    `${(spread.median / dispatches).toFixed(1)} (least ${(spread.least / dispatches).toFixed(1)})`;
   process.stdout.write(
     `${table(
       ["a decode step", ""],
@@ -183,8 +186,8 @@ function print(result: StepResult): void {
         ["dispatches", `${dispatches}, ${result.dispatchesPerLayer} a layer`],
         ["bytes read back", String(result.bytesRead)],
         ["GPU objects made by the steps before", String(result.objectsMade)],
-        ["host: recording, µs a dispatch", each(host.recordMicroseconds)],
-        ["host: encoding and submitting, µs a dispatch", `${each(usual)} (least ${each(least)})`],
+        ["host: recording, µs a dispatch", each(host.record)],
+        ["host: encoding and submitting, µs a dispatch", each(host.submit)],
         ["one step in one pass, ms", result.stepMilliseconds.toFixed(2)],
       ],
     )}\n`,
