@@ -99,9 +99,15 @@ const known = new Map<string, Promise<Float32Array>>();
 /** All logits; each combination is read once. */
 function read(device: Device, spec: string, { chunk = 100, tokens = 100 } = {}): Promise<Float32Array> {
   const key = [device, spec, chunk, tokens].join(" ");
-  const session = models[device].session({ method: methods.parse(spec), chunk, capacity: 100 });
-  const logits = known.get(key) ?? session.prefill(ids.slice(0, tokens), { logitRows: tokens });
+  const logits = known.get(key) ?? readAnew(device, spec, { chunk, tokens });
   known.set(key, logits);
+  return logits;
+}
+
+async function readAnew(device: Device, spec: string, { chunk, tokens }: { chunk: number; tokens: number }) {
+  const session = models[device].session({ method: methods.parse(spec), chunk, capacity: 100 });
+  const logits = await session.prefill(ids.slice(0, tokens), { logitRows: tokens });
+  session.dispose();
   return logits;
 }
 
@@ -115,7 +121,7 @@ describe.each(DEVICES)("%s", (device) => {
     expect(difference(await read(device, a), await read(device, b))).toBeLessThan(TOLERANCE.reference);
   });
 
-  it.each(WORKING)("%s is its definition, whatever the chunks", async (spec) => {
+  it.each(WORKING)("%s differs from the model as it is, and reads the same in any chunks", async (spec) => {
     const whole = await read("reference", spec);
     expect(difference(whole, await read("reference", "none"))).toBeGreaterThan(1e-3);
     for (const chunk of device === "cpu" ? [1, 7, 1000] : [7])
