@@ -1,6 +1,8 @@
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { constantPosition } from "@longctx/core";
+import { broadcastTilesKernel, planBroadcastTiles } from "../../src/webgpu/kernels/attention-broadcast.ts";
+import { equalSubgroups } from "../../src/webgpu/kernel.ts";
 import { tiledKernel, tiledPlan } from "../../src/webgpu/kernels/attention-tiled.ts";
 import {
   LEAST,
@@ -14,6 +16,12 @@ import {
   type Scene,
 } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
+
+/** Where keys pass: which device has it by default. */
+const WAYS: [way: string, software: boolean][] = [
+  ["workgroup memory", false],
+  ["subgroups", true],
+];
 
 const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
@@ -38,6 +46,19 @@ describe("the plan of tiles", () => {
     expect(new Set(names).size).toBe(4);
   });
 
+  it("passes keys on by subgroups on processors that have them in one size", () => {
+    const subgroups = { smallest: 8, largest: 8 };
+    expect(planBroadcastTiles({ software: true, subgroups })).toEqual({ lanes: 8, queries: 2, keys: 2 });
+    expect(planBroadcastTiles({ software: true, subgroups: { smallest: 4, largest: 4 } })?.keys).toBe(4);
+    expect(planBroadcastTiles({ software: false, subgroups })).toBeNull();
+    expect(planBroadcastTiles({ software: true, subgroups: { smallest: 4, largest: 64 } })).toBeNull();
+    const plan = { lanes: 8, queries: 1, keys: 1 };
+    const names = [plan, { ...plan, lanes: 4 }, { ...plan, queries: 2 }, { ...plan, keys: 2 }].map(
+      (changed) => broadcastTilesKernel({ shape: shapeOf() }, changed).name,
+    );
+    expect(new Set(names).size).toBe(4);
+  });
+
   it("keeps nothing of the size queries × keys", () => {
     const shape = shapeOf({ headSize: 64 });
     const { code } = tiledKernel({ shape }, tiledPlan({ shape }, LEAST));
@@ -46,7 +67,10 @@ describe("the plan of tiles", () => {
   });
 });
 
-describe.skipIf(!gpu)("on the device", () => {
+const lanes = gpu && equalSubgroups(gpu.capabilities);
+if (gpu && !lanes) process.stderr.write("Skipped: tiles by broadcast, for subgroups here are not of one small size.\n");
+
+describe.skipIf(!gpu).each(lanes ? WAYS : WAYS.slice(0, 1))("on the device, by way of %s", (way, software) => {
   const table = tableOf(3);
   const scene = (changes: Partial<Scene>): Scene => ({
     shape: shapeOf(),
@@ -55,6 +79,7 @@ describe.skipIf(!gpu)("on the device", () => {
     chunks: [40],
     path: "tiled",
     ...changes,
+    capabilities: { software, ...changes.capabilities },
   });
   const expectAsDefined = async (changes: Partial<Scene>, tolerance = 3e-5) => {
     const outcome = await play(gpu!, scene(changes));
@@ -144,7 +169,7 @@ describe.skipIf(!gpu)("on the device", () => {
         scene({ shape, layout: { capacity: count, pinned: count }, chunks: [count] }),
       );
       const last = dispatches[dispatches.length - 1];
-      expect(last.kernel.name).toContain("attention-tiled");
+      expect(last.kernel.name).toContain(way === "subgroups" ? "attention-broadcast" : "attention-tiled");
       return last.buffers.reduce((sum, { size }) => sum + size, 0);
     };
     expect(await bound(256)).toBeLessThan(4.2 * (await bound(64)));

@@ -1,21 +1,10 @@
 import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf } from "../lane-table.ts";
+import { tileDeclarations, TILE_INTERFACE } from "./attention-lanes.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
 import type { AttentionPlan } from "../../plan.ts";
-import {
-  attendedCode,
-  attendedSteps,
-  cappedScore,
-  capName,
-  quadsOf,
-  SHAPE_FIELDS,
-  SHAPE_TYPES,
-  shapeUniforms,
-  softCapCode,
-  storageCode,
-  type AttentionShape,
-} from "./attention-shape.ts";
+import { attendedSteps, cappedScore, capName, quadsOf, shapeUniforms, type AttentionShape } from "./attention-shape.ts";
 import type { AttentionWork } from "./attention-split.ts";
 
 /**
@@ -55,43 +44,13 @@ export function tiledKernel({ shape }: TiledKey, { rows, keys }: TiledPlan): Ker
   const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
   const each = (line: (c: number) => string, indent: string) => quads.map((c) => `${indent}${line(c)}\n`).join("");
   const code = `// ${name}
-const QUADS = ${quads.length}u; // of channels in a row
+${tileDeclarations(shape)}
 const ROWS = ${rows}u; // queries of a workgroup
 const KEYS = ${keys}u; // keys and values in workgroup memory
-const LOWEST = -1e30; // the score of what is not seen
-const NOBODY = 0x7fffffffi; // a token that no query sees
-
-struct Tile { row: u32, rows: u32, begin: u32, end: u32 }
-/** \`slot\` is the first of \`count\` slots of tokens from \`token\` on, or where the list of them begins. */
-struct Lane {
-  slot: u32, count: u32, token: i32, place: u32, rotation: u32, listed: u32,
-  bandFrom: i32, bandTo: i32, queriesFrom: i32, queriesTo: i32,
-}
-struct Listed { slot: u32, token: i32 }
-struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_FIELDS} }
-
-@group(0) @binding(0) var<storage, read> queries: array<vec4f>;
-${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
-@group(0) @binding(4) var<storage, read> lanes: array<Lane>;
-@group(0) @binding(5) var<storage, read> lists: array<Listed>;
-${attendedCode(shape, 6)}
-@group(0) @binding(7) var<uniform> uniforms: Uniforms;
-
 var<workgroup> keyTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> tokens: array<i32, KEYS>;
 var<workgroup> scores: array<f32, KEYS * ROWS>; // each thread's own column
-
-${softCapCode(shape)}fn slotOf(lane: Lane, j: u32) -> u32 {
-  if (lane.listed == 1u) { return lists[lane.slot + j].slot; }
-  return lane.slot + j;
-}
-
-fn tokenOf(lane: Lane, j: u32) -> i32 {
-  if (j >= lane.count) { return NOBODY; }
-  if (lane.listed == 1u) { return lists[lane.slot + j].token; }
-  return lane.token + i32(j);
-}
 
 @compute @workgroup_size(${rows})
 fn main(
@@ -173,8 +132,7 @@ ${attendedSteps(shape, "row * uniforms.queryHeads + head", (c) => `sum${c} * sca
   return {
     name,
     code,
-    bindings: ["read", "read", "read", "read", "read", "read", "write"],
-    uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
+    ...TILE_INTERFACE,
     features: [],
   };
 }

@@ -1,8 +1,9 @@
 import type { Capabilities, Dispatch, GpuSlice, Kernel } from "../kernel.ts";
+import { broadcastRows, broadcastTilesKernel, planBroadcastTiles } from "./attention-broadcast.ts";
 import { attentionReduce, reduceKernel } from "./attention-reduce.ts";
 import type { AttentionShape } from "./attention-shape.ts";
 import { attentionSplit, splitKernel, splitPlan, type AttentionWork, type SplitPlan } from "./attention-split.ts";
-import { attentionTiled, tiledKernel, tiledPlan, type TiledPlan } from "./attention-tiled.ts";
+import { attentionTiled, tiledKernel, tiledPlan } from "./attention-tiled.ts";
 import { rotateAndStore, rotateAndStoreKernel, type RotateAndStore } from "./rotate-and-store.ts";
 import { turnKeys, turnKeysKernel, type TurnKeys } from "./turn-keys.ts";
 
@@ -15,7 +16,7 @@ const WANTED_PIECES = 64;
 export class AttentionKernels {
   readonly shape: AttentionShape;
   readonly #capabilities: Capabilities;
-  readonly #tiledPlan: TiledPlan;
+  readonly #tileRows: number;
   readonly #splitPlan: SplitPlan;
   readonly #rotate: Kernel;
   readonly #turn: Kernel;
@@ -27,11 +28,13 @@ export class AttentionKernels {
   constructor(shape: AttentionShape, capabilities: Capabilities, normEpsilon: number | null = null) {
     this.shape = shape;
     this.#capabilities = capabilities;
-    this.#tiledPlan = tiledPlan({ shape }, capabilities);
     this.#splitPlan = splitPlan({ shape }, capabilities);
     this.#rotate = rotateAndStoreKernel({ storage: shape.storage, normEpsilon });
     this.#turn = turnKeysKernel(shape);
-    this.#tiled = tiledKernel({ shape }, this.#tiledPlan);
+    const broadcast = planBroadcastTiles(capabilities);
+    const tiles = broadcast ? null : tiledPlan({ shape }, capabilities);
+    this.#tiled = tiles ? tiledKernel({ shape }, tiles) : broadcastTilesKernel({ shape }, broadcast!);
+    this.#tileRows = tiles ? tiles.rows : broadcastRows(broadcast!);
     this.#split = splitKernel({ shape }, this.#splitPlan);
     this.#reduce = reduceKernel(this.#splitPlan);
   }
@@ -44,7 +47,7 @@ export class AttentionKernels {
   /** How the tables of a chunk of so many queries have to be cut: a part of `TablesRequest`. */
   cut(count: number): { tileRows: number | null; pieces: { longest: number; wanted: number } } {
     const pieces = { longest: this.#splitPlan.longest, wanted: WANTED_PIECES };
-    return { tileRows: count <= MOST_SPLIT ? null : this.#tiledPlan.rows, pieces };
+    return { tileRows: count <= MOST_SPLIT ? null : this.#tileRows, pieces };
   }
 
   rotateAndStore(work: RotateAndStore): Dispatch[] {

@@ -1,0 +1,50 @@
+import {
+  attendedCode,
+  quadsOf,
+  SHAPE_FIELDS,
+  SHAPE_TYPES,
+  softCapCode,
+  storageCode,
+  type AttentionShape,
+} from "./attention-shape.ts";
+
+/** The bindings and uniforms of kernels that take a tile of queries and go over the lanes it sees (lane-table.ts). */
+export const TILE_INTERFACE = {
+  bindings: ["read", "read", "read", "read", "read", "read", "write"],
+  uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
+} as const;
+
+/** What such kernels declare: all of the above, and `slotOf(lane, j)` and `tokenOf(lane, j)` of a lane's j-th key. */
+export function tileDeclarations(shape: AttentionShape): string {
+  return `const QUADS = ${quadsOf(shape)}u; // of channels in a row
+const LOWEST = -1e30; // the score of what is not seen
+const NOBODY = 0x7fffffffi; // a token that no query sees
+
+struct Tile { row: u32, rows: u32, begin: u32, end: u32 }
+/** \`slot\` is the first of \`count\` slots of tokens from \`token\` on, or where the list of them begins. */
+struct Lane {
+  slot: u32, count: u32, token: i32, place: u32, rotation: u32, listed: u32,
+  bandFrom: i32, bandTo: i32, queriesFrom: i32, queriesTo: i32,
+}
+struct Listed { slot: u32, token: i32 }
+struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_FIELDS} }
+
+@group(0) @binding(0) var<storage, read> queries: array<vec4f>;
+${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
+@group(0) @binding(4) var<storage, read> lanes: array<Lane>;
+@group(0) @binding(5) var<storage, read> lists: array<Listed>;
+${attendedCode(shape, 6)}
+@group(0) @binding(7) var<uniform> uniforms: Uniforms;
+
+${softCapCode(shape)}fn slotOf(lane: Lane, j: u32) -> u32 {
+  if (lane.listed == 1u) { return lists[lane.slot + j].slot; }
+  return lane.slot + j;
+}
+
+fn tokenOf(lane: Lane, j: u32) -> i32 {
+  if (j >= lane.count) { return NOBODY; }
+  if (lane.listed == 1u) { return lists[lane.slot + j].token; }
+  return lane.token + i32(j);
+}
+`;
+}
