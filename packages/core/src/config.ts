@@ -72,6 +72,12 @@ export interface ModelConfig {
     readonly output: boolean;
     readonly feedForward: boolean;
   };
+  /** RMS norm of what attention and the feed-forward network add to the residual stream (Gemma 2). */
+  readonly postNorms?: boolean;
+  /** What embeddings are multiplied by, 1 unless given (Gemma: √hidden). */
+  readonly embeddingScale?: number;
+  /** What scores are multiplied by, 1/√D unless given. */
+  readonly attentionScale?: number;
   /** RMS norm over each head of q and k before the rotation (Qwen3). */
   readonly queryKeyNorm: boolean;
   readonly tiedEmbedding: boolean;
@@ -90,6 +96,14 @@ export interface ModelConfig {
     readonly eos: readonly number[];
     readonly pad: number | null;
   };
+}
+
+/** What scores are multiplied by. */
+export function attentionScaleOf({
+  attentionScale,
+  headSize,
+}: Pick<ModelConfig, "attentionScale" | "headSize">): number {
+  return attentionScale ?? 1 / Math.sqrt(headSize);
 }
 
 /** The trained window T: `original_max_position_embeddings`, else the context length; rope type dynamic always takes the latter. */

@@ -22,7 +22,8 @@ export interface WeightTensor {
 /**
  * The weights of a decoder under canonical names, whatever the file calls them:
  * `embedding`, `finalNorm`, `head` (absent when tied), and per layer i, `layers.<i>.` +
- * `attentionNorm`, `query`, `key`, `value`, `output`, `queryNorm`, `keyNorm`, `feedForwardNorm`, `gate`, `up`, `down`,
+ * `attentionNorm`, `query`, `key`, `value`, `output`, `queryNorm`, `keyNorm`, `attentionPostNorm`, `feedForwardNorm`,
+ * `gate`, `up`, `down`, `feedForwardPostNorm`,
  * biases with `.bias` behind. A mixture of experts has `router` [E, hidden] and `experts.<e>.gate`, `.up` and `.down` in
  * place of the last three. Fused and stacked tensors (Phi-3) come already apart, permuted rows (GGUF llama) already in order:
  * rotary pairs are (i, i + d/2).

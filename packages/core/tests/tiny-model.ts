@@ -38,7 +38,7 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
 }
 
 export function tinyWeights(config: ModelConfig): Weights {
-  const { hiddenSize: hidden, vocabSize, feedForwardSize, layerCount } = config;
+  const { hiddenSize: hidden, vocabSize, layerCount, experts } = config;
   const [queries, keys] = [config.queryHeads * config.headSize, config.keyHeads * config.headSize];
   const shapes: Record<string, number[]> = {
     embedding: [vocabSize, hidden],
@@ -53,9 +53,8 @@ export function tinyWeights(config: ModelConfig): Weights {
       value: [keys, hidden],
       output: [hidden, queries],
       feedForwardNorm: [hidden],
-      gate: [feedForwardSize, hidden],
-      up: [feedForwardSize, hidden],
-      down: [hidden, feedForwardSize],
+      ...(experts ? { router: [experts.count, hidden] } : {}),
+      ...networksOf(config),
     };
     for (const [name, shape] of Object.entries(ofLayer)) shapes[`layers.${layer}.${name}`] = shape;
   }
@@ -72,6 +71,18 @@ export function tinyWeights(config: ModelConfig): Weights {
     ];
   });
   return new Weights(new Map(tensors));
+}
+
+/** The shapes of one feed-forward network, or of each expert's. */
+function networksOf({ hiddenSize, feedForwardSize, experts }: ModelConfig): Record<string, number[]> {
+  const network = (at: string, size: number) => ({
+    [`${at}gate`]: [size, hiddenSize],
+    [`${at}up`]: [size, hiddenSize],
+    [`${at}down`]: [hiddenSize, size],
+  });
+  if (!experts) return network("", feedForwardSize);
+  const all = Array.from({ length: experts.count }, (_, e) => network(`experts.${e}.`, experts.feedForwardSize));
+  return Object.fromEntries(all.flatMap((one) => Object.entries(one)));
 }
 
 export function tinyBackend(changes?: Partial<ModelConfig>): Backend {

@@ -9,14 +9,33 @@ import { RowView, type StoredTensor } from "./stored-tensor.ts";
  * as in transformers. @throws LongctxError "file" when one is missing, shaped otherwise or stored in another type
  */
 export function weightsFromSafetensors(file: SafetensorsFile, config: ModelConfig): Weights {
+  const nameOf = (name: string) => fromHuggingFaceName(name, config.modelType);
   for (const [name, type] of file.unreadable) {
-    if (fromHuggingFaceName(name))
+    if (nameOf(name))
       throw new LongctxError(
         "file",
         `${file.path}: ${name} is stored as ${type}; of safetensors longctx reads ${listed(["F32", "F16", "BF16"])}.`,
       );
   }
-  return assemble(file.tensors, config, fromHuggingFaceName, false);
+  const weights = assemble(file.tensors, config, nameOf, false);
+  return config.modelType === "gemma2" ? withWholeGains(weights) : weights;
+}
+
+/** Gemma's norms are stored as what the gain is beyond 1; in GGUF files the 1 is added already. */
+function withWholeGains(weights: Weights): Weights {
+  const whole = (tensor: WeightTensor): WeightTensor => {
+    const toFloat32 = () => tensor.toFloat32().map((value) => 1 + value);
+    const { name, shape } = tensor;
+    return { name, type: "F32", shape, toFloat32, bytes: () => new Uint8Array(toFloat32().buffer) };
+  };
+  return new Weights(
+    new Map(
+      [...weights.names()].map((name) => {
+        const tensor = weights.find(name)!;
+        return [name, name.endsWith("Norm") ? whole(tensor) : tensor] as const;
+      }),
+    ),
+  );
 }
 
 /** Rotary tables: those the description reads, and older files' tables that follow from the base. */
@@ -173,6 +192,10 @@ export function* expectedShapes(config: ModelConfig): Generator<[string, readonl
   for (let layer = 0; layer < config.layerCount; layer++) {
     yield [canonicalName(layer, "attentionNorm"), [hidden]];
     yield [canonicalName(layer, "feedForwardNorm"), [hidden]];
+    if (config.postNorms) {
+      yield [canonicalName(layer, "attentionPostNorm"), [hidden]];
+      yield [canonicalName(layer, "feedForwardPostNorm"), [hidden]];
+    }
     if (config.queryKeyNorm) {
       yield [canonicalName(layer, "queryNorm"), [headSize]];
       yield [canonicalName(layer, "keyNorm"), [headSize]];

@@ -4,7 +4,7 @@ import type { GgufFile } from "./gguf.ts";
 import { ropeFromGguf } from "./gguf-rope.ts";
 
 /** `llama` carries Llama, Mistral, Mixtral and SmolLM2. */
-export const GGUF_ARCHITECTURES = ["llama", "qwen2", "qwen3", "qwen3moe", "phi3"] as const;
+export const GGUF_ARCHITECTURES = ["llama", "qwen2", "qwen3", "qwen3moe", "phi3", "gemma2"] as const;
 
 const MAX_LAYERS = 4096;
 const MAX_EXPERTS = 4096;
@@ -68,7 +68,7 @@ export function configFromGguf({
     norm: { kind: "rms", epsilon: fields.positive(key("attention.layer_norm_rms_epsilon")) },
     feedForward: "gated",
     experts: expertsOf(fields, key),
-    activation: "silu",
+    activation: architecture === "gemma2" ? "gelu-tanh" : "silu",
     position: "rope",
     rope,
     bias: {
@@ -80,9 +80,10 @@ export function configFromGguf({
     },
     queryKeyNorm: architecture === "qwen3" || architecture === "qwen3moe",
     tiedEmbedding: !has("output.weight"),
-    logitSoftCap: capOf(fields, key("final_logit_softcapping")),
-    attentionSoftCap: capOf(fields, key("attn_logit_softcapping")),
-    slidingWindows: slidingWindowsOf(fields, key, layerCount),
+    logitSoftCap: capOf(fields, key("final_logit_softcapping"), architecture === "gemma2" ? 30 : undefined),
+    attentionSoftCap: capOf(fields, key("attn_logit_softcapping"), architecture === "gemma2" ? 50 : undefined),
+    ...(architecture === "gemma2" ? gemmaScales({ layerCount, hiddenSize, queryHeads, headSize }) : {}),
+    slidingWindows: slidingWindowsOf(fields, key, layerCount, architecture === "gemma2"),
     maxPositions,
     trainedWindow: trainedWindowOf(rope, maxPositions),
     specialTokens: {
@@ -117,8 +118,20 @@ function expertsOf(fields: Fields, key: (name: string) => string): ExpertsConfig
 }
 
 /** 0 means none. */
-function capOf(fields: Fields, name: string): number | undefined {
-  return fields.get(name) === 0 ? undefined : fields.optionalPositive(name);
+function capOf(fields: Fields, name: string, missing: number | undefined): number | undefined {
+  return fields.get(name) === 0 ? undefined : (fields.optionalPositive(name) ?? missing);
+}
+
+/** What files of Gemma 2 do not say. Scores go by the size of a head, but by that of 32 heads in the one of 46 layers (27B). */
+function gemmaScales(
+  model: Pick<ModelConfig, "layerCount" | "hiddenSize" | "queryHeads" | "headSize">,
+): Partial<ModelConfig> {
+  const { layerCount, hiddenSize, queryHeads, headSize } = model;
+  return {
+    postNorms: true,
+    embeddingScale: Math.fround(Math.sqrt(hiddenSize)),
+    attentionScale: 1 / Math.sqrt(layerCount === 46 ? hiddenSize / queryHeads : headSize),
+  };
 }
 
 /** The rows of the embedding are what the logits have; the list of tokens may be shorter. */
@@ -139,11 +152,17 @@ function vocabSizeOf(fields: Fields, tensors: GgufFile["tensors"]): number {
   );
 }
 
-/** 0 means none. With a pattern, only its layers are bounded. */
-function slidingWindowsOf(fields: Fields, key: (name: string) => string, layerCount: number): (number | null)[] {
-  const window = fields.count(key("attention.sliding_window"), 0, { min: 0 }) || null;
+/** 0 means none. With a pattern, only its layers are bounded; Gemma 2 has one without writing it. */
+function slidingWindowsOf(
+  fields: Fields,
+  key: (name: string) => string,
+  layerCount: number,
+  everySecond: boolean,
+): (number | null)[] {
+  const window = fields.count(key("attention.sliding_window"), everySecond ? 4096 : 0, { min: 0 }) || null;
   const pattern = window === null ? undefined : fields.get(key("attention.sliding_window_pattern"));
-  if (pattern === undefined) return Array.from({ length: layerCount }, () => window);
+  if (pattern === undefined)
+    return Array.from({ length: layerCount }, (_, layer) => (everySecond && layer % 2 === 1 ? null : window));
   if (
     !Array.isArray(pattern) ||
     pattern.length !== layerCount ||

@@ -1,112 +1,10 @@
 import { type Activation, listed, type ModelConfig, trainedWindowOf } from "@longctx/core";
 import { Fields } from "./fields.ts";
-import { type ExpertFields, expertsFromHuggingFace } from "./hf-experts.ts";
+import { FAMILIES, type ModelFamily } from "./hf-families.ts";
+import { expertsFromHuggingFace } from "./hf-experts.ts";
 import { ropeFromHuggingFace } from "./hf-rope.ts";
 
 const MAX_LAYERS = 4096;
-
-/** What transformers' config and model classes fix for a model type: the defaults of missing fields, and the architecture. */
-interface ModelFamily {
-  readonly maxPositions: number;
-  readonly epsilon: number;
-  /** Null: the number of query heads. Only for a missing field; written as null it is the number of query heads too. */
-  readonly keyHeads: number | null;
-  /** Null: hidden size / query heads. */
-  readonly headSize: number | null;
-  readonly bos: number | null;
-  readonly eos: number | null;
-  readonly pad: number | null;
-  /** Biases of query, key and value; "config": as `attention_bias` says, which then counts for the output too. */
-  readonly queryKeyValueBias: boolean | "config";
-  readonly feedForwardBias: boolean;
-  readonly queryKeyNorm: boolean;
-  /** "all": `sliding_window` bounds every layer ("used": with `use_sliding_window`); "some": then the layers of `layer_types`. */
-  readonly sliding: "none" | "all" | "used" | "some";
-  /** What a missing `sliding_window` means. */
-  readonly slidingWindow: number | null;
-  /** The base of the rotation where none is written. */
-  readonly ropeBase: number;
-  /** How the fields of a mixture of experts are called. */
-  readonly experts: ExpertFields | null;
-}
-
-// Sources: transformers' configuration_*.py and modeling_*.py of each type, 5.x. All of them leave the head untied by default.
-const PLAIN = {
-  keyHeads: null,
-  headSize: null,
-  epsilon: 1e-6,
-  queryKeyValueBias: false,
-  feedForwardBias: false,
-  queryKeyNorm: false,
-  ropeBase: 10_000,
-  experts: null,
-} as const;
-const QWEN = {
-  ...PLAIN,
-  maxPositions: 32_768,
-  keyHeads: 32,
-  bos: null,
-  eos: null,
-  pad: null,
-  sliding: "some",
-  slidingWindow: 4096,
-} as const;
-const FAMILIES: Readonly<Record<string, ModelFamily>> = {
-  llama: {
-    ...PLAIN,
-    maxPositions: 2048,
-    bos: 1,
-    eos: 2,
-    pad: null,
-    queryKeyValueBias: "config",
-    feedForwardBias: true,
-    sliding: "none",
-    slidingWindow: null,
-  },
-  mistral: {
-    ...PLAIN,
-    maxPositions: 131_072,
-    keyHeads: 8,
-    bos: 1,
-    eos: 2,
-    pad: null,
-    sliding: "all",
-    slidingWindow: 4096,
-  },
-  qwen2: { ...QWEN, queryKeyValueBias: true },
-  qwen3: { ...QWEN, headSize: 128, queryKeyValueBias: "config", queryKeyNorm: true },
-  mixtral: {
-    ...PLAIN,
-    maxPositions: 131_072,
-    epsilon: 1e-5,
-    keyHeads: 8,
-    bos: 1,
-    eos: 2,
-    pad: null,
-    sliding: "all",
-    slidingWindow: null,
-    ropeBase: 1_000_000,
-    experts: "mixtral",
-  },
-  qwen3_moe: {
-    ...QWEN,
-    keyHeads: 4,
-    queryKeyValueBias: "config",
-    queryKeyNorm: true,
-    sliding: "used",
-    experts: "qwen",
-  },
-  phi3: {
-    ...PLAIN,
-    maxPositions: 4096,
-    epsilon: 1e-5,
-    bos: 1,
-    eos: 32_000,
-    pad: 32_000,
-    sliding: "all",
-    slidingWindow: null,
-  },
-};
 
 export const HUGGING_FACE_MODEL_TYPES: readonly string[] = Object.keys(FAMILIES);
 
@@ -166,7 +64,7 @@ export function configFromHuggingFace(
     norm: { kind: "rms", epsilon: fields.positive("rms_norm_eps", family.epsilon) },
     feedForward: "gated",
     experts: family.experts ? expertsFromHuggingFace(fields, family.experts, layerCount) : undefined,
-    activation: activationOf(fields),
+    activation: activationOf(fields, family),
     position: "rope",
     rope,
     bias: {
@@ -177,7 +75,8 @@ export function configFromHuggingFace(
       feedForward: family.feedForwardBias && fields.flag("mlp_bias", false),
     },
     queryKeyNorm: family.queryKeyNorm,
-    tiedEmbedding: fields.flag("tie_word_embeddings", false),
+    tiedEmbedding: fields.flag("tie_word_embeddings", family.tiedEmbedding),
+    ...(family.gemma ? gemmaOf(fields, hiddenSize) : {}),
     slidingWindows: slidingWindowsOf(fields, family, layerCount),
     maxPositions,
     trainedWindow: trainedWindowOf(rope, maxPositions),
@@ -211,20 +110,37 @@ function headsOf(
   return { queryHeads, keyHeads, headSize: given ?? hiddenSize / queryHeads };
 }
 
-function activationOf(fields: Fields): Activation {
-  const name = fields.optionalText("hidden_act") ?? "silu";
+function activationOf(fields: Fields, { activationField, activation }: ModelFamily): Activation {
+  const name = fields.optionalText(activationField);
+  if (name === undefined) return activation;
   return Object.hasOwn(ACTIVATION_NAMES, name)
     ? ACTIVATION_NAMES[name]
-    : fields.fail("hidden_act", listed(Object.keys(ACTIVATION_NAMES)));
+    : fields.fail(activationField, listed(Object.keys(ACTIVATION_NAMES)));
+}
+
+/** What sets Gemma 2 apart. A cap that is written as null is none. */
+function gemmaOf(fields: Fields, hiddenSize: number): Partial<ModelConfig> {
+  if (fields.flag("use_bidirectional_attention", false))
+    fields.fail("use_bidirectional_attention", "false or left out: longctx reads texts from left to right");
+  const cap = (name: string, missing: number) => (fields.has(name) ? fields.optionalPositive(name) : missing);
+  return {
+    postNorms: true,
+    embeddingScale: Math.fround(Math.sqrt(hiddenSize)),
+    attentionScale: 1 / Math.sqrt(fields.positive("query_pre_attn_scalar", 256)),
+    logitSoftCap: cap("final_logit_softcapping", 30),
+    attentionSoftCap: cap("attn_logit_softcapping", 50),
+  };
 }
 
 function slidingWindowsOf(fields: Fields, family: ModelFamily, layerCount: number): (number | null)[] {
-  const asked = family.sliding === "some" || family.sliding === "used";
-  const used = family.sliding === "all" || (asked && fields.flag("use_sliding_window", false));
+  const asked = !family.gemma && (family.sliding === "some" || family.sliding === "used");
+  const used = family.sliding === "all" || family.gemma || (asked && fields.flag("use_sliding_window", false));
   const missing = fields.has("sliding_window") ? undefined : (family.slidingWindow ?? undefined);
   const window =
     used && (missing ?? fields.get("sliding_window")) !== undefined ? fields.count("sliding_window", missing) : null;
   const types = family.sliding === "some" ? fields.get("layer_types") : undefined;
+  if (types === undefined && family.gemma)
+    return Array.from({ length: layerCount }, (_, layer) => (layer % 2 === 0 ? window : null));
   if (types === undefined) {
     const first = family.sliding === "some" && window !== null ? fields.count("max_window_layers", 28, { min: 0 }) : 0;
     return Array.from({ length: layerCount }, (_, layer) => (layer >= first ? window : null));

@@ -12,7 +12,7 @@ export interface CanonicalName {
 export type Part =
   | "embedding" | "finalNorm" | "head" | "attentionNorm" | "query" | "key" | "value" | "output" | "queryNorm" | "keyNorm"
   | "feedForwardNorm" | "gate" | "up" | "down" | "queryKeyValue" | "gateUp"
-  | "router" | "gateExperts" | "upExperts" | "downExperts" | "gateUpExperts"; // prettier-ignore
+  | "attentionPostNorm" | "feedForwardPostNorm" | "router" | "gateExperts" | "upExperts" | "downExperts" | "gateUpExperts"; // prettier-ignore
 
 const HUGGING_FACE_OUTER: Readonly<Record<string, Part>> = {
   embed_tokens: "embedding",
@@ -47,6 +47,14 @@ const HUGGING_FACE_INNER: Readonly<Record<string, Part>> = {
   "mlp.experts.down_proj": "downExperts",
 };
 
+/** Gemma 2 has norms before and behind; what others call the norm after attention is the one before their network. */
+const GEMMA_INNER: Readonly<Record<string, Part>> = {
+  ...HUGGING_FACE_INNER,
+  post_attention_layernorm: "attentionPostNorm",
+  pre_feedforward_layernorm: "feedForwardNorm",
+  post_feedforward_layernorm: "feedForwardPostNorm",
+};
+
 const GGUF_OUTER: Readonly<Record<string, Part>> = {
   token_embd: "embedding",
   output_norm: "finalNorm",
@@ -66,6 +74,8 @@ const GGUF_INNER: Readonly<Record<string, Part>> = {
   ffn_gate: "gate",
   ffn_up: "up",
   ffn_down: "down",
+  post_attention_norm: "attentionPostNorm",
+  post_ffw_norm: "feedForwardPostNorm",
   ffn_gate_inp: "router",
   ffn_gate_exps: "gateExperts",
   ffn_up_exps: "upExperts",
@@ -93,12 +103,12 @@ const BIASED: ReadonlySet<Part> = new Set([
 const STACKED = /\.mlp\.experts\.(gate_up_proj|down_proj)$/;
 
 /** `model.layers.0.self_attn.q_proj.weight`, with or without `model.` before it; null for a name that is no part. */
-export function fromHuggingFaceName(name: string): CanonicalName | null {
+export function fromHuggingFaceName(name: string, modelType: string): CanonicalName | null {
   return parse(
     STACKED.test(name) ? `${name}.weight` : name,
     /^(?:model\.)?layers\.(\d{1,6})\.(.+)\.(weight|bias)$/,
     /^(?:model\.)?(\w+)\.(weight|bias)$/,
-    HUGGING_FACE_INNER,
+    modelType === "gemma2" ? GEMMA_INNER : HUGGING_FACE_INNER,
     HUGGING_FACE_OUTER,
   );
 }

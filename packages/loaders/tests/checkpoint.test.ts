@@ -26,6 +26,13 @@ const HUGGING_FACE: Readonly<Record<string, string>> = {
   output: "self_attn.o_proj", queryNorm: "self_attn.q_norm", keyNorm: "self_attn.k_norm", gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj",
 }; // prettier-ignore
 
+const GEMMA_NORMS: Readonly<Record<string, string>> = {
+  attentionNorm: "input_layernorm",
+  attentionPostNorm: "post_attention_layernorm",
+  feedForwardNorm: "pre_feedforward_layernorm",
+  feedForwardPostNorm: "post_feedforward_layernorm",
+};
+
 /** The values a canonical name stands for, straight from the file. */
 function expectedValues(
   raw: ReadonlyMap<string, RawTensor>,
@@ -37,6 +44,12 @@ function expectedValues(
     finalNorm: "model.norm.weight",
     head: "lm_head.weight",
   };
+  // Gemma's gains are stored without the 1.
+  if (config.modelType === "gemma2" && name.endsWith("Norm")) {
+    const [, layer, part] = /^(?:layers\.(\d+)\.)?(\w+)$/.exec(name)!;
+    const own = layer === undefined ? "model.norm" : `model.layers.${layer}.${GEMMA_NORMS[part]}`;
+    return raw.get(`${own}.weight`)?.values.map((value) => 1 + value);
+  }
   if (Object.hasOwn(outer, name)) return raw.get(outer[name])?.values;
   const [, layer, , expert, part, bias] = /^layers\.(\d+)\.(experts\.(\d+)\.)?(\w+?)(\.bias)?$/.exec(name)!;
   const prefix = `model.layers.${layer}.`;
@@ -174,6 +187,7 @@ describe("a GGUF file", () => {
     ["qwen3", "qwen3"],
     ["mixtral", "llama"],
     ["qwen3-moe", "qwen3moe"],
+    ["gemma2", "gemma2"],
     ["phi3-rope-longrope", "phi3"],
   ])("%s converted has the weights of its folder", async (name, architecture) => {
     const folder = goldenFolder(name);
@@ -200,12 +214,15 @@ describe("a GGUF file", () => {
 
     expect(converted).toMatchObject({ format: "gguf", tokenizer: null, chatTemplate: null });
     const { norm, rope: convertedRope, ...described } = converted.config;
-    // Files with experts do not say how their weights are scaled; llama.cpp makes their sum 1.
-    const experts = original.config.experts && { ...original.config.experts, renormalise: true };
-    const modelType = ["mixtral", "qwen3_moe"].includes(original.config.modelType)
-      ? architecture
-      : original.config.modelType;
-    expect(described).toEqual({ ...original.config, modelType, experts, norm: undefined, rope: undefined });
+    // Files do not say how the weights of experts are scaled (llama.cpp makes their sum 1), nor what scale scores have.
+    const untold = {
+      modelType: ["mixtral", "qwen3_moe"].includes(original.config.modelType)
+        ? architecture
+        : original.config.modelType,
+      experts: original.config.experts && { ...original.config.experts, renormalise: true },
+      attentionScale: architecture === "gemma2" ? 1 / Math.sqrt(original.config.headSize) : undefined,
+    };
+    expect(described).toEqual({ ...original.config, ...untold, norm: undefined, rope: undefined });
     expect(norm.epsilon).toBeCloseTo(original.config.norm.epsilon, 10);
     for (const length of [40, 160]) {
       const [table, expected] = [convertedRope, rope].map((one) =>

@@ -233,7 +233,7 @@ describe("metadata of no model that longctx has", () => {
     [
       "another architecture",
       { "general.architecture": { text: "gemma3" } },
-      'general.architecture is "gemma3", but has to be one that longctx has: llama, qwen2, qwen3, qwen3moe or phi3',
+      'general.architecture is "gemma3", but has to be one that longctx has: llama, qwen2, qwen3, qwen3moe, phi3 or gemma2',
     ],
     ["no experts chosen", { "llama.expert_count": { u32: 8 } }, "llama.expert_used_count is missing"],
     [

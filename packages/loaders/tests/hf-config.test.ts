@@ -134,6 +134,34 @@ describe("config.json as transformers understands it", () => {
     ]);
   });
 
+  test("Gemma 2 is told apart by its type, with transformers' defaults", () => {
+    const gemma = { ...sizes, model_type: "gemma2", num_key_value_heads: undefined };
+    expect(configFromHuggingFace(gemma)).toMatchObject({
+      keyHeads: 4,
+      headSize: 256,
+      activation: "gelu-tanh",
+      tiedEmbedding: true,
+      slidingWindows: [4096, null, 4096],
+      postNorms: true,
+      embeddingScale: 8,
+      attentionScale: 1 / 16,
+      logitSoftCap: 30,
+      attentionSoftCap: 50,
+      specialTokens: { bos: 2, eos: [1], pad: 0 },
+    });
+    const own = configFromHuggingFace({
+      ...gemma,
+      sliding_window: 8,
+      layer_types: ["full_attention", "sliding_attention", "sliding_attention"],
+      query_pre_attn_scalar: 144,
+      attn_logit_softcapping: null,
+      final_logit_softcapping: 20,
+    });
+    expect(own).toMatchObject({ slidingWindows: [null, 8, 8], attentionScale: 1 / 12, logitSoftCap: 20 });
+    expect(own.attentionSoftCap).toBeUndefined();
+    expect(configFromHuggingFace({ ...llama, attn_logit_softcapping: 50 }).attentionSoftCap).toBeUndefined();
+  });
+
   test("generation_config.json adds ends of text, and ids outside the vocabulary mean none", () => {
     const { specialTokens } = configFromHuggingFace({ ...llama, eos_token_id: 3, pad_token_id: -1 }, "config.json", {
       eos_token_id: [3, 5],
@@ -152,12 +180,12 @@ describe("an impossible config.json", () => {
     [
       "no type",
       { ...llama, model_type: undefined },
-      ["model_type is missing", "llama, mistral, qwen2, qwen3, mixtral, qwen3_moe or phi3"],
+      ["model_type is missing", "llama, mistral, qwen2, qwen3, mixtral, qwen3_moe, gemma2 or phi3"],
     ],
     [
       "an unknown type",
       { ...llama, model_type: "gpt2" },
-      ['model_type is "gpt2"', "llama, mistral, qwen2, qwen3, mixtral, qwen3_moe or phi3"],
+      ['model_type is "gpt2"', "llama, mistral, qwen2, qwen3, mixtral, qwen3_moe, gemma2 or phi3"],
     ],
     ["a type of the prototype", { ...llama, model_type: "constructor" }, ['model_type is "constructor"']],
     [
@@ -174,6 +202,11 @@ describe("an impossible config.json", () => {
       "experts but for a layer",
       { ...llama, model_type: "qwen3_moe", mlp_only_layers: [1] },
       ["mlp_only_layers is [1]", "all layers"],
+    ],
+    [
+      "a text read in both directions",
+      { ...llama, model_type: "gemma2", use_bidirectional_attention: true },
+      ["use_bidirectional_attention is true", "left to right"],
     ],
     ["no heads", { ...llama, num_attention_heads: 0 }, ["num_attention_heads is 0", "whole number from 1"]],
     ["no size", { ...llama, hidden_size: undefined }, ["hidden_size is missing"]],

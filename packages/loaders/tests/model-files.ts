@@ -49,6 +49,13 @@ const GGUF_NAMES: Readonly<Record<string, string>> = {
   "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up", "mlp.gate": "ffn_gate_inp", "block_sparse_moe.gate": "ffn_gate_inp",
   input_layernorm: "attn_norm", post_attention_layernorm: "ffn_norm",
 }; // prettier-ignore
+/** Gemma 2's norms, to which the converter adds 1. */
+const GEMMA_NAMES: Readonly<Record<string, string>> = {
+  ...GGUF_NAMES,
+  post_attention_layernorm: "post_attention_norm",
+  pre_feedforward_layernorm: "ffn_norm",
+  post_feedforward_layernorm: "post_ffw_norm",
+};
 const GGUF_OUTER: Readonly<Record<string, string>> = {
   "model.embed_tokens.weight": "token_embd.weight",
   "model.norm.weight": "output_norm.weight",
@@ -62,14 +69,16 @@ export function convertedTensors(folder: string, architecture: string): BuiltTen
   for (const [name, { shape, values }] of rawTensors(folder)) {
     if (name.includes(".experts.")) continue;
     const [, layer, part, kind] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
-    const written = layer === undefined ? GGUF_OUTER[name] : `blk.${layer}.${GGUF_NAMES[part]}.${kind}`;
+    const names = architecture === "gemma2" ? GEMMA_NAMES : GGUF_NAMES;
+    const written = layer === undefined ? GGUF_OUTER[name] : `blk.${layer}.${names[part]}.${kind}`;
     const heads =
       part === "self_attn.q_proj"
         ? config["num_attention_heads"]
         : part === "self_attn.k_proj"
           ? config["num_key_value_heads"]
           : 0;
-    const ordered = architecture === "llama" && heads > 0 ? interleaved(values, shape[0], heads) : values;
+    const whole = architecture === "gemma2" && written.includes("norm") ? values.map((value) => 1 + value) : values;
+    const ordered = architecture === "llama" && heads > 0 ? interleaved(values, shape[0], heads) : whole;
     tensors.push({ name: written, shape, type: 0, bytes: floats(ordered) });
   }
   return [...tensors, ...stackedExperts(folder, "gguf")];
@@ -131,8 +140,17 @@ export function convertedMetadata(folder: string, architecture: string): Record<
         [key("expert_feed_forward_length")]: { u32: config["moe_intermediate_size"] ?? config["intermediate_size"] },
       }
     : {};
+  const gemma =
+    architecture === "gemma2"
+      ? {
+          [key("attention.sliding_window")]: { u32: config["sliding_window"] },
+          [key("attn_logit_softcapping")]: { f32: config["attn_logit_softcapping"] },
+          [key("final_logit_softcapping")]: { f32: config["final_logit_softcapping"] },
+        }
+      : {};
   return {
     ...experts,
+    ...gemma,
     "general.architecture": { text: architecture },
     [key("block_count")]: { u32: config["num_hidden_layers"] },
     [key("context_length")]: { u32: config["max_position_embeddings"] },

@@ -19,7 +19,7 @@ const DEVICES: readonly Device[] = [
     name: "cpu",
     create: (config, weights) => createCpu(config, weights),
     tolerance: 1e-3,
-    refused: ["mixtral", "qwen3-moe"],
+    refused: ["gemma2", "mixtral", "qwen3-moe"],
   },
 ];
 const CAPACITY = 256;

@@ -45,17 +45,22 @@ export function createCpu(config: ModelConfig, weights: Weights, options: CpuOpt
   const { precision = "exact", threads = availableParallelism() } = options;
   if (!Number.isInteger(threads) || threads < 1)
     throw new LongctxError("argument", `${threads} threads are impossible; give a whole number of at least 1.`);
-  if (config.attentionSoftCap !== undefined)
+  const lacking = beyond(config);
+  if (lacking)
     throw new LongctxError(
       "config",
-      `The model caps its attention scores at ${config.attentionSoftCap}, which the device cpu does not compute; use the device webgpu or reference.`,
-    );
-  if (config.experts)
-    throw new LongctxError(
-      "config",
-      `The model has mixtures of ${config.experts.count} experts, which the device cpu does not compute; use the device webgpu or reference.`,
+      `The model has ${lacking}, which the device cpu does not compute; use the device webgpu or reference.`,
     );
   return new CpuBackend({ config, weights, precision }, threads);
+}
+
+/** What a model has that is in none of the graphs and kernels here. */
+function beyond({ experts, attentionSoftCap, postNorms, embeddingScale, attentionScale }: ModelConfig): string | null {
+  if (experts) return `mixtures of ${experts.count} experts`;
+  if (attentionSoftCap !== undefined) return `attention scores capped at ${attentionSoftCap}`;
+  if (postNorms) return "norms behind attention and feed-forward networks";
+  if (embeddingScale !== undefined) return `embeddings multiplied by ${embeddingScale}`;
+  return attentionScale === undefined ? null : `attention scores multiplied by ${attentionScale}`;
 }
 
 class CpuBackend implements Backend {

@@ -18,6 +18,9 @@ export interface LayerWeights {
   readonly queryNorm: Float32Array | null;
   readonly keyNorm: Float32Array | null;
   readonly feedForwardNorm: Float32Array;
+  /** Null where sums go into the residual stream as they are. */
+  readonly attentionPostNorm: Float32Array | null;
+  readonly feedForwardPostNorm: Float32Array | null;
   /** [E, hidden]; null where there is one network and nothing to choose. */
   readonly router: Matrix | null;
   readonly networks: readonly GatedNetwork[];
@@ -59,6 +62,8 @@ export function readWeights(config: ModelConfig, weights: Weights): DecoderWeigh
       queryNorm: config.queryKeyNorm ? vector(`${at}queryNorm`, headSize) : null,
       keyNorm: config.queryKeyNorm ? vector(`${at}keyNorm`, headSize) : null,
       feedForwardNorm: vector(`${at}feedForwardNorm`, hiddenSize),
+      attentionPostNorm: config.postNorms ? vector(`${at}attentionPostNorm`, hiddenSize) : null,
+      feedForwardPostNorm: config.postNorms ? vector(`${at}feedForwardPostNorm`, hiddenSize) : null,
       router: experts ? matrix(`${at}router`, experts.count, hiddenSize) : null,
       networks: experts
         ? Array.from({ length: experts.count }, (_expert, e) =>

@@ -58,12 +58,12 @@ class ReferenceDecoder implements Backend {
 
   /** Rows of the embedding, [T, hidden]. */
   #embed(ids: readonly number[]): Float64Array {
-    const { hiddenSize } = this.config;
+    const { hiddenSize, embeddingScale = 1 } = this.config;
     const hidden = new Float64Array(ids.length * hiddenSize);
     ids.forEach((id, t) =>
       hidden.set(this.#weights.embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), t * hiddenSize),
     );
-    return hidden;
+    return hidden.map((value) => value * embeddingScale);
   }
 
   /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. */
@@ -88,8 +88,10 @@ class ReferenceDecoder implements Backend {
     cache.write(layer, first, keys, values);
 
     const attended = await this.#attend(layer, queries, first, cache, request.plan(layer), hooks);
-    const after = add(hidden, multiply(weights.output, attended));
-    return add(after, this.#feedForward(weights, rmsNorm(after, weights.feedForwardNorm, epsilon)));
+    const normedIf = (sums: Float64Array, norm: Float32Array | null) => (norm ? rmsNorm(sums, norm, epsilon) : sums);
+    const after = add(hidden, normedIf(multiply(weights.output, attended), weights.attentionPostNorm));
+    const inner = this.#feedForward(weights, rmsNorm(after, weights.feedForwardNorm, epsilon));
+    return add(after, normedIf(inner, weights.feedForwardPostNorm));
   }
 
   /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. */

@@ -1,4 +1,4 @@
-import type { ModelConfig } from "../config.ts";
+import { attentionScaleOf, type ModelConfig } from "../config.ts";
 import { softCapped } from "./dense.ts";
 import { sees, type AttentionPlan, type FrequencyTable } from "../plan.ts";
 
@@ -9,7 +9,10 @@ export interface AttentionRow {
 }
 
 /** What attention has to know of a model. */
-export type HeadShape = Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize" | "attentionSoftCap">;
+export type HeadShape = Pick<
+  ModelConfig,
+  "queryHeads" | "keyHeads" | "headSize" | "attentionSoftCap" | "attentionScale"
+>;
 
 /** Attention as a plan defines it, pair by pair: no tiles, no bands, nothing skipped. One layer, one chunk. */
 export class DenseAttention {
@@ -47,7 +50,7 @@ export class DenseAttention {
       rotate(queries[s], 0, queryHeads, headSize, table, queryPosition.at(m));
       keys[s] = this.#keysOf(s);
     }
-    const scale = (this.#plan.temperature?.at(m) ?? 1) / Math.sqrt(headSize);
+    const scale = (this.#plan.temperature?.at(m) ?? 1) * attentionScaleOf(this.#config);
     const probabilities = new Float64Array(queryHeads * seen.length);
     for (let h = 0; h < queryHeads; h++) {
       const keyHead = Math.floor((h * keyHeads) / queryHeads);

@@ -194,6 +194,7 @@ export class ChunkPass {
       first: this.#first,
       count: this.#count,
       headSize: config.headSize,
+      scale: config.attentionScale,
       pairs: model.config.rope.rotarySize / 2,
       places,
       rawKeys: this.#request.rawKeys,

@@ -1,4 +1,5 @@
 import type { ExpertsConfig } from "../config.ts";
+import { LongctxError } from "../errors.ts";
 import type { WeightTensor } from "../weights.ts";
 import type { AlignedModel } from "./aligned.ts";
 import type { Gpu } from "./gpu.ts";
@@ -16,6 +17,9 @@ export interface GpuLayerWeights {
   readonly output: readonly GpuMatrix[];
   readonly outputBias: GpuSlice | null;
   readonly feedForwardNorm: GpuSlice;
+  /** Null where sums go into the residual stream as they are. */
+  readonly attentionPostNorm: GpuSlice | null;
+  readonly feedForwardPostNorm: GpuSlice | null;
   /** Of a mixture of experts [E, hidden], times the gain of the norm; null where there is one network. */
   readonly router: GpuSlice | null;
   /** [2F, hidden]: row by row when interleaved, else one below the other. Those of experts are interleaved and stacked. */
@@ -67,6 +71,11 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
     };
   };
   const mixture = (index: number, { count, feedForwardSize: size }: ExpertsConfig): FeedForwardWeights => {
+    if (config.postNorms)
+      throw new LongctxError(
+        "config",
+        "A mixture of experts with norms behind it is not on the device webgpu; use the device reference.",
+      );
     const experts = Array.from({ length: count }, (_, expert) => `layers.${index}.experts.${expert}.`);
     const gain = weights.get(`layers.${index}.feedForwardNorm`, [hiddenSize]).toFloat32();
     const router = weights.get(`layers.${index}.router`, [count, hiddenSize]).toFloat32();
@@ -108,6 +117,8 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
       output: uploadMatrices(gpu, [matrix("output", hiddenSize, querySize)]),
       outputBias: uploadBiases(gpu, [biasOf("output", hiddenSize, bias.output)]),
       feedForwardNorm: vector(`layers.${index}.feedForwardNorm`),
+      attentionPostNorm: config.postNorms ? vector(`layers.${index}.attentionPostNorm`) : null,
+      feedForwardPostNorm: config.postNorms ? vector(`layers.${index}.feedForwardPostNorm`) : null,
       ...(config.experts ? mixture(index, config.experts) : network(index)),
     };
   };

@@ -68,7 +68,10 @@ export class DecoderStages {
   /** ids [T] → stream. */
   embed(ids: GpuSlice, count: number): readonly Dispatch[] {
     const output = this.stream(count);
-    return this.#weights.embedding.map((matrix) => embed({ matrix, ids, tokens: count, output }, this.#capabilities));
+    const { embeddingScale: scale } = this.#model.config;
+    return this.#weights.embedding.map((matrix) =>
+      embed({ matrix, ids, tokens: count, output, scale }, this.#capabilities),
+    );
   }
 
   /** stream → projected. */
@@ -98,17 +101,36 @@ export class DecoderStages {
     const { hiddenSize, queryHeads, headSize } = this.#model.config;
     const weights = this.#weights.layers[layer];
     const stream = this.stream(count);
-    const at = { tokens: rows.count, outputOffset: rows.first * hiddenSize, outputStride: hiddenSize };
     return [
-      ...this.#product(weights.output, {
-        ...at,
-        input: this.attended(count),
-        inputOffset: rows.first * queryHeads * headSize,
-        output: stream,
-        bias: weights.outputBias ?? undefined,
-        add: true,
-      }),
+      ...this.#added(weights.attentionPostNorm, stream, rows, (goal) =>
+        this.#product(weights.output, {
+          ...goal,
+          tokens: rows.count,
+          input: this.attended(count),
+          inputOffset: rows.first * queryHeads * headSize,
+          outputStride: hiddenSize,
+          bias: weights.outputBias ?? undefined,
+        }),
+      ),
       ...(weights.router ? this.#mixture(weights, weights.router, stream, rows) : this.#network(weights, stream, rows)),
+    ];
+  }
+
+  /** stream += what is made; by way of a buffer where it is normalised before. */
+  #added(
+    norm: GpuSlice | null,
+    stream: GpuSlice,
+    { first, count }: Rows,
+    make: (goal: Pick<Product, "output" | "outputOffset" | "add">) => Dispatch[],
+  ): Dispatch[] {
+    const { hiddenSize: size } = this.#model.config;
+    if (!norm) return make({ output: stream, outputOffset: first * size, add: true });
+    const sums = this.#workspace.take("sums", 4 * count * size);
+    const { epsilon } = this.#model;
+    const added = { kind: "rms", tokens: count, size, input: sums, weight: norm, epsilon, add: true } as const;
+    return [
+      ...make({ output: sums }),
+      normalise({ ...added, output: stream, outputOffset: first * size }, this.#capabilities),
     ];
   }
 
@@ -118,15 +140,15 @@ export class DecoderStages {
     const inner = this.#workspace.take("inner states", 4 * rows.count * feedForwardSize);
     return [
       ...this.#gated(weights, stream, rows, inner),
-      ...this.#product(weights.down, {
-        tokens: rows.count,
-        input: inner,
-        output: stream,
-        outputOffset: rows.first * hiddenSize,
-        outputStride: hiddenSize,
-        bias: weights.downBias ?? undefined,
-        add: true,
-      }),
+      ...this.#added(weights.feedForwardPostNorm, stream, rows, (goal) =>
+        this.#product(weights.down, {
+          ...goal,
+          tokens: rows.count,
+          input: inner,
+          outputStride: hiddenSize,
+          bias: weights.downBias ?? undefined,
+        }),
+      ),
     ];
   }
 

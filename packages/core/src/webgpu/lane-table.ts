@@ -34,6 +34,8 @@ export interface TablesRequest {
   readonly first: number;
   readonly count: number;
   readonly headSize: number;
+  /** What scores are multiplied by; 1/√D unless given. */
+  readonly scale?: number;
   /** d/2 of the model. */
   readonly pairs: number;
   /** Which place of the cache holds the keys under a rotation, by its id; all of `keyRotations` are there. */
@@ -84,7 +86,7 @@ const LOG2_E = Math.LOG2E;
 const FAR = 2 ** 30;
 
 export function attentionTables(request: TablesRequest): AttentionTables {
-  const { plan, slots, first, count, headSize, pairs, places } = request;
+  const { plan, slots, first, count, pairs, places, scale = 1 / Math.sqrt(request.headSize) } = request;
   const queries = new Rotations();
   const work =
     request.attend === false ? NOTHING : request.tileRows ? tiles(request, queries) : pieces(request, queries);
@@ -100,7 +102,7 @@ export function attentionTables(request: TablesRequest): AttentionTables {
     path: work.path,
     workCount: work.count,
     ...packed({
-      rows: rowsOf(tokens, slots, (token) => ((plan.temperature?.at(token) ?? 1) * LOG2_E) / Math.sqrt(headSize)),
+      rows: rowsOf(tokens, slots, (token) => (plan.temperature?.at(token) ?? 1) * LOG2_E * scale),
       angles: anglesOf(queries.list, tokens, pairs),
       targets: Uint32Array.from(targets),
       work: Int32Array.from(work.work),

@@ -27,9 +27,16 @@ export function uploadGateUp(gpu: Gpu, gate: WeightTensor, up: WeightTensor): Gp
 }
 
 /** The gate and up matrices of experts, [E·2F, hidden], one below the other, and their rows by turns. */
-export function uploadExpertGates(gpu: Gpu, gatesAndUps: readonly WeightTensor[]): GpuMatrix[] {
+export function uploadExpertGates(
+  gpu: Gpu,
+  gatesAndUps: readonly WeightTensor[],
+  options?: Partial<Pick<PackOptions, "maxBinding">>,
+): GpuMatrix[] {
   const alike = gatesAndUps.every((tensor) => canInterleave(tensor, gatesAndUps[0]));
-  return uploadMatrices(gpu, alike ? gatesAndUps : gatesAndUps.map(inFloats), { interleave: true });
+  return uploadMatrices(gpu, alike ? gatesAndUps : gatesAndUps.map(inFloats), {
+    ...options,
+    interleave: true,
+  });
 }
 
 /** Matrices of several types cannot have their rows by turns; rare enough to be kept as they are computed with. */

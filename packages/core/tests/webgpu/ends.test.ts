@@ -18,7 +18,7 @@ async function words(slice: Parameters<typeof gpu.read>[0]): Promise<Uint32Array
 }
 
 describe.skipIf(!gpu)("the embedding", () => {
-  it.each(TENSOR_TYPES)("gives rows of %s as they are dequantised", async (type) => {
+  it.each(TENSOR_TYPES)("gives rows of %s as they are dequantised, times a scale", async (type) => {
     const columns = type.endsWith("_K") ? 512 : type.startsWith("Q") ? 96 : 36;
     const stored = storedMatrix(type, 251, columns, 2);
     const ids = [250, 0, 17, 17, 128];
@@ -27,11 +27,11 @@ describe.skipIf(!gpu)("the embedding", () => {
     const parts = uploadMatrices(gpu, [stored], { maxBinding: 2 ** 15 });
     await gpu.run(
       parts.map((matrix) =>
-        embed({ matrix, ids: idSlice, idsOffset: 1, tokens: ids.length, output }, gpu.capabilities),
+        embed({ matrix, ids: idSlice, idsOffset: 1, tokens: ids.length, output, scale: 8 }, gpu.capabilities),
       ),
     );
     const all = stored.toFloat32();
-    const expected = ids.flatMap((id) => [...all.subarray(id * columns, (id + 1) * columns)]);
+    const expected = ids.flatMap((id) => [...all.subarray(id * columns, (id + 1) * columns)].map((value) => 8 * value));
     expect(relativeError(await floats(gpu, output), expected)).toBeLessThan(2e-7);
   });
 
@@ -86,6 +86,17 @@ describe.skipIf(!gpu)("a norm", () => {
     const sum = input.map((value, i) => value + delta[i]);
     expect(relativeError(await floats(gpu, stream), sum)).toBeLessThan(1e-7);
     expect(relativeError(await floats(gpu, output), expected(kind, sum, 1e-5))).toBeLessThan(2e-6);
+  });
+
+  it("is added to what a stream has", async () => {
+    const before = noisy(2 * tokens * size, 9);
+    const output = gpu.upload(before, "test");
+    const whole = { kind: "rms", tokens, size, weight: gpu.upload(weight, "test"), epsilon: 1e-5 } as const;
+    const work = { ...whole, input: gpu.upload(input, "test"), output, outputOffset: tokens * size, add: true };
+    await gpu.run([normalise(work, gpu.capabilities)]);
+    const want = Float64Array.from(before);
+    expected("rms", input, 1e-5).forEach((value, i) => (want[tokens * size + i] += value));
+    expect(relativeError(await floats(gpu, output), want)).toBeLessThan(2e-6);
   });
 
   it("changes heads in wider rows in place and leaves what is between them", async () => {

@@ -58,6 +58,25 @@ describe("a decode step", () => {
     await backend.dispose();
   });
 
+  it("is 8 dispatches a layer with a mixture of experts, and nothing is read back to choose them", async () => {
+    const mock = new MockGpu();
+    const experts = { count: 6, perToken: 2, feedForwardSize: 16, renormalise: true };
+    const backend = await modelOn(mock, { experts });
+    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    await readEach(backend, cache, tinyIds(3));
+    mock.dispatched = [];
+    mock.read = 0;
+    const { submits, buffers, bindGroups } = mock.log;
+    await readEach(backend, cache, [5]);
+    expect(mock.log).toMatchObject({ submits: submits + 1, buffers, bindGroups });
+    expect(mock.read).toBe(4 * backend.config.vocabSize);
+    const kinds = mock.dispatched.map((name) => name.split(" ")[0]);
+    const attention = ["product", "rotate-and-store", "attention-split", "attention-reduce", "product"];
+    const layer = [...attention, "route", "expert", "expert"];
+    expect(kinds).toEqual(["embedding", ...layer, ...layer, "product"]);
+    await backend.dispose();
+  });
+
   it("allocates nothing and makes nothing that the step before had", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);

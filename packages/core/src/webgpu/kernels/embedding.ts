@@ -5,7 +5,7 @@ import { READERS, weightsOf } from "./dequantise.ts";
 import type { GpuMatrix } from "./product.ts";
 
 /**
- * Rows of a packed matrix [V, hidden], dequantised: output[t] = matrix[ids[t]]. The ids lie in a buffer, so that a token
+ * Rows of a packed matrix [V, hidden], dequantised: output[t] = scale · matrix[ids[t]]. The ids lie in a buffer, so that a token
  * sampled on the device is read from where it was written. Of a matrix in parts, each part writes the rows it has.
  */
 export function embeddingKernel(type: TensorType): Kernel {
@@ -18,7 +18,7 @@ export function embeddingKernel(type: TensorType): Kernel {
       ["output", "vec4<f32>", "write"],
       ...(reader.scaled ? ([["scales", "u32", "read"]] as const) : []),
     ],
-    uniforms: { tokens: "u32", first: "u32", rows: "u32", columns: "u32", ids_offset: "u32" },
+    uniforms: { tokens: "u32", first: "u32", rows: "u32", columns: "u32", ids_offset: "u32", scale: "f32" },
     body: `
 ${reader.wgsl}${weightsOf(reader)}
 @compute @workgroup_size(64)
@@ -40,10 +40,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let lo = 8u * block + ${reader.columnsOf[0]};
   let hi = 8u * block + ${reader.columnsOf[1]};
   if (lo < uniforms.columns) {
-    output[token * uniforms.columns + lo] = weights.lo;
+    output[token * uniforms.columns + lo] = uniforms.scale * weights.lo;
   }
   if (hi < uniforms.columns) {
-    output[token * uniforms.columns + hi] = weights.hi;
+    output[token * uniforms.columns + hi] = uniforms.scale * weights.hi;
   }
 }`,
   });
@@ -57,14 +57,17 @@ export interface Embedding {
   readonly tokens: number;
   /** [T, hidden] */
   readonly output: GpuSlice;
+  /** 1 unless given. */
+  readonly scale?: number;
 }
 
-export function embed({ matrix, ids, idsOffset = 0, tokens, output }: Embedding, capabilities: Capabilities): Dispatch {
+export function embed(work: Embedding, capabilities: Capabilities): Dispatch {
+  const { matrix, ids, idsOffset = 0, tokens, output, scale = 1 } = work;
   const { type, codes, scales, first, rows, columns, blocks } = matrix;
   return {
     kernel: embeddingKernel(type),
     buffers: [codes, ids, output, ...(scales ? [scales] : [])],
-    uniforms: [tokens, first, rows, columns / 4, idsOffset],
+    uniforms: [tokens, first, rows, columns / 4, idsOffset, scale],
     workgroups: spread(Math.ceil((tokens * blocks * 4) / 64), capabilities),
   };
 }

@@ -9,12 +9,14 @@ export interface NormKey {
   readonly residual: boolean;
   /** The output is the input's buffer. */
   readonly inPlace: boolean;
+  /** What is normalised is added to what the output has. */
+  readonly add?: boolean;
 }
 
 const SIZE = 64;
 
 /** A workgroup for each row; with the residual read, summed, written back and normalised in one pass. */
-export function normKernel({ kind, residual, inPlace }: NormKey): Kernel {
+export function normKernel({ kind, residual, inPlace, add = false }: NormKey): Kernel {
   const sumOf = (name: string, value: string) => `
   var ${name} = 0.0;
   for (var i = own; i < uniforms.size; i += ${SIZE}u) {
@@ -40,7 +42,9 @@ export function normKernel({ kind, residual, inPlace }: NormKey): Kernel {
     : "";
   const target = inPlace ? "input[start + i]" : "output[to + i]";
   return declareKernel({
-    name: ["norm", kind, residual ? "residual" : "", inPlace ? "in place" : ""].filter(Boolean).join(" "),
+    name: ["norm", kind, residual ? "residual" : "", inPlace ? "in place" : "", add ? "added" : ""]
+      .filter(Boolean)
+      .join(" "),
     storage: [
       ["input", "f32", residual || inPlace ? "write" : "read"],
       ["gain", "f32", "read"],
@@ -79,7 +83,7 @@ ${kind === "layer" ? sumOf("mean", "mean += input[start + i];") : "  let mean = 
 ${sumOf("mean_square", squares)}
   let factor = 1.0 / sqrt(mean_square + uniforms.epsilon);
   for (var i = own; i < uniforms.size; i += ${SIZE}u) {
-    ${target} = (input[start + i] - mean) * factor * gain[i]${kind === "layer" ? " + shift[i]" : ""};
+    ${target} ${add ? "+=" : "="} (input[start + i] - mean) * factor * gain[i]${kind === "layer" ? " + shift[i]" : ""};
   }
 }`,
   });
@@ -108,13 +112,15 @@ export interface Norm {
   readonly output: GpuSlice | null;
   readonly outputOffset?: number;
   readonly outputStride?: number;
+  /** output += instead of =, for the residual stream. */
+  readonly add?: boolean;
 }
 
 export function normalise(norm: Norm, capabilities: Capabilities): Dispatch {
   const { kind, tokens, size, heads = 1, input, inputOffset = 0, weight, bias, epsilon, delta, output } = norm;
   if ((kind === "layer") !== (bias !== undefined)) throw new Error("A LayerNorm has a bias, and an RMS norm has none.");
   return {
-    kernel: normKernel({ kind, residual: delta !== undefined, inPlace: output === null }),
+    kernel: normKernel({ kind, residual: delta !== undefined, inPlace: output === null, add: norm.add }),
     buffers: [input, weight, output, bias, delta].filter((slice) => slice !== null && slice !== undefined),
     uniforms: [
       tokens * heads,
