@@ -5,8 +5,8 @@ import { READERS, weightsOf } from "./dequantise.ts";
 import type { GpuMatrix } from "./product.ts";
 
 /**
- * Rows of a packed matrix [V, hidden], dequantised: output[t] = scale · matrix[ids[t]]. The ids lie in a buffer, so that a token
- * sampled on the device is read from where it was written. Of a matrix in parts, each part writes the rows it has.
+ * Rows of a packed matrix [V, hidden], dequantised: output[t] = scale · matrix[ids[t]]. The ids lie in a buffer, so that
+ * a token sampled on the device is read from where it was written. Of a matrix in parts, each part writes the rows it has.
  */
 export function embeddingKernel(type: TensorType): Kernel {
   const reader = READERS[type];
