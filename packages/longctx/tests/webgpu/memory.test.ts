@@ -129,15 +129,18 @@ describe("a thousand generations", () => {
     await loaded.model.dispose();
   });
 
-  it.skipIf(gpu === null)("or, some of them, on the adapter of this machine", async () => {
-    const loaded = await loadOn({ device: gpu! });
-    await generations(loaded, 30);
-    const held = await generations(loaded, gpu!.capabilities.software ? 60 : 1000);
-    for (const now of held) expect(now).toEqual(held[0]);
-    const { buffers } = gpu!.held;
-    await loaded.model.dispose();
-    expect(gpu!.held.buffers).toBeLessThan(buffers);
-    expect(gpu!.ledger.of("weights")).toBe(0);
-    expect(gpu!.ledger.of("cache")).toBe(0);
-  });
+  it.skipIf(gpu === null)(
+    "leave nothing on the adapter of this machine, a quarter of them where it is its processor",
+    async () => {
+      const loaded = await loadOn({ device: gpu! });
+      await generations(loaded, 30);
+      const held = await generations(loaded, gpu!.capabilities.software ? 250 : 1000);
+      for (const now of held) expect(now).toEqual(held[0]);
+      const { buffers } = gpu!.held;
+      await loaded.model.dispose();
+      expect(gpu!.held.buffers).toBeLessThan(buffers);
+      expect(gpu!.ledger.of("weights")).toBe(0);
+      expect(gpu!.ledger.of("cache")).toBe(0);
+    },
+  );
 });
