@@ -102,7 +102,7 @@ describe("compose", () => {
   it("refuses two methods on one axis and methods that refuse each other, in both orders", () => {
     const proud: Method = { spec: "proud:of=1", axes: ["temperature"], conflicts: { shifted: "it says so" } };
     expect(() => compose(half, { ...half, spec: "other" })).toThrow(
-      "half and other both change the visibility; only one method can.",
+      "half and other both change the visibility; only one method can, so leave one of them out.",
     );
     for (const pair of [[proud, shifted], [shifted, proud]]) expect(() => compose(...pair)).toThrow("proud cannot be combined with shifted: it says so."); // prettier-ignore
   });
