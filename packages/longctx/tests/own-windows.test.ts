@@ -27,9 +27,9 @@ function read(device: Device, which: "own" | "unbounded", spec: string): Promise
 
 async function readAnew(model: LanguageModel, spec: string): Promise<Float32Array> {
   const session = model.session({ method: methods.parse(spec), chunk: 24, capacity: 256 });
-  const logits = await session.prefill(ids, { logitRows: ids.length });
+  const computed = await session.prefill(ids, { logitRows: ids.length });
   session.dispose();
-  return logits;
+  return computed;
 }
 
 describe.each(DEVICES)("a checkpoint with a sliding window of its own: %s", (device) => {
