@@ -54,7 +54,7 @@ describe.skipIf(chromium === null)("the packages in a page", () => {
     expect(site.code).not.toMatch(/node:|onnxruntime|vite-browser-external/);
   });
 
-  it.each(["the page", "a worker"])("compute golden logits in %s", { timeout: 300_000 }, async (where) => {
+  it.each(["the page", "a worker"])("compute golden logits in %s", { timeout: 600_000 }, async (where) => {
     const judge = await judgeOf("llama");
     const texts = judge.texts.map(({ ids, logits }) => ({ spec: "none", ids, expected: logits }));
     const rerope12: Case = { spec: "rerope:window=12", parts: [rerope(12)] };
