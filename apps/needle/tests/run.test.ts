@@ -82,9 +82,16 @@ describe("needle run", () => {
   }, 60_000);
   afterAll(() => rmSync(folder, { recursive: true }));
 
+  it("says which device computes, and why, where it was not named", async () => {
+    const args = ["--lengths", "48", "--depths", "0", "--trials", "1", "--methods", "none", "--model", "tiny"];
+    const { code, stderr } = await needle([...args, "--device", "auto", "--out", join(folder, "auto")]);
+    expect(stderr).toMatch(/^Device (cpu|webgpu): ./m);
+    expect(code).toBe(0);
+  }, 60_000);
+
   it("measures the grid and shows it", () => {
     expect(first.stderr).toContain("needle on tiny: 24/24");
-    expect(first.stderr).toMatch(/^Device \w+: ./m);
+    expect(first.stderr).not.toMatch(/^Device /m);
     expect(first).toMatchObject({ code: 0 });
     expect(first.stdout).toMatch(/│ none +│ +1\.00 │ +1\.00 │/);
     expect(first.stdout).toContain("streaming:sinks=4,window=20");
