@@ -1,10 +1,11 @@
-import { LongctxError } from "../errors.ts";
 import { tileOf, type Lane } from "../lanes.ts";
 import type { AttentionPlan } from "../plan.ts";
-import { angles, rotation, UNROTATED, type Rotation } from "../rotation.ts";
+import { rotation, UNROTATED, type Rotation } from "../rotation.ts";
 import type { SlotMap } from "../slots.ts";
+import { anglesOf } from "./angle-tables.ts";
 import type { GpuSlice } from "./kernel.ts";
-import { ALIGNMENT, roundUp } from "./numbers.ts";
+import { roundUp } from "./numbers.ts";
+import { packed, type Section } from "./packed-sections.ts";
 
 /**
  * An `AttentionPlan` for one chunk as tables that kernels read. A host does this for each plan of a chunk:
@@ -71,7 +72,7 @@ export interface AttentionTables {
   readonly workCount: number;
   /** All sections, each at a multiple of 256. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly sections: Readonly<Record<SectionName, { readonly offset: number; readonly size: number }>>;
+  readonly sections: Readonly<Record<SectionName, Section>>;
 }
 
 /** Where a section is once the bytes are uploaded. */
@@ -235,93 +236,4 @@ function rowsOf(tokens: readonly number[], slots: SlotMap, scale: (token: number
     factors[2 * t + 1] = scale(token);
   });
   return rows;
-}
-
-/** (cos, sin) of each rotation, token and pair, computed in float64: [rotations, T, d/2, 2]. */
-export function anglesOf(
-  rotations: readonly Rotation[],
-  tokens: readonly number[],
-  pairs: number,
-  from?: Rotation,
-): Float32Array {
-  const table = new Float32Array(2 * rotations.length * tokens.length * pairs);
-  rotations.forEach((by, r) => {
-    for (const {
-      table: { id, inverse },
-    } of [by, ...(from ? [from] : [])])
-      if (inverse.length > 0 && inverse.length !== pairs)
-        throw new LongctxError(
-          "method",
-          `The frequency table ${id.slice(0, 40)} has ${inverse.length} pairs, but the model rotates ${pairs}; make it from the model's own rotary size.`,
-        );
-    const { cos, sin } = angles(by, tokens, tokens.length, from);
-    const kept = cos.length / tokens.length;
-    for (let t = 0; t < tokens.length; t++) {
-      for (let i = 0; i < pairs; i++) {
-        const at = 2 * ((r * tokens.length + t) * pairs + i);
-        table[at] = i < kept ? cos[t * kept + i] : 1;
-        table[at + 1] = i < kept ? sin[t * kept + i] : 0;
-      }
-    }
-  });
-  return table;
-}
-
-/** Old keys that have to be turned from one rotation into another: `slots` of tokens and the angles between, [n, d/2, 2]. */
-export interface TurnTables {
-  readonly count: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly sections: Readonly<Record<"slots" | "angles", { readonly offset: number; readonly size: number }>>;
-}
-
-/**
- * For the held tokens in [begin, end), `most` at a time so that the tables of a long text need no large buffer. Amplitudes
- * that differ are part of the turn.
- */
-export function* turnTables(
-  slots: SlotMap,
-  range: { readonly from: number; readonly to: number },
-  turn: { readonly from: Rotation; readonly to: Rotation; readonly pairs: number },
-  most = 4096,
-): Generator<TurnTables> {
-  const tokens = slots
-    .runs(range.from, range.to)
-    .flatMap(({ from, to, token }) => Array.from({ length: to - from }, (_, i) => token + i));
-  for (let at = 0; at < tokens.length; at += most) {
-    const some = tokens.slice(at, at + most);
-    yield {
-      count: some.length,
-      ...packed({
-        slots: Uint32Array.from(some, (token) => slots.slotOf(token)),
-        angles: anglesOf([turn.to], some, turn.pairs, turn.from),
-      }),
-    };
-  }
-}
-
-/** Sizes that seldom change, so that bind groups of one token serve the next; none is empty, which a binding cannot be. */
-function bindable(bytes: number): number {
-  return Math.max(ALIGNMENT, 2 ** Math.ceil(Math.log2(Math.max(1, bytes))));
-}
-
-/** Sections one after another. */
-function packed<Name extends string>(
-  parts: Record<Name, Uint32Array | Int32Array | Float32Array>,
-): {
-  bytes: Uint8Array<ArrayBuffer>;
-  sections: Record<Name, { offset: number; size: number }>;
-} {
-  const names = Object.keys(parts) as Name[];
-  const sections = {} as Record<Name, { offset: number; size: number }>;
-  let end = 0;
-  for (const name of names) {
-    sections[name] = { offset: end, size: bindable(parts[name].byteLength) };
-    end += sections[name].size;
-  }
-  const bytes = new Uint8Array(end);
-  for (const name of names) {
-    const { buffer, byteOffset, byteLength } = parts[name];
-    bytes.set(new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength), sections[name].offset);
-  }
-  return { bytes, sections };
 }

@@ -10,7 +10,8 @@ import {
 import { quadsOf } from "../../src/webgpu/kernels/attention-shape.ts";
 import { attentionSplit, splitKernel, splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
 import type { AttentionTables } from "../../src/webgpu/lane-table.ts";
-import { LEAST, causal, difference, floatsOf, play, shapeOf, tableOf } from "./attention-scene.ts";
+import { causal, shapeOf, tableOf } from "./attention-plans.ts";
+import { LEAST, difference, floatsOf, play } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 const gpu = await gpuOrNull();

@@ -1,17 +1,8 @@
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { splitKernel, splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
-import {
-  LEAST,
-  causal,
-  chunksOf,
-  difference,
-  play,
-  randomPlans,
-  shapeOf,
-  tableOf,
-  type Scene,
-} from "./attention-scene.ts";
+import { causal, randomPlans, shapeOf, tableOf } from "./attention-plans.ts";
+import { LEAST, chunksOf, difference, play, type Scene } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 const gpu = await gpuOrNull();

@@ -4,17 +4,8 @@ import { constantPosition } from "@longctx/core";
 import { broadcastTilesKernel, planBroadcastTiles } from "../../src/webgpu/kernels/attention-broadcast.ts";
 import { equalSubgroups } from "../../src/webgpu/kernel.ts";
 import { tiledKernel, tiledPlan } from "../../src/webgpu/kernels/attention-tiled.ts";
-import {
-  LEAST,
-  causal,
-  chunksOf,
-  difference,
-  play,
-  randomPlans,
-  shapeOf,
-  tableOf,
-  type Scene,
-} from "./attention-scene.ts";
+import { causal, randomPlans, shapeOf, tableOf } from "./attention-plans.ts";
+import { LEAST, chunksOf, difference, play, type Scene } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 /** Where keys pass: which device has it by default. */

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { SlotMap } from "@longctx/core";
 import { GpuCache } from "../../src/webgpu/gpu-cache.ts";
 import { openGpu } from "../../src/webgpu/index.ts";
-import { shapeOf } from "./attention-scene.ts";
+import { shapeOf } from "./attention-plans.ts";
 import { MockGpu } from "./mock-gpu.ts";
 
 /** A device for caches of gigabytes, which costs nothing here: its buffers hold no bytes. */

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { constantPosition, makeTable, SlotMap, type AttentionPlan } from "@longctx/core";
 import { RAW, rotation, UNROTATED } from "../../src/rotation.ts";
-import { anglesOf, attentionTables, keyRotations, turnTables, type SectionName } from "../../src/webgpu/lane-table.ts";
-import { causal, tableOf } from "./attention-scene.ts";
+import { anglesOf, turnTables } from "../../src/webgpu/angle-tables.ts";
+import { attentionTables, keyRotations, type SectionName } from "../../src/webgpu/lane-table.ts";
+import { causal, tableOf } from "./attention-plans.ts";
 
 const table = tableOf(3);
 const far = causal(table, {

@@ -6,7 +6,8 @@ import { attentionTables } from "../../src/webgpu/lane-table.ts";
 import { AttentionKernels } from "../../src/webgpu/kernels/attention.ts";
 import { cacheShape, queryBytes, quadsOf, type AttentionShape } from "../../src/webgpu/kernels/attention-shape.ts";
 import { rotatedReference, rotateAndStoreKernel } from "../../src/webgpu/kernels/rotate-and-store.ts";
-import { LEAST, causal, difference, floatsOf, play, shapeOf, tableOf } from "./attention-scene.ts";
+import { causal, shapeOf, tableOf } from "./attention-plans.ts";
+import { LEAST, difference, floatsOf, play } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 const gpu = await gpuOrNull();

@@ -2,11 +2,12 @@ import { afterAll, describe, expect, it } from "vitest";
 import { SlotMap, TEXT_POSITION } from "@longctx/core";
 import { uniformFloat64 } from "../../src/random.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../src/rotation.ts";
-import { turnTables } from "../../src/webgpu/lane-table.ts";
+import { turnTables } from "../../src/webgpu/angle-tables.ts";
 import { cacheShape } from "../../src/webgpu/kernels/attention-shape.ts";
 import { rotatedReference } from "../../src/webgpu/kernels/rotate-and-store.ts";
 import { turnKeys, turnKeysKernel, turnKeysPlan } from "../../src/webgpu/kernels/turn-keys.ts";
-import { difference, floatsOf, shapeOf, tableOf } from "./attention-scene.ts";
+import { shapeOf, tableOf } from "./attention-plans.ts";
+import { difference, floatsOf } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 
 const gpu = await gpuOrNull();

@@ -1,6 +1,6 @@
 import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import type { TurnTables } from "../lane-table.ts";
+import type { TurnTables } from "../angle-tables.ts";
 import {
   quadsOf,
   SHAPE_FIELDS,

@@ -5,7 +5,8 @@
 import { openGpu } from "../../../src/webgpu/index.ts";
 import { attentionReduce, reduceKernel } from "../../../src/webgpu/kernels/attention-reduce.ts";
 import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/kernels/attention-split.ts";
-import { causal, difference, play, shapeOf, tableOf } from "../attention-scene.ts";
+import { causal, shapeOf, tableOf } from "../attention-plans.ts";
+import { difference, play } from "../attention-scene.ts";
 
 const gpu = await openGpu();
 const { capabilities } = gpu;
