@@ -30,9 +30,16 @@ function newTier() {
   return { passed: 0, failed: 0, skipped: 0 };
 }
 
-for (const { name, assertionResults } of result.testResults) {
+/** A file that could not be loaded, or whose set-up failed, has no failed tests to count, so it counts itself. */
+function isFailedItself({ status, assertionResults }) {
+  return status === "failed" && assertionResults.every((test) => test.status !== "failed");
+}
+
+for (const file of result.testResults) {
+  const { name, assertionResults } = file;
   const tier = tierOf(name.replaceAll("\\", "/"));
   if (!tier) continue;
+  if (isFailedItself(file)) tiers[tier].failed++;
   for (const { status } of assertionResults) {
     if (status === "failed") tiers[tier].failed++;
     else if (status !== "passed") tiers[tier].skipped++;
@@ -62,8 +69,5 @@ describe(
 );
 describe("page", tiers.page, tiers.page.skipped > 0 ? `${tiers.page.skipped} tests, no browser` : "no tests ran");
 
-// A file that could not even be loaded has no tests to count, so it counts itself.
-const unloaded = result.testResults.filter(
-  (file) => file.status === "failed" && file.assertionResults.length === 0,
-).length;
-process.stdout.write(`${result.numPassedTests} passed, ${result.numFailedTests + unloaded} failed\n`);
+const failed = result.numFailedTests + result.testResults.filter(isFailedItself).length;
+process.stdout.write(`${result.numPassedTests} passed, ${failed} failed\n`);

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { compose, LanguageModel, LongctxError } from "@longctx/core";
 import { createReference } from "@longctx/core/reference";
 import { gpuSource, type GpuSource } from "../../src/webgpu/adapter.ts";
@@ -8,6 +8,9 @@ import { gpuOrNull } from "./device.ts";
 
 const gpu = (await gpuOrNull())!;
 afterAll(() => gpu?.destroy());
+
+/** A driver that computes on a processor compiles each kernel for seconds the first time, and keeps it on disk. */
+vi.setConfig({ testTimeout: 300_000 });
 
 const config = tinyConfig({ headSize: 8, rope: { type: "default", base: 100, rotarySize: 8 } });
 const weights = tinyWeights(config);

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { SlotMap, TEXT_POSITION } from "@longctx/core";
 import { rotation, UNROTATED } from "../../src/rotation.ts";
 import { part, type Gpu } from "../../src/webgpu/gpu.ts";
@@ -22,6 +22,9 @@ import { noisy, storedMatrix } from "./stored-weights.ts";
 /** Mistakes that others made, each of which this device must not; the kernels' own tests have the rest of them. */
 const gpu = (await gpuOrNull())!;
 afterAll(() => gpu?.destroy());
+
+/** A driver that computes on a processor compiles each kernel for seconds the first time, and keeps it on disk. */
+vi.setConfig({ testTimeout: 300_000 });
 
 describe.skipIf(!gpu)("positions", () => {
   it("of keys that are turned anew at 100,000 are those of float64", async () => {
