@@ -17,6 +17,7 @@ const CONTRIBUTED = new Set([
   "FusedMatMul",
   "Gelu",
   "MatMulNBits",
+  "MultiHeadAttention",
   "QuickGelu",
   "RotaryEmbedding",
   "SkipSimplifiedLayerNormalization",

@@ -16,6 +16,8 @@ export interface ChosenAdapter {
   readonly adapter: GPUAdapter;
   /** As people know it: "NVIDIA GeForce RTX 4090", "llvmpipe (LLVM 19.1.7, 256 bits)". */
   readonly name: string;
+  /** All that it says of itself, by which what was measured on it is kept. */
+  readonly id: string;
   /** It computes on a processor: correct, but no measure of speed. */
   readonly software: boolean;
 }
@@ -31,7 +33,7 @@ export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<Ch
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new LongctxError("device", NO_ADAPTER);
   const { description, device, vendor, architecture } = adapter.info;
-  const name = description || device || [vendor, architecture].filter(Boolean).join(" ") || "an adapter without a name";
+  const name = nameOf(device, description) || nameOf(vendor, architecture) || "an adapter without a name";
   const flagged = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
   const software = flagged || [description, device, vendor, architecture].some((text) => SOFTWARE.test(text ?? ""));
   if (software && hardwareOnly)
@@ -39,5 +41,12 @@ export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<Ch
       "device",
       `The only WebGPU adapter is ${name}, which computes on the processor. Ask for --device webgpu to use it all the same, or use --device cpu, which is faster.`,
     );
-  return { adapter, name, software };
+  const id = [vendor, architecture, device, description].filter(Boolean).join(" / ") || name;
+  return { adapter, name, id, software };
+}
+
+/** Both where one does not say the other: drivers on Vulkan call the device "NVIDIA H200" and describe their version. */
+function nameOf(what: string | undefined, more: string | undefined): string {
+  if (!what || !more || more.includes(what)) return more || what || "";
+  return what.includes(more) ? what : `${what}: ${more}`;
 }

@@ -7,9 +7,11 @@ import { Failures } from "./failures.ts";
 import type { Capabilities, Dispatch, GpuSlice, Kernel } from "./kernel.ts";
 import { Ledger, mebibytes, type Purpose } from "./ledger.ts";
 import { MAP_READ, roundUp, USAGE } from "./numbers.ts";
+import { restUntil } from "./patience.ts";
 import { Pipelines } from "./pipelines.ts";
+import { tuningOf, type TuningSource } from "./tuning.ts";
 
-export interface GpuOptions {
+export interface GpuOptions extends TuningSource {
   /** Refuse adapters that compute on a processor. */
   readonly hardwareOnly?: boolean;
   /** Features to do without although they are there. */
@@ -25,14 +27,20 @@ const UPLOAD_PIECE = 2 ** 26;
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const source = options.source ?? (await gpuSource());
   try {
-    const { adapter, name, software } = await chooseAdapter(source.gpu, options.hardwareOnly ?? false);
+    const { adapter, name, id, software } = await chooseAdapter(source.gpu, options.hardwareOnly ?? false);
     let device: GPUDevice;
     try {
       device = await adapter.requestDevice(deviceDescriptor(adapter, options.without));
     } catch (cause) {
       throw new LongctxError("device", `The WebGPU adapter ${name} gives no device: ${String(cause)}`, { cause });
     }
-    return new Gpu(source, device, name, capabilitiesOf(device, adapter.info, software));
+    const capabilities = capabilitiesOf(device, adapter.info, software);
+    try {
+      return new Gpu(source, device, name, { ...capabilities, tuning: await tuningOf(options, id, capabilities) }, id);
+    } catch (error) {
+      device.destroy();
+      throw error;
+    }
   } catch (error) {
     source.release();
     throw error;
@@ -42,6 +50,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
 /** A device with everything that lives on it. Whoever opened it calls `destroy`, or the process does not end. */
 export class Gpu {
   readonly name: string;
+  /** All that the adapter says of itself. */
+  readonly adapter: string;
   readonly capabilities: Capabilities;
   readonly ledger = new Ledger();
   readonly pipelines: Pipelines;
@@ -54,8 +64,9 @@ export class Gpu {
   readonly #readback = new Map<number, GPUBuffer[]>();
   #closed = false;
 
-  constructor(source: GpuSource, device: GPUDevice, name: string, capabilities: Capabilities) {
+  constructor(source: GpuSource, device: GPUDevice, name: string, capabilities: Capabilities, adapter = name) {
     this.name = name;
+    this.adapter = adapter;
     this.capabilities = capabilities;
     this.#device = device;
     this.#source = source;
@@ -164,8 +175,10 @@ export class Gpu {
     });
     const done = staging ? staging.mapAsync(MAP_READ, 0, total) : this.#device.queue.onSubmittedWorkDone();
     done.catch(() => undefined); // when the scopes already know better
+    const rested = this.capabilities.software ? restUntil(done) : done;
+    rested.catch(() => undefined);
     await submitted;
-    await this.#failures.settle(done);
+    await this.#failures.settle(rested);
     if (!staging) return [];
     const mapped = staging.getMappedRange(0, total);
     const bytes = reads.map(({ size }, i) => new Uint8Array(mapped.slice(starts[i], starts[i] + size)));

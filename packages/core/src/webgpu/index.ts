@@ -2,3 +2,5 @@ export { openGpu, Gpu, type GpuOptions } from "./gpu.ts";
 export type { GpuSource } from "./adapter.ts";
 export * from "./kernel.ts";
 export { createWebGpu, WebGpuBackend, type WebGpuOptions } from "./webgpu-backend.ts";
+export { tune, type TuneOptions, type TuneResult, type TuneSizes } from "./tune.ts";
+export { parseTuning, tuningRecord, type Tuning } from "./tuning.ts";

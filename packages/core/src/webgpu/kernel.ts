@@ -1,4 +1,5 @@
 /// <reference types="@webgpu/types" />
+import type { Tuning } from "./tuning.ts";
 
 /** What a kernel is to the host: WGSL with the entry point `main`, and what it is given. */
 export interface Kernel {
@@ -41,6 +42,8 @@ export interface Capabilities {
   readonly maxBuffer: number;
   /** Computed on a processor: correct, but no measure of speed. */
   readonly software: boolean;
+  /** What `longctx tune` found on this adapter. */
+  readonly tuning?: Tuning;
 }
 
 /** Workgroups in two dimensions where one does not hold them all; kernels count x + y · `stride` and return early. */

@@ -1,4 +1,5 @@
 import { LongctxError } from "../../errors.ts";
+import { attentionClass } from "../tuning.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
 import {
@@ -43,21 +44,31 @@ export interface SplitPlan {
   readonly maximum: Maximum;
 }
 
-const MOST_HEADS = 8;
-const LONGEST = 256;
+/** What of a plan may be chosen freely: threads, as long as a row has no more vectors, and keys, where they fit. */
+export interface SplitSizes {
+  readonly threads: number;
+  readonly longest: number;
+}
 
-/** @throws LongctxError "config" for heads so large that one row does not fit a workgroup */
-export function splitPlan({ shape }: SplitKey, capabilities: Capabilities): SplitPlan {
+const MOST_HEADS = 8;
+const SIZES: SplitSizes = { threads: 64, longest: 256 };
+
+/**
+ * `sizes` are those of a tuning, else the adapter's tuned ones, else what is sensible. @throws LongctxError "config" for
+ * heads so large that one row does not fit a workgroup
+ */
+export function splitPlan({ shape }: SplitKey, capabilities: Capabilities, sizes?: SplitSizes): SplitPlan {
+  const wanted = sizes ?? capabilities.tuning?.pieces[attentionClass(shape)] ?? SIZES;
   const quads = quadsOf(shape);
-  const threads = Math.max(64, 2 ** Math.ceil(Math.log2(quads)));
+  const threads = Math.max(Math.min(wanted.threads, capabilities.maxInvocations), 2 ** Math.ceil(Math.log2(quads)));
   const group = groupOf(shape);
   const divisors = Array.from({ length: MOST_HEADS }, (_, i) => MOST_HEADS - i).filter((heads) => group % heads === 0);
   const maximum = maximumOf(capabilities);
   if (threads <= capabilities.maxInvocations)
-    for (const least of [LONGEST / 4, 32])
+    for (const least of [wanted.longest / 4, 32])
       for (const heads of divisors) {
         const rest = 16 * heads * quads + 24 * threads * heads + threads * heads + 64;
-        const longest = Math.min(LONGEST, Math.floor((capabilities.maxWorkgroupMemory - rest) / (4 * heads)));
+        const longest = Math.min(wanted.longest, Math.floor((capabilities.maxWorkgroupMemory - rest) / (4 * heads)));
         if (longest >= least) return { threads, heads, longest, maximum };
       }
   throw new LongctxError(

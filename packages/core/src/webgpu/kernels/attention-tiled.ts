@@ -1,6 +1,7 @@
 import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf } from "../lane-table.ts";
+import { tileBytes } from "../tuning.ts";
 import { tileDeclarations, TILE_INTERFACE } from "./attention-lanes.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
 import type { AttentionPlan } from "../../plan.ts";
@@ -29,7 +30,7 @@ export interface TiledPlan {
 /** @throws LongctxError "config" for heads so large that two rows do not fit a workgroup */
 export function tiledPlan({ shape }: TiledKey, { maxWorkgroupMemory, maxInvocations }: Capabilities): TiledPlan {
   const rows = Math.min(64, maxInvocations);
-  const bytes = 2 * 16 * quadsOf(shape) + 4 * rows + 4;
+  const bytes = tileBytes(shape, rows);
   const keys = [32, 16, 8, 4, 2].find((count) => count * bytes <= maxWorkgroupMemory);
   if (!keys)
     throw new LongctxError(

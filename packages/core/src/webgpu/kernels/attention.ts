@@ -1,8 +1,16 @@
 import type { Capabilities, Dispatch, GpuSlice, Kernel } from "../kernel.ts";
+import { tunedTiles, type QueryTilesPlan } from "../tuning.ts";
 import { broadcastRows, broadcastTilesKernel, planBroadcastTiles } from "./attention-broadcast.ts";
 import { attentionReduce, reduceKernel } from "./attention-reduce.ts";
 import type { AttentionShape } from "./attention-shape.ts";
-import { attentionSplit, splitKernel, splitPlan, type AttentionWork, type SplitPlan } from "./attention-split.ts";
+import {
+  attentionSplit,
+  splitKernel,
+  splitPlan,
+  type AttentionWork,
+  type SplitPlan,
+  type SplitSizes,
+} from "./attention-split.ts";
 import { attentionTiled, tiledKernel, tiledPlan } from "./attention-tiled.ts";
 import { rotateAndStore, rotateAndStoreKernel, type RotateAndStore } from "./rotate-and-store.ts";
 import { turnKeys, turnKeysKernel, type TurnKeys } from "./turn-keys.ts";
@@ -11,6 +19,20 @@ import { turnKeys, turnKeysKernel, type TurnKeys } from "./turn-keys.ts";
 const MOST_SPLIT = 4;
 /** Pieces that keep a device busy, for one key head. */
 const WANTED_PIECES = 64;
+
+/** In place of what the adapter's tuning says, or of what is sensible. */
+export interface AttentionPlans {
+  readonly tiles?: QueryTilesPlan;
+  readonly pieces?: SplitSizes;
+}
+
+/** How many queries are taken: as it was measured to be the fastest on the adapter, else what is sensible there. */
+export function planQueryTiles(shape: AttentionShape, capabilities: Capabilities): QueryTilesPlan {
+  const tuned = tunedTiles(shape, capabilities);
+  if (tuned) return tuned;
+  const broadcast = planBroadcastTiles(capabilities);
+  return broadcast ? { path: "broadcast", ...broadcast } : { path: "tiles", ...tiledPlan({ shape }, capabilities) };
+}
 
 /** All kernels of attention for one model on one device, made once. */
 export class AttentionKernels {
@@ -25,16 +47,21 @@ export class AttentionKernels {
   readonly #reduce: Kernel;
 
   /** `normEpsilon`: of the norm over each head of q and k, null where a model has none. */
-  constructor(shape: AttentionShape, capabilities: Capabilities, normEpsilon: number | null = null) {
+  constructor(
+    shape: AttentionShape,
+    capabilities: Capabilities,
+    normEpsilon: number | null = null,
+    plans: AttentionPlans = {},
+  ) {
     this.shape = shape;
     this.#capabilities = capabilities;
-    this.#splitPlan = splitPlan({ shape }, capabilities);
+    this.#splitPlan = splitPlan({ shape }, capabilities, plans.pieces);
     this.#rotate = rotateAndStoreKernel({ storage: shape.storage, normEpsilon });
     this.#turn = turnKeysKernel(shape);
-    const broadcast = planBroadcastTiles(capabilities);
-    const tiles = broadcast ? null : tiledPlan({ shape }, capabilities);
-    this.#tiled = tiles ? tiledKernel({ shape }, tiles) : broadcastTilesKernel({ shape }, broadcast!);
-    this.#tileRows = tiles ? tiles.rows : broadcastRows(broadcast!);
+    const tiles = plans.tiles ?? planQueryTiles(shape, capabilities);
+    const broadcast = tiles.path === "broadcast";
+    this.#tiled = broadcast ? broadcastTilesKernel({ shape }, tiles) : tiledKernel({ shape }, tiles);
+    this.#tileRows = broadcast ? broadcastRows(tiles) : tiles.rows;
     this.#split = splitKernel({ shape }, this.#splitPlan);
     this.#reduce = reduceKernel(this.#splitPlan);
   }

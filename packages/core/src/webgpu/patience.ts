@@ -1,0 +1,21 @@
+/** Milliseconds: short beside what kernels take on a processor. */
+const NAP = 0.5;
+
+/**
+ * Waits for what a software adapter computes. Dawn in Node looks for results in a loop that never rests, and would take
+ * a third of two cores from the kernels that it waits for; naps in that loop leave them the processor.
+ */
+export async function restUntil<T>(result: Promise<T>): Promise<T> {
+  if (typeof setImmediate !== "function") return result;
+  const nobody = new Int32Array(new SharedArrayBuffer(4));
+  const nap = async (): Promise<void> => {
+    Atomics.wait(nobody, 0, 0, NAP);
+    await new Promise((resolve) => void setImmediate(resolve));
+  };
+  const answer = result.then(
+    () => true,
+    () => true,
+  );
+  while (!(await Promise.race([answer, nap()])));
+  return result;
+}
