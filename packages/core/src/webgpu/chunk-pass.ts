@@ -1,11 +1,12 @@
 import type { ForwardRequest, LayerHooks } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import type { AttentionPlan } from "../plan.ts";
+import type { Rotation } from "../rotation.ts";
 import type { Draw } from "../sampling.ts";
 import { withoutPadding, withPadding, type AlignedModel } from "./aligned.ts";
 import type { GpuWeights } from "./decoder-weights.ts";
 import type { DecoderStages } from "./decoder.ts";
-import type { GpuCache } from "./gpu-cache.ts";
+import type { GpuCache, GpuKeyCopy } from "./gpu-cache.ts";
 import { GpuLayerView, splitProjection } from "./gpu-layer-view.ts";
 import { part, type Copy, type Gpu } from "./gpu.ts";
 import type { Dispatch, GpuSlice } from "./kernel.ts";
@@ -46,6 +47,9 @@ export class ChunkPass {
   readonly #turns: Turns;
   readonly #tables = new Map<AttentionPlan, { readonly places: string; readonly uploaded: UploadedTables }[]>();
   #recorded: Dispatch[] = [];
+  /** Copies of keys by layer, as they were before the dispatches recorded that change them. */
+  #before = new Map<number, ReadonlyMap<string, GpuKeyCopy>>();
+  #started = false;
 
   constructor(decoder: Decoder, cache: GpuCache, request: ForwardRequest) {
     this.#decoder = decoder;
@@ -54,6 +58,20 @@ export class ChunkPass {
     this.#first = cache.slots.length;
     this.#count = request.ids.length;
     this.#turns = new Turns(decoder.workspace, cache.slots, decoder.attention.shape.pairs, this.#first);
+  }
+
+  /** Whether the cache was touched: a failure before leaves it as it was. */
+  get started(): boolean {
+    return this.#started;
+  }
+
+  /** After a failure: what was recorded and not submitted did not happen. */
+  abandon(): void {
+    for (const [layer, before] of this.#before) {
+      const copies = this.#cache.layers[layer]?.copies;
+      copies?.clear();
+      for (const [id, copy] of before) copies?.set(id, copy);
+    }
   }
 
   /** Logits [logitRows, V]. */
@@ -90,7 +108,9 @@ export class ChunkPass {
     const { ids, hooks, logitRows } = this.#request;
     const [cache, count] = [this.#cache, this.#count];
     workspace.begin();
-    cache.reserve(this.#first + count);
+    const growing = cache.reserve(this.#first + count);
+    if (growing) await growing;
+    this.#started = true;
     cache.slots.append(count);
     this.#record(stages.embed(workspace.put(Uint32Array.from(ids)), count));
     for (let layer = 0; layer < config.layerCount; layer++) {
@@ -102,6 +122,9 @@ export class ChunkPass {
       const given = this.#request.plan(layer);
       const plan = (view && (await hook.queries?.(view, given))) ?? given;
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
+      const wanted = keyRotations(plan, this.#request.rawKeys ?? false);
+      const turned = this.#turned(layer, wanted);
+      this.#record(turned instanceof Promise ? await turned : turned);
       this.#attend(layer, plan, !last || logitRows > 0 || hook !== undefined);
       if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
@@ -119,10 +142,14 @@ export class ChunkPass {
     return bytes.map(({ buffer, byteOffset, byteLength }) => new Float32Array(buffer, byteOffset, byteLength / 4));
   }
 
-  #submit(reads: readonly GpuSlice[], copies?: readonly Copy[]): Promise<Uint8Array[]> {
+  async #submit(reads: readonly GpuSlice[], copies?: readonly Copy[]): Promise<Uint8Array[]> {
+    const { workspace, gpu } = this.#decoder;
+    for (const pending of [workspace.settled(), this.#cache.settled()]) if (pending) await pending;
     const recorded = this.#recorded;
     this.#recorded = [];
-    return this.#decoder.gpu.runAndRead(recorded, reads, copies);
+    const bytes = await gpu.runAndRead(recorded, reads, copies);
+    this.#before.clear();
+    return bytes;
   }
 
   async #hidden(): Promise<Float32Array> {
@@ -150,13 +177,17 @@ export class ChunkPass {
     });
   }
 
+  #turned(layer: number, wanted: readonly Rotation[]): Dispatch[] | Promise<Dispatch[]> {
+    const { copies } = this.#cache.layers[layer];
+    if (wanted.some(({ id }) => !copies.has(id)) || copies.size !== wanted.length)
+      this.#before.set(layer, new Map(copies));
+    return ensureCopies(this.#decoder.attention, this.#turns, this.#cache, layer, wanted, this.#first);
+  }
+
   /** Writes the layer's keys and values, and records its attention. */
   #attend(layer: number, plan: AttentionPlan, attend: boolean): void {
     const { attention, stages, workspace, weights } = this.#decoder;
-    const { rawKeys = false } = this.#request;
     const cache = this.#cache;
-    const wanted = keyRotations(plan, rawKeys);
-    this.#record(ensureCopies(attention, this.#turns, cache, layer, wanted, this.#first));
     const { tables, slice: uploaded } = this.#prepared(layer, plan, attend);
     const { buffers } = cache.layers[layer];
     const queries = workspace.take("queries", queryBytes(attention.shape, tables.queryRotations, this.#count));

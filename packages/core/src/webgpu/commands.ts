@@ -15,10 +15,13 @@ export class Commands {
   readonly #pipelines: Pipelines;
   readonly #ledger: Ledger;
   readonly #groups = new Map<string, GPUBindGroup>();
+  /** The same by dispatch: those that a step makes again are found without a key. */
+  #known = new WeakMap<Dispatch, GPUBindGroup>();
   readonly #ids = new WeakMap<GPUBuffer, number>();
   #bufferCount = 0;
   #uniforms: GPUBuffer | null = null;
   #staged = new ArrayBuffer(0);
+  readonly #offset = new Uint32Array(1);
   /** How many passes and dispatches were submitted so far. */
   passes = 0;
   dispatches = 0;
@@ -51,14 +54,16 @@ export class Commands {
 
   #record(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], firstUniform: number): void {
     let current: Pipeline | null = null;
-    const offset = [0];
     for (let i = 0; i < dispatches.length; i++) {
-      const { kernel, buffers, workgroups } = dispatches[i];
+      const dispatch = dispatches[i];
+      const { kernel, workgroups } = dispatch;
       const pipeline = this.#pipelines.get(kernel);
       if (pipeline !== current) pass.setPipeline(pipeline.pipeline);
       current = pipeline;
-      offset[0] = (firstUniform + i) * ALIGNMENT;
-      pass.setBindGroup(0, this.#group(pipeline, buffers), pipeline.uniformSize > 0 ? offset : []);
+      let group = this.#known.get(dispatch);
+      if (!group) this.#known.set(dispatch, (group = this.#group(pipeline, dispatch.buffers)));
+      this.#offset[0] = (firstUniform + i) * ALIGNMENT;
+      pass.setBindGroup(0, group, this.#offset, 0, pipeline.uniformSize > 0 ? 1 : 0);
       pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
     this.passes++;
@@ -69,15 +74,14 @@ export class Commands {
     const size = Math.max(1, dispatches.length) * ALIGNMENT;
     if (size > this.#staged.byteLength) {
       const grown = Math.max(64 * ALIGNMENT, 2 ** Math.ceil(Math.log2(size)));
-      this.#ledger.add("uniforms", grown - this.#staged.byteLength);
+      this.release(); // what was submitted with it still runs
+      this.#ledger.add("uniforms", grown);
       this.#staged = new ArrayBuffer(grown);
-      this.#uniforms?.destroy(); // what was submitted with it still runs
       this.#uniforms = this.#device.createBuffer({
         label: "uniforms",
         size: grown,
         usage: USAGE.uniform | USAGE.copyTarget,
       });
-      this.#groups.clear();
     }
     const view = new DataView(this.#staged);
     for (let i = 0; i < dispatches.length; i++) {
@@ -100,7 +104,7 @@ export class Commands {
     for (const slice of buffers) key += `,${this.#id(slice.buffer)}:${slice.offset}:${slice.size}`;
     const known = this.#groups.get(key);
     if (known) return known;
-    if (this.#groups.size >= KEPT_BIND_GROUPS) this.#groups.clear();
+    if (this.#groups.size >= KEPT_BIND_GROUPS) this.forget();
     const entries: GPUBindGroupEntry[] = buffers.map(({ buffer, offset, size }, binding) => ({
       binding,
       resource: { buffer, offset, size: roundUp(size, 4) },
@@ -118,6 +122,7 @@ export class Commands {
   /** Forgets bind groups: a buffer is given back, and some refer to it. */
   forget(): void {
     this.#groups.clear();
+    this.#known = new WeakMap();
   }
 
   get keptBindGroups(): number {
@@ -130,8 +135,9 @@ export class Commands {
     return id;
   }
 
+  /** Also after a failure: the uniforms' buffer may be one that the device could not make. */
   release(): void {
-    this.#groups.clear();
+    this.forget();
     this.#uniforms?.destroy();
     this.#uniforms = null;
     this.#ledger.remove("uniforms", this.#staged.byteLength);

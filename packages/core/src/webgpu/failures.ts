@@ -1,6 +1,11 @@
 import { LongctxError } from "../errors.ts";
 import type { Ledger } from "./ledger.ts";
 
+/** Innermost scope first. An allocation that failed makes what uses it invalid, so it is told rather than that. */
+const KINDS = ["validation", "internal", "out-of-memory"] as const;
+/** Milliseconds in which a device that broke a promise says that it was lost. */
+const LOST_WITHIN = 100;
+
 /**
  * What goes wrong on a device arrives late and somewhere else: in scopes, in an event, in a promise. All of it ends here,
  * and is thrown where the host next waits for the device.
@@ -10,6 +15,8 @@ export class Failures {
   readonly #name: string;
   readonly #ledger: Ledger;
   #first: LongctxError | null = null;
+  /** It fails for ever. */
+  #lost: LongctxError | null = null;
   #closed = false;
 
   constructor(device: GPUDevice, name: string, ledger: Ledger) {
@@ -17,13 +24,13 @@ export class Failures {
     this.#name = name;
     this.#ledger = ledger;
     device.onuncapturederror = ({ error }) => this.#note(this.#describe(error));
-    void device.lost.then((lost) => this.#lost(lost));
+    void device.lost.then((lost) => this.#lose(lost));
   }
 
   /** A lost device explains every other error, so it comes first. */
-  #lost({ reason, message }: GPUDeviceLostInfo): void {
+  #lose({ reason, message }: GPUDeviceLostInfo): void {
     if (this.#closed) return;
-    this.#first = new LongctxError(
+    this.#lost = new LongctxError(
       "device",
       `The WebGPU device ${this.#name} was lost (${oneLine(message) || reason}); ${this.#ledger.describe()} on it are gone. Load the model again, with a smaller chunk or capacity if it happens again, or use --device cpu.`,
     );
@@ -33,27 +40,30 @@ export class Failures {
   close(): void {
     this.#closed = true;
     this.#device.onuncapturederror = null;
-    this.#first ??= new LongctxError("device", `The WebGPU device ${this.#name} was closed; load the model again.`);
+    this.#lost ??= new LongctxError("device", `The WebGPU device ${this.#name} was closed; load the model again.`);
   }
 
-  /** Throws the first failure there was. */
+  /** Throws the first failure there was; one failed call leaves the device usable. */
   check(): void {
-    if (!this.#first) return;
+    if (this.#lost) throw this.#lost;
     const failure = this.#first;
-    // One failed call leaves the device usable; a lost or closed one fails for ever.
-    if (!this.#closed && !failure.message.includes(" was lost ")) this.#first = null;
-    throw failure;
+    this.#first = null;
+    if (failure) throw failure;
   }
 
   /** Waits for the device, and throws what went wrong on it rather than the consequence. */
   async settle<T>(work: Promise<T>): Promise<T> {
+    const result = await this.#awaited(work);
+    this.check();
+    return result;
+  }
+
+  async #awaited<T>(work: Promise<T>): Promise<T> {
     try {
-      const result = await work;
-      this.check();
-      return result;
+      return await work;
     } catch (error) {
       if (error instanceof LongctxError) throw error;
-      await Promise.resolve(); // a lost device is told right after the promises it breaks
+      await this.#lostSoon();
       this.check();
       throw new LongctxError("device", `The WebGPU device ${this.#name} refused its work: ${oneLine(String(error))}`, {
         cause: error,
@@ -61,19 +71,41 @@ export class Failures {
     }
   }
 
+  /** A lost device is told behind the promises it breaks: right behind them in Dawn, some time later in browsers. */
+  async #lostSoon(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, LOST_WITHIN)));
+    await Promise.race([this.#device.lost, late]);
+    clearTimeout(timer);
+  }
+
   /** Runs calls that fill the error scopes; what they say is thrown by the promise. */
   async guard(calls: () => void): Promise<void> {
-    const kinds = ["internal", "out-of-memory", "validation"] as const;
-    for (const kind of kinds) this.#device.pushErrorScope(kind);
-    let scopes: Promise<GPUError | null>[] = [];
+    await this.scoped(calls).told;
+  }
+
+  /** The same for who cannot wait now, or needs what the calls answer: whoever uses it awaits `told` before. */
+  scoped<Result>(calls: () => Result): Scoped<Result> {
+    for (const kind of KINDS.toReversed()) this.#device.pushErrorScope(kind);
+    const pop = () => KINDS.map(() => this.#device.popErrorScope());
+    let result: Result;
     try {
-      calls();
-    } finally {
-      scopes = kinds.map(() => this.#device.popErrorScope());
+      result = calls();
+    } catch (error) {
+      for (const scope of pop()) scope.catch(() => undefined);
+      throw error;
     }
-    const errors = await this.settle(Promise.all(scopes));
-    const error = errors.find((found) => found !== null);
-    if (error) throw this.#describe(error);
+    const told = this.#tell(pop());
+    told.catch(() => undefined); // who never asks need not know
+    return { result, told };
+  }
+
+  async #tell(scopes: readonly Promise<GPUError | null>[]): Promise<void> {
+    const errors = await this.#awaited(Promise.all(scopes));
+    const error = errors.findLast((found) => found !== null);
+    if (!error) return;
+    if (this.#lost) throw this.#lost;
+    throw this.#describe(error);
   }
 
   #note(error: LongctxError): void {
@@ -89,6 +121,12 @@ export class Failures {
       );
     return new LongctxError("device", `${this.#name} refused its work: ${message}`, { cause: error });
   }
+}
+
+export interface Scoped<Result> {
+  readonly result: Result;
+  /** Rejects with what the device said of the calls; unhandled it is silent. */
+  readonly told: Promise<void>;
 }
 
 function oneLine(text: string): string {

@@ -48,6 +48,8 @@ export class GpuCache implements Cache {
   readonly #slices = new Set<GpuSlice>();
   #reserved = 0;
   #lastLogits: GpuSlice | null = null;
+  /** What the device has not said yet of buffers, copies and writes of this cache. */
+  #pending: Promise<unknown>[] = [];
   /** Why its contents mean nothing any more. */
   #broken: unknown = null;
 
@@ -66,7 +68,7 @@ export class GpuCache implements Cache {
   /** Where the logits [V] of the last token are kept, for who wants them after all. */
   lastLogits(vocabSize: number): GpuSlice {
     if (!this.#lastLogits) {
-      this.#lastLogits = this.gpu.allocate(4 * vocabSize, "cache");
+      this.#lastLogits = this.#scoped(() => this.gpu.allocate(4 * vocabSize, "cache"));
       this.#slices.add(this.#lastLogits);
     }
     return this.#lastLogits;
@@ -94,27 +96,92 @@ export class GpuCache implements Cache {
     this.#broken = cause;
   }
 
-  /** Room for so many tokens of the text and `places` copies of a layer's keys; what is there stays. */
-  reserve(length: number): void {
+  /** Calls on the device that are this cache's own business; `settled` tells how they went. */
+  #scoped<Result>(calls: () => Result): Result {
+    const { result, told } = this.gpu.scoped(calls);
+    this.#pending.push(told);
+    return result;
+  }
+
+  /**
+   * Null when all that was asked of the device for this cache went well; else waits until the device says so.
+   * @throws LongctxError "device" when it did not: the cache is broken then
+   */
+  settled(): Promise<void> | null {
+    return this.#pending.length === 0 ? null : this.#settle(this.#pending);
+  }
+
+  async #settle(pending: readonly Promise<unknown>[]): Promise<void> {
+    try {
+      await Promise.all(pending);
+    } catch (error) {
+      this.break(error);
+      throw error;
+    }
+    this.#pending = this.#pending.filter((told) => !pending.includes(told));
+  }
+
+  /**
+   * Room for so many tokens of the text; null where there is already. What is there stays, also when the device has not
+   * the memory. @throws LongctxError "device"
+   */
+  reserve(length: number): Promise<void> | null {
+    return Math.min(length, this.slots.layout.capacity) <= this.#reserved ? null : this.#grow(this.#slotsFor(length));
+  }
+
+  #slotsFor(length: number): number {
     const { capacity } = this.slots.layout;
-    const needed = Math.min(length, capacity);
-    if (needed <= this.#reserved) return;
     let slots = Math.max(this.#reserved, Math.min(FIRST_SLOTS, capacity));
-    while (slots < needed) slots *= 2;
-    this.#reserved = Math.min(slots, capacity);
-    for (const layer of this.layers) this.#reshape(layer, layer.buffers.places);
+    while (slots < Math.min(length, capacity)) slots *= 2;
+    return Math.min(slots, capacity);
   }
 
-  /** Room for so many copies of a layer's keys. */
-  reservePlaces(layer: number, places: number): void {
-    if (places > this.layers[layer].buffers.places) this.#reshape(this.layers[layer], places);
+  async #grow(slots: number): Promise<void> {
+    // One layer after another, so that only one is there twice; new ones all at once.
+    if (this.#reserved === 0) await this.#reshape(this.layers, slots, 1);
+    else for (const layer of this.layers) await this.#reshape([layer], slots, layer.buffers.places);
+    this.#reserved = slots;
   }
 
-  #reshape(layer: GpuLayer, places: number): void {
-    const old = layer.buffers;
-    layer.buffers = this.#allocate(cacheShape(this.shape, this.#reserved, places, this.gpu.capabilities));
-    this.gpu.copy(this.#moves(old, layer.buffers));
-    for (const { keys, values } of old.groups) for (const slice of [keys, values]) this.#free(slice);
+  /** Room for so many copies of a layer's keys, as `reserve`. */
+  reservePlaces(layer: number, places: number): Promise<void> | null {
+    if (places <= this.layers[layer].buffers.places) return null;
+    return this.#reshape([this.layers[layer]], this.#reserved, places);
+  }
+
+  /** The old buffers go when the device has the new ones. */
+  async #reshape(layers: readonly GpuLayer[], slots: number, places: number): Promise<void> {
+    const shape = cacheShape(this.shape, slots, places, this.gpu.capabilities);
+    const reshaped = layers.filter(({ buffers }) => buffers.stride < shape.stride || buffers.places < places);
+    const { result, told } = this.gpu.scoped(() =>
+      this.gpu.collect(() => reshaped.map((layer) => ({ layer, buffers: this.#allocate(shape) }))),
+    );
+    try {
+      await told;
+      this.check(); // it may have been disposed of meanwhile
+    } catch (error) {
+      for (const slice of result.slices) this.#free(slice);
+      throw error;
+    }
+    for (const { layer, buffers } of result.result) {
+      const old = layer.buffers;
+      this.#scoped(() => this.gpu.copy(this.#moves(old, buffers)));
+      layer.buffers = buffers;
+      for (const { keys, values } of old.groups) for (const slice of [keys, values]) this.#free(slice);
+    }
+  }
+
+  /** Room in a new cache without waiting: `places` copies of each layer's keys. */
+  #fill(slots: number, places: readonly number[]): void {
+    this.#reserved = slots;
+    this.layers.forEach((layer, i) => {
+      layer.buffers = this.#allocate(cacheShape(this.shape, slots, places[i], this.gpu.capabilities));
+    });
+  }
+
+  /** The same for a text of some length. */
+  fillFor(length: number, places: readonly number[]): void {
+    this.#fill(this.#slotsFor(Math.max(1, length)), places);
   }
 
   #allocate({ stride, places, groups }: CacheShape): LayerCache {
@@ -175,18 +242,26 @@ export class GpuCache implements Cache {
     this.check();
     const copy = new GpuCache(this.gpu, this.shape, this.#layerCount, this.slots.fork());
     if (this.#reserved === 0) return copy;
-    copy.#reserved = this.#reserved;
-    this.layers.forEach(({ buffers, copies }, i) => {
-      const to = copy.layers[i];
-      to.buffers = copy.#allocate(cacheShape(this.shape, this.#reserved, buffers.places, this.gpu.capabilities));
-      this.gpu.copy(this.#moves(buffers, to.buffers));
-      for (const [id, kept] of copies) to.copies.set(id, kept);
-    });
+    copy.#pending = [...this.#pending];
+    try {
+      copy.#scoped(() => {
+        const places = this.layers.map(({ buffers }) => buffers.places);
+        copy.#fill(this.#reserved, places);
+        this.layers.forEach(({ buffers, copies }, i) => {
+          this.gpu.copy(this.#moves(buffers, copy.layers[i].buffers));
+          for (const [id, kept] of copies) copy.layers[i].copies.set(id, kept);
+        });
+      });
+    } catch (error) {
+      copy.dispose();
+      throw error;
+    }
     return copy;
   }
 
-  save(): Promise<Uint8Array> {
+  async save(): Promise<Uint8Array> {
     this.check();
+    await this.settled();
     return writeSavedCache(this);
   }
 
@@ -199,7 +274,7 @@ export class GpuCache implements Cache {
   ): GpuCache {
     const cache = new GpuCache(gpu, shape, layerCount, new SlotMap(layout));
     try {
-      readSavedCache(cache, bytes);
+      cache.#scoped(() => readSavedCache(cache, bytes));
     } catch (error) {
       cache.dispose();
       throw error;

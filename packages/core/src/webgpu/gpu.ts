@@ -3,13 +3,18 @@ import { LongctxError } from "../errors.ts";
 import { chooseAdapter, gpuSource, type GpuSource } from "./adapter.ts";
 import { capabilitiesOf, deviceDescriptor, type Feature } from "./capabilities.ts";
 import { Commands } from "./commands.ts";
-import { Failures } from "./failures.ts";
+import { encodeCopies, writeInPieces, type Copy } from "./copies.ts";
+import { Failures, type Scoped } from "./failures.ts";
 import type { Capabilities, Dispatch, GpuSlice, Kernel } from "./kernel.ts";
 import { Ledger, mebibytes, type Purpose } from "./ledger.ts";
+import { kernelTimes } from "./kernel-times.ts";
 import { MAP_READ, roundUp, USAGE } from "./numbers.ts";
 import { restUntil } from "./patience.ts";
 import { Pipelines } from "./pipelines.ts";
 import { tuningOf, type TuningSource } from "./tuning.ts";
+import { batchBytes, encodeReads, READ_PIECE, readBatches, Readback, type ReadPiece } from "./readback.ts";
+
+export { part, type Copy } from "./copies.ts";
 
 export interface GpuOptions extends TuningSource {
   /** Refuse adapters that compute on a processor. */
@@ -19,9 +24,6 @@ export interface GpuOptions extends TuningSource {
   /** In place of the runtime's own. */
   readonly source?: GpuSource;
 }
-
-/** Bytes that one call hands to the queue: the driver keeps a copy until they are written. */
-const UPLOAD_PIECE = 2 ** 26;
 
 /** @throws LongctxError "device" when this machine has no adapter, or not the one asked for */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
@@ -60,8 +62,9 @@ export class Gpu {
   readonly #source: GpuSource;
   readonly #failures: Failures;
   readonly #purposes = new Map<GPUBuffer, { readonly purpose: Purpose; readonly bytes: number }>();
-  /** Buffers to read through, by size; a step that repeats itself makes none. */
-  readonly #readback = new Map<number, GPUBuffer[]>();
+  readonly #readback: Readback;
+  /** What is allocated while somebody collects. */
+  #collected: GpuSlice[] | null = null;
   #closed = false;
 
   constructor(source: GpuSource, device: GPUDevice, name: string, capabilities: Capabilities, adapter = name) {
@@ -73,6 +76,7 @@ export class Gpu {
     this.#failures = new Failures(device, name, this.ledger);
     this.pipelines = new Pipelines(device);
     this.commands = new Commands(device, this.pipelines, this.ledger);
+    this.#readback = new Readback(device, this.ledger);
   }
 
   /**
@@ -95,7 +99,9 @@ export class Gpu {
     });
     this.#purposes.set(buffer, { purpose, bytes: size });
     this.ledger.add(purpose, size);
-    return { buffer, offset: 0, size };
+    const slice = { buffer, offset: 0, size };
+    this.#collected?.push(slice);
+    return slice;
   }
 
   upload(data: ArrayBufferView, purpose: Purpose): GpuSlice {
@@ -106,18 +112,7 @@ export class Gpu {
 
   /** Writes from the slice's beginning, or so many bytes behind it; both sizes are multiples of 4 or padded with zeros. */
   write(slice: GpuSlice, data: ArrayBufferView, at = 0): void {
-    const { buffer, byteOffset, byteLength } = data;
-    const whole = byteLength - (byteLength % 4);
-    const { queue } = this.#device;
-    for (let done = 0; done < whole; done += UPLOAD_PIECE) {
-      const size = Math.min(UPLOAD_PIECE, whole - done);
-      queue.writeBuffer(slice.buffer, slice.offset + at + done, buffer, byteOffset + done, size);
-      if (size === UPLOAD_PIECE) queue.submit([]); // so that the driver's copies go before the next are made
-    }
-    if (whole === byteLength) return;
-    const rest = new Uint8Array(4);
-    rest.set(new Uint8Array(buffer, byteOffset + whole, byteLength - whole));
-    queue.writeBuffer(slice.buffer, slice.offset + at + whole, rest);
+    writeInPieces(this.#device.queue, slice, data, at);
   }
 
   free(slice: GpuSlice): void {
@@ -137,6 +132,33 @@ export class Gpu {
     this.#device.queue.submit([encoder.finish()]);
   }
 
+  /**
+   * Calls whose failures are their own: `told` rejects with what the device says of them, and nobody else hears of it.
+   * For allocations, copies and writes, which answer before the device knows whether it can.
+   */
+  scoped<Result>(calls: () => Result): Scoped<Result> {
+    return this.#failures.scoped(calls);
+  }
+
+  /** What calls allocate; all of it is freed when they throw. */
+  collect<Result>(calls: () => Result): { readonly result: Result; readonly slices: readonly GpuSlice[] } {
+    const [outer, slices] = [this.#collected, [] as GpuSlice[]];
+    this.#collected = slices;
+    try {
+      return { result: calls(), slices };
+    } catch (error) {
+      for (const slice of slices) this.free(slice);
+      throw error;
+    } finally {
+      this.#collected = outer;
+    }
+  }
+
+  /** After a failure: buffers that every pass uses may be the ones that the device could not make, so they go. */
+  recover(): void {
+    this.commands.release();
+  }
+
   /** Compiles what is not compiled yet, side by side. */
   prepare(kernels: Iterable<Kernel>): Promise<void> {
     return this.#failures.settle(this.pipelines.prepare(kernels));
@@ -152,7 +174,10 @@ export class Gpu {
     return (await this.runAndRead([], [slice]))[0];
   }
 
-  /** One command buffer: the dispatches in one pass, then copies, then what is read of their results. */
+  /**
+   * One command buffer: the dispatches in one pass, then copies, then what is read of their results. More than 64 MiB are
+   * read in several pieces, one after another.
+   */
   async runAndRead(
     dispatches: readonly Dispatch[],
     reads: readonly GpuSlice[],
@@ -161,30 +186,41 @@ export class Gpu {
     this.#failures.check();
     const kernels = dispatches.map(({ kernel }) => kernel);
     if (kernels.some((kernel) => !this.pipelines.has(kernel))) await this.prepare(kernels);
-    const starts: number[] = [];
-    const total = reads.reduce((at, { size }) => (starts.push(at), at + roundUp(size, 4)), 0);
-    const staging = total > 0 ? this.#takeReadback(total) : null;
-    const submitted = this.#failures.guard(() => {
-      const encoder = this.#device.createCommandEncoder();
-      if (dispatches.length > 0) this.commands.encode(encoder, dispatches);
-      encodeCopies(encoder, copies);
-      reads.forEach(({ buffer, offset, size }, i) =>
-        encoder.copyBufferToBuffer(buffer, offset, staging!, starts[i], roundUp(size, 4)),
-      );
-      this.#device.queue.submit([encoder.finish()]);
-    });
-    const done = staging ? staging.mapAsync(MAP_READ, 0, total) : this.#device.queue.onSubmittedWorkDone();
-    done.catch(() => undefined); // when the scopes already know better
-    const rested = this.capabilities.software ? restUntil(done) : done;
-    rested.catch(() => undefined);
-    await submitted;
-    await this.#failures.settle(rested);
-    if (!staging) return [];
-    const mapped = staging.getMappedRange(0, total);
-    const bytes = reads.map(({ size }, i) => new Uint8Array(mapped.slice(starts[i], starts[i] + size)));
-    staging.unmap();
-    this.#returnReadback(staging);
+    const bytes = reads.map(({ size }) => new Uint8Array(size));
+    const [first = [], ...rest] = readBatches(reads, Math.min(READ_PIECE, this.capabilities.maxBuffer));
+    await this.#step(first, { reads, bytes, dispatches, copies });
+    for (const batch of rest) await this.#step(batch, { reads, bytes, dispatches: [], copies: [] });
     return bytes;
+  }
+
+  /** One command buffer, and one buffer to read through. */
+  async #step(batch: readonly ReadPiece[], { reads, bytes, dispatches, copies }: Step): Promise<void> {
+    const total = batchBytes(batch);
+    const { result: staging, told } = this.#failures.scoped(() =>
+      this.#readback.lend(total, (buffer) => {
+        const encoder = this.#device.createCommandEncoder();
+        if (dispatches.length > 0) this.commands.encode(encoder, dispatches);
+        encodeCopies(encoder, copies);
+        if (buffer) encodeReads(encoder, batch, reads, buffer);
+        this.#device.queue.submit([encoder.finish()]);
+      }),
+    );
+    let whole = false;
+    try {
+      const done = staging ? staging.mapAsync(MAP_READ, 0, total) : this.#device.queue.onSubmittedWorkDone();
+      const rested = this.capabilities.software ? restUntil(done) : done;
+      rested.catch(() => undefined); // when the scopes already know better
+      await told;
+      await this.#failures.settle(rested);
+      if (!staging) return;
+      const mapped = staging.getMappedRange(0, total);
+      for (const { index, from, size, at } of batch) bytes[index].set(new Uint8Array(mapped, at, size), from);
+      staging.unmap();
+      whole = true;
+    } finally {
+      if (staging && whole) this.#readback.giveBack(staging);
+      else if (staging) this.#readback.drop(staging);
+    }
   }
 
   /** Hands compiled dispatches over without waiting: for who measures what that costs the host. */
@@ -200,38 +236,7 @@ export class Gpu {
     if (!this.capabilities.timestamps)
       throw new LongctxError("device", `${this.name} has no timestamp-query, so kernels cannot be timed on it.`);
     await this.prepare(dispatches.map(({ kernel }) => kernel));
-    const count = 2 * dispatches.length;
-    const querySet = this.#device.createQuerySet({ type: "timestamp", count });
-    const resolved = this.#device.createBuffer({ size: 8 * count, usage: USAGE.queryResolve | USAGE.copySource });
-    await this.#failures.guard(() => {
-      const encoder = this.#device.createCommandEncoder();
-      this.commands.encodeTimed(encoder, dispatches, querySet);
-      encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
-      this.#device.queue.submit([encoder.finish()]);
-    });
-    const [bytes] = await this.runAndRead([], [{ buffer: resolved, offset: 0, size: 8 * count }]);
-    const times = new BigUint64Array(bytes.buffer);
-    querySet.destroy();
-    resolved.destroy();
-    return dispatches.map((_, i) => Number(times[2 * i + 1] - times[2 * i]));
-  }
-
-  #takeReadback(bytes: number): GPUBuffer {
-    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
-    const free = this.#readback.get(size)?.pop();
-    if (free) return free;
-    this.ledger.add("readback", size);
-    return this.#device.createBuffer({ label: "readback", size, usage: USAGE.mapRead | USAGE.copyTarget });
-  }
-
-  #returnReadback(buffer: GPUBuffer): void {
-    const pool = this.#readback.get(buffer.size) ?? [];
-    this.#readback.set(buffer.size, pool);
-    if (pool.length < 2 && buffer.size <= UPLOAD_PIECE) pool.push(buffer);
-    else {
-      buffer.destroy();
-      this.ledger.remove("readback", buffer.size);
-    }
+    return kernelTimes(this, this.#device, dispatches);
   }
 
   /** Throws what went wrong on the device since it was last asked. */
@@ -241,9 +246,8 @@ export class Gpu {
 
   /** How many objects there are: what repeats itself leaves these numbers, and the ledger's bytes, as they are. */
   get held(): { readonly buffers: number; readonly bindGroups: number; readonly pipelines: number } {
-    const readback = [...this.#readback.values()].reduce((sum, pool) => sum + pool.length, 0);
     return {
-      buffers: this.#purposes.size + readback,
+      buffers: this.#purposes.size + this.#readback.held,
       bindGroups: this.commands.keptBindGroups,
       pipelines: this.pipelines.size,
     };
@@ -264,31 +268,16 @@ export class Gpu {
       this.ledger.remove(purpose, bytes);
     }
     this.#purposes.clear();
-    for (const [size, pool] of this.#readback) {
-      for (const buffer of pool) {
-        buffer.destroy();
-        this.ledger.remove("readback", size);
-      }
-    }
-    this.#readback.clear();
+    this.#readback.release();
     this.#device.destroy();
     this.#source.release();
   }
 }
 
-/** `size` bytes, from the beginning of one slice to the beginning of another. */
-export interface Copy {
-  readonly from: GpuSlice;
-  readonly to: GpuSlice;
-  readonly size: number;
-}
-
-function encodeCopies(encoder: GPUCommandEncoder, copies: readonly Copy[]): void {
-  for (const { from, to, size } of copies)
-    encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, size);
-}
-
-/** A part of a slice, in bytes. */
-export function part(slice: GpuSlice, offset: number, size: number): GpuSlice {
-  return { buffer: slice.buffer, offset: slice.offset + offset, size };
+/** A command buffer's work, and where what it reads goes. */
+interface Step {
+  readonly reads: readonly GpuSlice[];
+  readonly bytes: readonly Uint8Array[];
+  readonly dispatches: readonly Dispatch[];
+  readonly copies: readonly Copy[];
 }

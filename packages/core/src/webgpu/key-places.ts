@@ -37,7 +37,8 @@ export class Turns {
 
 /**
  * Sees to it that a layer keeps keys under the rotations a plan reads: the dispatches that turn the keys of tokens before
- * `first` into copies that are missing. Copies that the plan does not read are dropped, and their places used again.
+ * `first` into copies that are missing. Copies that the plan does not read are dropped, and their places used again: who
+ * does not submit the dispatches puts the layer's `copies` back to what they were. A promise where room has to be made.
  */
 export function ensureCopies(
   kernels: AttentionKernels,
@@ -46,7 +47,7 @@ export function ensureCopies(
   layer: number,
   wanted: readonly Rotation[],
   first: number,
-): Dispatch[] {
+): Dispatch[] | Promise<Dispatch[]> {
   const { copies } = cache.layers[layer];
   recognise(copies, wanted);
   const missing = wanted.filter(({ id }) => !copies.has(id));
@@ -63,20 +64,22 @@ export function ensureCopies(
   const kept = new Set(wanted.flatMap(({ id }) => copies.get(id)?.place ?? []));
   if (first > 0) kept.add(source!.place); // all others are turned from it
   const places = placesBeside(kept, missing.length);
-  cache.reservePlaces(layer, Math.max(...kept, ...places) + 1);
-  for (const id of copies.keys()) if (!wanted.some((by) => by.id === id)) copies.delete(id);
-  return missing.flatMap((by, i) => {
-    copies.set(by.id, { rotation: by, place: places[i] });
-    if (first === 0) return [];
-    return turns.of(source!.rotation, by).flatMap((turn) =>
-      kernels.turnKeys({
-        ...turn,
-        cache: cache.layers[layer].buffers,
-        from: source!.place,
-        to: places[i],
-      }),
-    );
-  });
+  const turned = () => {
+    for (const id of copies.keys()) if (!wanted.some((by) => by.id === id)) copies.delete(id);
+    return missing.flatMap((by, i) => {
+      copies.set(by.id, { rotation: by, place: places[i] });
+      if (first === 0) return [];
+      return turns.of(source!.rotation, by).flatMap((turn) =>
+        kernels.turnKeys({
+          ...turn,
+          cache: cache.layers[layer].buffers,
+          from: source!.place,
+          to: places[i],
+        }),
+      );
+    });
+  };
+  return cache.reservePlaces(layer, Math.max(...kept, ...places) + 1)?.then(turned) ?? turned();
 }
 
 /** A restored cache knows its copies by name only; the plans that made them give them their rotations back. */

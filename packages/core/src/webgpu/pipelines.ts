@@ -76,6 +76,7 @@ export class Pipelines {
       compute: { module, entryPoint: "main" },
     });
     const scope = device.popErrorScope();
+    scope.catch(() => undefined); // when the promise already knows better
     try {
       const pipeline = await made;
       await scope;

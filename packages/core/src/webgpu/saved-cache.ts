@@ -23,24 +23,21 @@ export async function writeSavedCache(cache: GpuCache): Promise<Uint8Array> {
     slots: runs.map(({ from, to }) => [from, to]),
     copies: cache.layers.map(({ copies }) => [...copies.keys()]),
   };
-  const parts: Uint8Array[] = [new TextEncoder().encode(`${JSON.stringify(header)}\n`)];
+  const line = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
+  const layers = cache.layers.map((layer) => {
+    const places = [...layer.copies.values()].map(({ place }) => place);
+    return stretches(cache, layer, places);
+  });
+  const sizes = layers.flat().map(({ size }) => size);
+  const bytes = new Uint8Array(line.byteLength + sizes.reduce((sum, size) => sum + size, 0));
+  bytes.set(line);
+  let at = line.byteLength;
   // A layer at a time, so that no more than one of them is in memory twice.
-  for (const layer of cache.layers)
-    parts.push(
-      ...(await cache.gpu.runAndRead(
-        [],
-        stretches(
-          cache,
-          layer,
-          [...layer.copies.values()].map(({ place }) => place),
-        ),
-      )),
-    );
-  const bytes = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-  let at = 0;
-  for (const some of parts) {
-    bytes.set(some, at);
-    at += some.byteLength;
+  for (const slices of layers) {
+    for (const some of await cache.gpu.runAndRead([], slices)) {
+      bytes.set(some, at);
+      at += some.byteLength;
+    }
   }
   return bytes;
 }
@@ -64,11 +61,13 @@ export function readSavedCache(cache: GpuCache, bytes: Uint8Array): void {
     const rows = slots.reduce((sum, [from, to]) => sum + to - from, 0) * cache.shape.keyHeads;
     const copies = header.copies.reduce((sum, ids) => sum + 1 + ids.length, 0);
     if (bytes.byteLength !== end + 1 + copies * rows * cache.rowBytes) throw damaged();
-    cache.reserve(header.length);
+    cache.fillFor(
+      header.length,
+      header.copies.map((ids) => Math.max(1, ids.length)),
+    );
     let at = end + 1;
     cache.layers.forEach((layer, i) => {
       header.copies[i].forEach((id, place) => layer.copies.set(id, { rotation: null, place }));
-      cache.reservePlaces(i, header.copies[i].length);
       for (const slice of stretches(cache, layer, [...header.copies[i].keys()])) {
         cache.gpu.write(slice, bytes.subarray(at, at + slice.size));
         at += slice.size;

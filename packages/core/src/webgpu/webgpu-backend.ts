@@ -11,6 +11,7 @@ import { ChunkPass, type Decoder } from "./chunk-pass.ts";
 import { DecoderStages } from "./decoder.ts";
 import { GpuCache } from "./gpu-cache.ts";
 import { openGpu, type Gpu, type GpuOptions } from "./gpu.ts";
+import type { GpuSlice } from "./kernel.ts";
 import { NO_TOKEN } from "./kernels/argmax.ts";
 import { attentionShape } from "./kernels/attention-shape.ts";
 import { AttentionKernels } from "./kernels/attention.ts";
@@ -34,11 +35,13 @@ export async function createWebGpu(
   options: WebGpuOptions = {},
 ): Promise<WebGpuBackend> {
   const gpu = options.device ?? (await openGpu(options));
+  let backend: WebGpuBackend | undefined;
   try {
-    const backend = new WebGpuBackend(gpu, config, weights, options);
+    backend = new WebGpuBackend(gpu, config, weights, options);
     await backend.prepare();
     return backend;
   } catch (error) {
+    await backend?.dispose(); // a device that others use stays open, without these weights
     if (!options.device) gpu.destroy();
     throw error;
   }
@@ -52,6 +55,10 @@ export class WebGpuBackend implements Backend {
   readonly gpu: Gpu;
   readonly #owned: boolean;
   readonly #decoder: Decoder;
+  readonly #weights: readonly GpuSlice[];
+  /** Rejects when the device could not hold the weights. */
+  readonly #uploaded: Promise<void>;
+  #disposed = false;
   /** Calls share the workspace, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -64,7 +71,10 @@ export class WebGpuBackend implements Backend {
     this.#owned = device === undefined;
     const model = alignModel(config, weights);
     const shape = attentionShape(model.config, precision === "fast" ? "f16" : "f32");
-    const uploaded = uploadWeights(gpu, model);
+    const { result, told } = gpu.scoped(() => gpu.collect(() => uploadWeights(gpu, model)));
+    const { result: uploaded, slices } = result;
+    this.#weights = slices;
+    this.#uploaded = told;
     const workspace = new Workspace(gpu);
     this.#decoder = {
       gpu,
@@ -93,6 +103,8 @@ export class WebGpuBackend implements Backend {
       ...stages.head(count, { first: 0, count: 1 }),
     ]);
     await this.gpu.prepare([...attention.kernels, ...dispatches.map(({ kernel }) => kernel)]);
+    await this.#uploaded;
+    await workspace.settled();
     await this.gpu.run([]);
   }
 
@@ -118,6 +130,8 @@ export class WebGpuBackend implements Backend {
   }
 
   #pass<Result>(request: ForwardRequest, act: (pass: ChunkPass) => Promise<Result>): Promise<Result> {
+    if (this.#disposed)
+      return Promise.reject(new LongctxError("argument", "This model was disposed of; load it again."));
     const result = this.#queue.then(() => this.#read(request, act));
     this.#queue = result.catch(() => undefined);
     return result;
@@ -137,14 +151,26 @@ export class WebGpuBackend implements Backend {
     const cache = this.#own(request.cache);
     this.gpu.check();
     cache.check();
+    await cache.settled();
     checkIds(ids, this.config.vocabSize);
     cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    const pass = new ChunkPass(this.#decoder, cache, request);
     try {
-      return await act(new ChunkPass(this.#decoder, cache, request));
+      return await act(pass);
     } catch (error) {
-      if (error instanceof LongctxError && error.code === "device") cache.break(error);
+      pass.abandon();
+      if (error instanceof LongctxError && error.code === "device") {
+        if (pass.started) cache.break(error);
+        this.#recover();
+      }
       throw error;
     }
+  }
+
+  /** Buffers that all chunks share may be ones that the device could not make: the next chunk takes new ones. */
+  #recover(): void {
+    this.#decoder.workspace.release();
+    this.gpu.recover();
   }
 
   /** That of the whole device, where several models share one. */
@@ -152,17 +178,12 @@ export class WebGpuBackend implements Backend {
     return this.gpu.ledger.memory;
   }
 
+  /** Behind the calls that wait already; later ones are refused. */
   async dispose(): Promise<void> {
+    this.#disposed = true;
     await this.#queue;
     this.#decoder.workspace.release();
-    if (this.#owned) return this.gpu.destroy();
-    const { embedding, layers, finalNorm, head } = this.#decoder.weights;
-    const slices = [finalNorm, ...layers.flatMap((layer) => Object.values(layer).flat())].filter(
-      (value) => typeof value === "object" && value !== null,
-    );
-    for (const value of [...slices, ...embedding, ...head]) {
-      if (!("codes" in value)) this.gpu.free(value);
-      else for (const slice of [value.codes, value.scales]) if (slice) this.gpu.free(slice);
-    }
+    if (this.#owned) this.gpu.destroy();
+    else for (const slice of this.#weights) this.gpu.free(slice);
   }
 }

@@ -11,7 +11,8 @@ export function uploadMatrices(
   options?: Partial<PackOptions>,
 ): GpuMatrix[] {
   const parts: GpuMatrix[] = [];
-  for (const part of packMatrices(tensors, { maxBinding: gpu.capabilities.maxBinding, ...options })) {
+  const { maxBinding, maxBuffer } = gpu.capabilities;
+  for (const part of packMatrices(tensors, { maxBinding: Math.min(maxBinding, maxBuffer), ...options })) {
     const codes = gpu.upload(part.codes, "weights");
     parts.push({ ...part, codes, scales: part.scales && gpu.upload(part.scales, "weights") });
   }

@@ -1,7 +1,7 @@
 import { LongctxError } from "../errors.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
-import { mebibytes } from "./ledger.ts";
+import { mebibytes, type Purpose } from "./ledger.ts";
 import { ALIGNMENT, roundUp } from "./numbers.ts";
 
 /** Bytes of a page of tables; longer tables get a page of their own. */
@@ -17,6 +17,8 @@ export class Workspace {
   readonly #pages: GpuSlice[] = [];
   /** Replaced by larger ones; what was recorded may still use them. */
   readonly #retired: GpuSlice[] = [];
+  /** What the device has not said yet of new buffers. */
+  #pending: Promise<void>[] = [];
   #page = 0;
   #used = 0;
   /** Counts how often a buffer was replaced: dispatches made before it use the old one. */
@@ -40,7 +42,7 @@ export class Workspace {
       this.#retired.push(known);
       this.generation++;
     }
-    const grown = this.#gpu.allocate(Math.min(2 ** Math.ceil(Math.log2(bytes)), maxBinding), "activations");
+    const grown = this.#allocate(Math.min(2 ** Math.ceil(Math.log2(bytes)), maxBinding), "activations");
     this.#buffers.set(name, grown);
     return grown;
   }
@@ -49,12 +51,28 @@ export class Workspace {
   put(data: ArrayBufferView): GpuSlice {
     const size = Math.max(4, roundUp(data.byteLength, 4));
     if (this.#page < this.#pages.length && this.#used + size > this.#pages[this.#page].size) this.#turnPage(size);
-    if (this.#page >= this.#pages.length) this.#pages.push(this.#gpu.allocate(Math.max(PAGE, size), "tables"));
+    if (this.#page >= this.#pages.length) this.#pages.push(this.#allocate(Math.max(PAGE, size), "tables"));
     const { buffer } = this.#pages[this.#page];
     const slice = { buffer, offset: this.#used, size };
     this.#used = roundUp(this.#used + size, ALIGNMENT);
-    this.#gpu.write(slice, data);
+    if (this.#pending.length === 0) this.#gpu.write(slice, data);
+    else this.#pending.push(this.#gpu.scoped(() => this.#gpu.write(slice, data)).told); // the page may not exist
     return slice;
+  }
+
+  #allocate(bytes: number, purpose: Purpose): GpuSlice {
+    const { result, told } = this.#gpu.scoped(() => this.#gpu.allocate(bytes, purpose));
+    this.#pending.push(told);
+    return result;
+  }
+
+  /**
+   * Null when the device has all that was taken, as in every step that repeats itself; else waits until it says so.
+   * @throws LongctxError "device"
+   */
+  settled(): Promise<unknown> | null {
+    if (this.#pending.length === 0) return null;
+    return Promise.all(this.#pending.splice(0));
   }
 
   #turnPage(size: number): void {
@@ -70,9 +88,13 @@ export class Workspace {
     this.#used = 0;
   }
 
+  /** Gives all back; what is taken afterwards is new. */
   release(): void {
     for (const slice of [...this.#retired, ...this.#buffers.values(), ...this.#pages]) this.#gpu.free(slice);
     this.#retired.length = this.#pages.length = 0;
     this.#buffers.clear();
+    this.#pending = [];
+    this.#page = this.#used = 0;
+    this.generation++;
   }
 }

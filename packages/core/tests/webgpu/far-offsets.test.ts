@@ -14,7 +14,7 @@ it("a cache's heads lie beyond 2^31 bytes where its buffers are that large, side
   const tokens = 2 ** 21;
   const headBytes = tokens * 64 * 4;
   const cache = new GpuCache(gpu, shape, 1, new SlotMap({ capacity: tokens, pinned: tokens }));
-  cache.reserve(tokens);
+  await cache.reserve(tokens);
   const { buffers } = cache.layers[0];
   // 2^29 bytes a head: seven of the eight fit a binding.
   expect(buffers.groups.map(({ heads, keys }) => [heads, keys.size])).toEqual([

@@ -2,13 +2,23 @@ import type { GpuSource } from "../../src/webgpu/adapter.ts";
 
 export interface MockOptions {
   readonly description?: string;
+  readonly device?: string;
   readonly features?: readonly string[];
   readonly limits?: Readonly<Record<string, number>>;
   /** The runtime has no adapter. */
   readonly none?: boolean;
 }
 
-/** What was asked of a mocked device. Buffers hold no bytes: what is read of them is zeros. */
+interface MockBuffer {
+  readonly size: number;
+  /** The device had no memory for it, or it was destroyed. */
+  valid: boolean;
+}
+
+/**
+ * What was asked of a mocked device. Buffers hold no bytes: what is read of them is zeros. Those that could not be made,
+ * or were destroyed, are noticed where they are used.
+ */
 export class MockGpu {
   readonly modules: string[] = [];
   /** Names of pipelines, in the order they were dispatched. */
@@ -25,6 +35,13 @@ export class MockGpu {
   requested: GPUDeviceDescriptor | undefined;
   /** What the next error scopes answer, innermost first: validation, out-of-memory, internal. */
   scopeErrors: (GPUError | null)[] = [];
+  /** The next buffer with this label cannot be made: out of memory. */
+  failNext: string | null = null;
+  /** Bytes of the largest buffer by label. */
+  readonly largest: Record<string, number> = {};
+  /** What the next mapping is refused with. */
+  mapFailure: Error | null = null;
+  readonly #scopes: { readonly filter: GPUErrorFilter; error: GPUError | null }[] = [];
   lose: (info: { reason: string; message: string }) => void = () => undefined;
   uncaptured: ((event: { error: GPUError }) => void) | null = null;
   readonly #options: MockOptions;
@@ -39,10 +56,10 @@ export class MockGpu {
   }
 
   #adapter(): GPUAdapter {
-    const { description = "A mocked adapter", features = [], limits = {} } = this.#options;
+    const { description = "A mocked adapter", device = "", features = [], limits = {} } = this.#options;
     const all = { ...LIMITS, ...limits };
     const adapter = {
-      info: { description, vendor: "", architecture: "", device: "" },
+      info: { description, vendor: "", architecture: "", device },
       features: new Set(features),
       limits: all,
       requestDevice: async (descriptor: GPUDeviceDescriptor) => {
@@ -63,16 +80,27 @@ export class MockGpu {
         listen(handler);
       },
       queue: {
-        writeBuffer: (_: GPUBuffer, at: number, __: ArrayBuffer, from = 0, size = 0) => {
+        writeBuffer: (buffer: MockBuffer, at: number, _: ArrayBuffer, from = 0, size = 0) => {
           this.log.writes++;
+          this.#use(buffer);
           if (size >= LARGE) this.written.push({ at, from, size });
         },
-        submit: () => this.log.submits++,
+        submit: (all: { readonly used: readonly MockBuffer[] }[]) => {
+          this.log.submits++;
+          for (const { used } of all) for (const buffer of used) this.#use(buffer);
+        },
         onSubmittedWorkDone: async () => undefined,
       },
-      pushErrorScope: () => undefined,
-      popErrorScope: async () => this.scopeErrors.shift() ?? null,
-      createBuffer: ({ size }: GPUBufferDescriptor) => this.#buffer(size),
+      pushErrorScope: (filter: GPUErrorFilter) => void this.#scopes.push({ filter, error: null }),
+      popErrorScope: () => {
+        const { error } = this.#scopes.pop()!;
+        return Promise.resolve(this.scopeErrors.shift() ?? error);
+      },
+      createBuffer: ({ size, label = "" }: GPUBufferDescriptor) => this.#buffer(size, label),
+      createQuerySet: ({ count }: GPUQuerySetDescriptor) => {
+        if (count > 4096) this.#report("validation", gpuError("GPUValidationError", `${count} queries`));
+        return { destroy: () => undefined };
+      },
       createShaderModule: ({ code }: GPUShaderModuleDescriptor) => {
         this.modules.push(code);
         return { getCompilationInfo: async () => ({ messages: [] }) };
@@ -83,9 +111,11 @@ export class MockGpu {
         this.log.pipelines++;
         return { label };
       },
-      createBindGroup: () => {
+      createBindGroup: ({ entries }: { entries: { resource: { buffer: MockBuffer } }[] }) => {
         this.log.bindGroups++;
-        return {};
+        const used = entries.map(({ resource }) => resource.buffer);
+        for (const buffer of used) this.#use(buffer);
+        return { used };
       },
       createCommandEncoder: () => this.#encoder(),
       destroy: () => void (this.deviceDestroyed = true),
@@ -93,34 +123,61 @@ export class MockGpu {
     return device as unknown as GPUDevice;
   }
 
-  #buffer(size: number): object {
+  /** To the innermost scope that takes it, or to nobody. */
+  #report(filter: GPUErrorFilter, error: GPUError): void {
+    const scope = this.#scopes.findLast((candidate) => candidate.filter === filter);
+    if (scope) scope.error ??= error;
+    else this.uncaptured?.({ error });
+  }
+
+  #use({ valid }: MockBuffer): void {
+    if (!valid) this.#report("validation", gpuError("GPUValidationError", "A buffer is invalid or was destroyed."));
+  }
+
+  #buffer(size: number, label: string): object {
     this.log.buffers++;
     this.bytes += size;
-    return {
+    this.largest[label] = Math.max(this.largest[label] ?? 0, size);
+    const valid = label !== this.failNext;
+    if (!valid) {
+      this.failNext = null;
+      this.#report("out-of-memory", gpuError("GPUOutOfMemoryError", `no room for ${label}`));
+    }
+    const buffer = {
       size,
-      mapAsync: async () => undefined,
+      valid,
+      mapAsync: async () => {
+        const failure = this.mapFailure;
+        this.mapFailure = null;
+        if (failure) throw failure;
+        if (!buffer.valid) throw new Error("AbortError");
+      },
       getMappedRange: (_: number, length: number) => {
         this.read += length;
         return new ArrayBuffer(length);
       },
       unmap: () => undefined,
       destroy: () => {
+        buffer.valid = false;
         this.bytes -= size;
         this.log.destroyed++;
       },
     };
+    return buffer;
   }
 
   #encoder(): object {
+    const used: MockBuffer[] = [];
     return {
-      copyBufferToBuffer: () => undefined,
-      finish: () => ({}),
+      copyBufferToBuffer: (from: MockBuffer, _: number, to: MockBuffer) => void used.push(from, to),
+      resolveQuerySet: () => undefined,
+      finish: () => ({ used }),
       beginComputePass: () => {
         this.log.passes++;
         let current = "";
         return {
           setPipeline: ({ label }: { label: string }) => void (current = label),
-          setBindGroup: () => undefined,
+          setBindGroup: (_: number, group: { used: readonly MockBuffer[] }) => void used.push(...group.used),
           dispatchWorkgroups: () => void this.dispatched.push(current),
           end: () => undefined,
         };
