@@ -36,7 +36,6 @@ describe("a device that is out of memory once", () => {
     const mock = new MockGpu();
     // More than 64 dispatches, so that the uniforms grow; more tokens than were prepared for.
     const backend = await modelOn(mock, { layerCount: 12, maxPositions: 8192 });
-    backend.gpu.recover();
     const count = label === "tables" ? 300_000 : 600;
     const large = { capacity: count + 600, pinned: count + 600 };
     const cache = backend.createCache(large);

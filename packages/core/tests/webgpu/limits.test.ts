@@ -1,6 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { makeDraws } from "@longctx/core";
 import { openGpu } from "../../src/webgpu/index.ts";
 import { argmax } from "../../src/webgpu/kernels/argmax.ts";
+import { embed } from "../../src/webgpu/kernels/embedding.ts";
+import { productDispatch } from "../../src/webgpu/kernels/product-path.ts";
+import { sample } from "../../src/webgpu/kernels/sample.ts";
 import { readBatches } from "../../src/webgpu/readback.ts";
 import { uploadMatrices } from "../../src/webgpu/weights-upload.ts";
 import { MockGpu } from "./mock-gpu.ts";
@@ -71,6 +75,28 @@ it("more dispatches are timed than a set of timestamps has room for", async () =
   expect(mock.dispatched).toHaveLength(2049);
   gpu.destroy();
   expect(mock.bytes).toBe(0);
+});
+
+it("dispatches of the same code share their kernel, whose text is long", async () => {
+  const mock = new MockGpu();
+  const gpu = await gpuOn(mock);
+  const [slice, other] = [gpu.allocate(4096, "test"), gpu.allocate(4096, "test")];
+  const ends = { logits: slice, size: 8, scratch: slice, result: slice };
+  const draw = { ...makeDraws({ temperature: 1 })([]), text: [] };
+  const norm = { weight: slice, epsilon: 1e-5 };
+  const [matrix] = uploadMatrices(gpu, [storedMatrix("Q8_0", 16, 64)]);
+  const product = { matrix, tokens: 1, input: slice, output: other, outputStride: 16, norm };
+  const dispatches = () => [
+    ...argmax(ends),
+    sample({ ...ends, draw }),
+    embed({ matrix, ids: slice, tokens: 1, output: other }, gpu.capabilities),
+    productDispatch(product, gpu.capabilities),
+    productDispatch({ ...product, norm: undefined, tokens: 64 }, gpu.capabilities),
+  ];
+  const [first, second] = [dispatches(), dispatches()];
+  first.forEach(({ kernel }, i) => expect(kernel).toBe(second[i].kernel));
+  expect(new Set(first.map(({ kernel }) => kernel.name)).size).toBe(first.length);
+  gpu.destroy();
 });
 
 it.each([

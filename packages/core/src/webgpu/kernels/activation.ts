@@ -1,6 +1,8 @@
 import type { Activation } from "../../config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
+
+const kernelOf = memoised(activationKernel);
 
 /**
  * activation(gate) · up: [T, 2F] with gate and up side by side in a row (or one of each by turns, as interleaved
@@ -44,7 +46,7 @@ export interface ActivationWork {
 export function activate(work: ActivationWork, capabilities: Capabilities): Dispatch {
   const { activation, rows, size, gateUp, output } = work;
   return {
-    kernel: activationKernel(activation),
+    kernel: kernelOf(activation),
     buffers: [gateUp, output],
     uniforms: [rows, size],
     workgroups: spread(Math.ceil((rows * size) / 64), capabilities),

@@ -1,5 +1,7 @@
 import type { Dispatch, GpuSlice, Kernel } from "../kernel.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
+
+const kernelOf = memoised(argmaxKernel);
 
 /** What `argmax` answers where no logit is a number above −∞: no token has this id. */
 export const NO_TOKEN = 0xffffffff;
@@ -92,13 +94,13 @@ export function argmax({ logits, logitsOffset = 0, size, scratch, result, result
   const spans = Math.ceil(size / SPAN);
   return [
     {
-      kernel: argmaxKernel("spans"),
+      kernel: kernelOf("spans"),
       buffers: [logits, scratch],
       uniforms: [size, logitsOffset],
       workgroups: [spans, 1, 1],
     },
     {
-      kernel: argmaxKernel("whole"),
+      kernel: kernelOf("whole"),
       buffers: [scratch, result],
       uniforms: [spans, resultOffset],
       workgroups: [1, 1, 1],

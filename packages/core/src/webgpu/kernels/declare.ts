@@ -35,6 +35,17 @@ export function declareKernel({ name, storage, uniforms, body, features = [] }: 
   return { name, code, bindings: storage.map((binding) => binding[2]), uniforms: Object.values(uniforms), features };
 }
 
+/** The same kernel for the same arguments: its code is long, and hundreds of dispatches have one of a few. */
+export function memoised<Args extends readonly unknown[]>(make: (...args: Args) => Kernel): (...args: Args) => Kernel {
+  const made = new Map<string, Kernel>();
+  return (...args) => {
+    const key = JSON.stringify(args);
+    let kernel = made.get(key);
+    if (!kernel) made.set(key, (kernel = make(...args)));
+    return kernel;
+  };
+}
+
 /** Joins lines and lists of lines, without what is empty. */
 type Line = string | false | null | undefined;
 

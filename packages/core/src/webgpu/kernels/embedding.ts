@@ -1,8 +1,10 @@
 import type { TensorType } from "../../weights.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
 import type { GpuMatrix } from "./product.ts";
+
+const kernelOf = memoised(embeddingKernel);
 
 /**
  * Rows of a packed matrix [V, hidden], dequantised: output[t] = scale · matrix[ids[t]]. The ids lie in a buffer, so that
@@ -65,7 +67,7 @@ export function embed(work: Embedding, capabilities: Capabilities): Dispatch {
   const { matrix, ids, idsOffset = 0, tokens, output, scale = 1 } = work;
   const { type, codes, scales, first, rows, columns, blocks } = matrix;
   return {
-    kernel: embeddingKernel(type),
+    kernel: kernelOf(type),
     buffers: [codes, ids, output, ...(scales ? [scales] : [])],
     uniforms: [tokens, first, rows, columns / 4, idsOffset, scale],
     workgroups: spread(Math.ceil((tokens * blocks * 4) / 64), capabilities),

@@ -1,10 +1,12 @@
 import type { Activation } from "../../config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { ACTIVATION_WGSL } from "./activation.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
 import { READERS } from "./dequantise.ts";
 import { finish, planRowProduct, sumsOf, walk, type RowPlan } from "./product-row.ts";
 import { inputWgsl, nameOf, productStorage, type GpuMatrix, type ProductKey } from "./product.ts";
+
+const kernelOf = memoised(expertProductKernel);
 
 /**
  * Products with the matrices of the experts that `routes` [T, k] names, which lie below one another in one stack. No
@@ -146,7 +148,7 @@ export function expertProduct(product: ExpertProduct, capabilities: Capabilities
   const slots = gates ? tokens * perToken : tokens;
   const most = capabilities.maxWorkgroupsPerDimension;
   return Array.from({ length: Math.ceil(slots / most) }, (_, i) => ({
-    kernel: expertProductKernel(key, plan),
+    kernel: kernelOf(key, plan),
     buffers: [matrix.codes, input, output, ...optional, routes],
     uniforms: [
       slots,

@@ -1,6 +1,8 @@
 import type { ExpertsConfig } from "../../config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
+
+const kernelOf = memoised(routeKernel);
 
 /** Invocations of a workgroup, and how many of them share a row of the router. */
 const SIZE = 128;
@@ -135,7 +137,7 @@ export function routeBytes(tokens: number, { perToken }: RouteKey): number {
 export function routeTokens(work: Routing, capabilities: Capabilities): Dispatch {
   const { experts, tokens, input, inputOffset = 0, hiddenSize, router, epsilon, routes } = work;
   return {
-    kernel: routeKernel(experts),
+    kernel: kernelOf(experts),
     buffers: [input, router, routes],
     uniforms: [tokens, hiddenSize / 4, inputOffset / 4, epsilon],
     workgroups: spread(tokens, capabilities),

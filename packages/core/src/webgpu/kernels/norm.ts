@@ -1,5 +1,7 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
+
+const kernelOf = memoised(normKernel);
 
 /** What changes the code of a norm. */
 export interface NormKey {
@@ -120,7 +122,7 @@ export function normalise(norm: Norm, capabilities: Capabilities): Dispatch {
   const { kind, tokens, size, heads = 1, input, inputOffset = 0, weight, bias, epsilon, delta, output } = norm;
   if ((kind === "layer") !== (bias !== undefined)) throw new Error("A LayerNorm has a bias, and an RMS norm has none.");
   return {
-    kernel: normKernel({ kind, residual: delta !== undefined, inPlace: output === null, add: norm.add }),
+    kernel: kernelOf({ kind, residual: delta !== undefined, inPlace: output === null, add: norm.add }),
     buffers: [input, weight, output, bias, delta].filter((slice) => slice !== null && slice !== undefined),
     uniforms: [
       tokens * heads,

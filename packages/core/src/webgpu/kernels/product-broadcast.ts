@@ -1,5 +1,5 @@
 import { equalSubgroups, spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
-import { declareKernel, each, lines } from "./declare.ts";
+import { declareKernel, each, lines, memoised } from "./declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
 import {
   inputWgsl,
@@ -13,6 +13,8 @@ import {
   type Product,
   type ProductKey,
 } from "./product.ts";
+
+const kernelOf = memoised(broadcastProductKernel);
 
 /**
  * Products with many input rows where loads are dear and a subgroup is a vector of the processor: every invocation
@@ -44,7 +46,7 @@ export function broadcastProduct(product: Product, capabilities: Capabilities, p
   const { matrix, tokens } = product;
   const [x, y] = spread(Math.ceil(matrix.rows / (plan.lanes * plan.rows)), capabilities);
   return {
-    kernel: broadcastProductKernel(key, plan),
+    kernel: kernelOf(key, plan),
     buffers: productBuffers(product),
     uniforms: productUniforms(product),
     workgroups: [x, y, Math.ceil(tokens / (plan.lanes * plan.tokens))],

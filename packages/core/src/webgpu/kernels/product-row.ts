@@ -1,5 +1,5 @@
 import { equalSubgroups, spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
-import { declareKernel, each, lines } from "./declare.ts";
+import { declareKernel, each, lines, memoised } from "./declare.ts";
 import { READERS, type WeightReader } from "./dequantise.ts";
 import {
   inputWgsl,
@@ -13,6 +13,8 @@ import {
   type Product,
   type ProductKey,
 } from "./product.ts";
+
+const kernelOf = memoised(rowProductKernel);
 
 /**
  * Products with few input rows: a matrix is read once, by lanes that walk along its rows and sum up at the end. The
@@ -63,7 +65,7 @@ export function rowProduct(product: Product, capabilities: Capabilities, given?:
   const plan = given ?? withBroadcast(planRowProduct(key, shape, capabilities), capabilities);
   const [x, y] = spread(Math.ceil(matrix.rows / (plan.rows * plan.teams)), capabilities);
   return {
-    kernel: rowProductKernel(key, plan),
+    kernel: kernelOf(key, plan),
     buffers: productBuffers(product),
     uniforms: productUniforms(product),
     workgroups: [x, y, Math.ceil(tokens / plan.tokens)],

@@ -1,5 +1,5 @@
 import type { Capabilities, Dispatch, Kernel } from "../kernel.ts";
-import { declareKernel, each, lines } from "./declare.ts";
+import { declareKernel, each, lines, memoised } from "./declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
 import {
   inputWgsl,
@@ -13,6 +13,8 @@ import {
   type Product,
   type ProductKey,
 } from "./product.ts";
+
+const kernelOf = memoised(tiledProductKernel);
 
 /**
  * Products with many input rows: side × side invocations have a tile of side · tall tokens and side · wide outputs,
@@ -41,7 +43,7 @@ export function tiledProduct(product: Product, capabilities: Capabilities, given
   const across = Math.ceil(matrix.rows / (plan.side * plan.wide));
   const most = capabilities.maxWorkgroupsPerDimension;
   return {
-    kernel: tiledProductKernel(key, plan),
+    kernel: kernelOf(key, plan),
     buffers: productBuffers(product),
     uniforms: productUniforms(product),
     workgroups: [Math.min(across, most), Math.ceil(tokens / (plan.side * plan.tall)), Math.ceil(across / most)],

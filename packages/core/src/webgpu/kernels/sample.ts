@@ -1,8 +1,10 @@
 import type { Draw } from "../../sampling.ts";
 import type { Dispatch, GpuSlice, Kernel } from "../kernel.ts";
 import { NO_TOKEN } from "./argmax.ts";
-import { declareKernel } from "./declare.ts";
+import { declareKernel, memoised } from "./declare.ts";
 import { BINS, SAMPLE_FUNCTIONS, SIZE } from "./sample-functions.ts";
+
+const kernelOf = memoised(sampleKernel);
 
 const LEAST = "-3.4028234e38";
 const [CUT_BY_COUNT, CUT_BY_SHARE, DRAW] = ["0u", "1u", "2u"];
@@ -130,7 +132,7 @@ export function sample({ logits, logitsOffset = 0, size, draw, result, resultOff
   if (repetitionPenalty !== 1 && !seen) throw new Error("A repetition penalty needs the ids of the text.");
   const greedy = temperature === 0;
   return {
-    kernel: sampleKernel({ penalty: seen !== undefined }),
+    kernel: kernelOf({ penalty: seen !== undefined }),
     buffers: seen ? [logits, result, seen] : [logits, result],
     uniforms: [
       size,
