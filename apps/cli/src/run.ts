@@ -9,6 +9,7 @@ import { addMethods } from "./commands/methods.ts";
 import { addPerplexity } from "./commands/perplexity.ts";
 import { addPrecision } from "./commands/precision.ts";
 import { addTokenize } from "./commands/tokenize.ts";
+import { addTune } from "./commands/tune.ts";
 import type { Io } from "./io.ts";
 
 const INTERRUPTED = 130;
@@ -35,6 +36,7 @@ SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+st
     addPerplexity,
     addLogits,
     addPrecision,
+    addTune,
   ])
     add(program, io);
   if (argv.length === 0) {

@@ -1,4 +1,4 @@
-import { createCpuBackend, HAS_CPU } from "#platform";
+import { createCpuBackend, HAS_CPU, storedTuning } from "#platform";
 import { LongctxError, type Backend, type ModelConfig, type Precision, type Weights } from "@longctx/core";
 import type { Checkpoint } from "@longctx/loaders";
 
@@ -56,7 +56,7 @@ export async function createBackend(
 
 async function onGpu({ config, weights }: Checkpoint, precision: Precision, hardwareOnly: boolean, reason: string) {
   const { createWebGpu } = await import("@longctx/core/webgpu");
-  const backend = await createWebGpu(config, weights, { precision, hardwareOnly });
+  const backend = await createWebGpu(config, weights, { precision, hardwareOnly, ...storedTuning() });
   const { name, capabilities } = backend.gpu;
   const slow = capabilities.software ? "; it computes on the processor: right results, but slow" : "";
   return { backend, choice: { device: "webgpu" as const, adapter: name, reason: `${reason}${slow}` } };

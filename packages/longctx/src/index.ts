@@ -6,3 +6,4 @@ export * from "./deviation.ts";
 export * from "./device.ts";
 export * from "./load.ts";
 export * from "./methods.ts";
+export * from "./tune.ts";

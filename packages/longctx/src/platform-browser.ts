@@ -1,4 +1,5 @@
 import { LongctxError } from "@longctx/core";
+import type { TuningSource } from "@longctx/core/webgpu";
 import { fetchFile, openFiles, type Checkpoint } from "@longctx/loaders";
 import type { CreateCpuBackend } from "./device.ts";
 import type { OpenOptions } from "./load.ts";
@@ -11,6 +12,15 @@ export const createCpuBackend: CreateCpuBackend = async () => {
     "The device cpu is there in Node only; in a page take webgpu, or reference, which is slow and exact.",
   );
 };
+
+/** A page has no place for it: who measured there passes it to `createWebGpu`. */
+export function storedTuning(): TuningSource {
+  return {};
+}
+
+export function storeTuning(adapter: string): string {
+  throw new LongctxError("device", `A page has no place to keep the tuning of ${adapter}; ask for keep: false.`);
+}
 
 /** The address of a .gguf file. */
 export async function openReference(reference: string, options: OpenOptions): Promise<Checkpoint> {

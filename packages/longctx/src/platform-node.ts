@@ -1,9 +1,21 @@
+import type { TuningSource } from "@longctx/core/webgpu";
 import { openCheckpoint, resolveModel, type Checkpoint } from "@longctx/loaders";
 import { TINY_MODEL } from "@longctx/tiny";
 import type { CreateCpuBackend } from "./device.ts";
 import type { OpenOptions } from "./load.ts";
+import { readTuning } from "./tuning-file.ts";
 
 export { readJson } from "./read-json.ts";
+export { writeTuning as storeTuning } from "./tuning-file.ts";
+
+/**
+ * What `longctx tune` stored for the adapter at hand. A file of ours that cannot be used is told on stderr and not used;
+ * one that LONGCTX_TUNING names has to be right.
+ */
+export function storedTuning(): TuningSource {
+  const tell = (problem: string) => void process.stderr.write(`${problem}\n`);
+  return { tuning: readTuning, ...(process.env["LONGCTX_TUNING"] ? {} : { onTuningProblem: tell }) };
+}
 
 /** Whether there is a device beside the GPU and the reference. */
 export const HAS_CPU: boolean = true;

@@ -3,4 +3,4 @@ export type { GpuSource } from "./adapter.ts";
 export * from "./kernel.ts";
 export { createWebGpu, WebGpuBackend, type WebGpuOptions } from "./webgpu-backend.ts";
 export { tune, type TuneOptions, type TuneResult, type TuneSizes } from "./tune.ts";
-export { parseTuning, tuningRecord, type Tuning } from "./tuning.ts";
+export { parseTuning, tuningRecord, type Tuning, type TuningSource } from "./tuning.ts";
