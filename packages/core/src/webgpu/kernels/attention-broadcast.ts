@@ -19,13 +19,16 @@ export interface BroadcastTilePlan {
   readonly keys: number;
 }
 
-/** Null where subgroups are not of one known size, or where a device has workgroup memory that is worth its name. */
+/**
+ * Null where subgroups are not of one known size, or where a device has workgroup memory that is worth its name. Nor for
+ * subgroups of 4: that is SwiftShader, whose compiler works at this code until the browser gives the device up.
+ */
 export function planBroadcastTiles({
   software,
   subgroups,
 }: Pick<Capabilities, "software" | "subgroups">): BroadcastTilePlan | null {
   const lanes = equalSubgroups({ subgroups });
-  return software && lanes !== null ? { lanes, queries: 2, keys: 16 / lanes } : null;
+  return software && lanes === 8 ? { lanes, queries: 2, keys: 16 / lanes } : null;
 }
 
 /** Queries of a workgroup: the `tileRows` of the tables. */
