@@ -6,11 +6,12 @@ const NAP = 0.5;
  * a third of two cores from the kernels that it waits for; naps in that loop leave them the processor.
  */
 export async function restUntil<T>(result: Promise<T>): Promise<T> {
-  if (typeof setImmediate !== "function") return result;
+  const { setImmediate: soon } = globalThis as { setImmediate?: (act: (value: unknown) => void) => unknown };
+  if (!soon) return result; // a page, which waits by itself
   const nobody = new Int32Array(new SharedArrayBuffer(4));
   const nap = async (): Promise<void> => {
     Atomics.wait(nobody, 0, 0, NAP);
-    await new Promise((resolve) => void setImmediate(resolve));
+    await new Promise((resolve) => void soon(resolve));
   };
   const answer = result.then(
     () => true,
