@@ -33,7 +33,8 @@ export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<Ch
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new LongctxError("device", NO_ADAPTER);
   const { description, device, vendor, architecture } = adapter.info;
-  const name = nameOf(device, description) || nameOf(vendor, architecture) || "an adapter without a name";
+  const name =
+    nameOf(device?.replace(/-+$/, ""), description) || nameOf(vendor, architecture) || "an adapter without a name";
   const flagged = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
   const software = flagged || [description, device, vendor, architecture].some((text) => SOFTWARE.test(text ?? ""));
   if (software && hardwareOnly)
@@ -45,7 +46,7 @@ export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<Ch
   return { adapter, name, id, software };
 }
 
-/** Both where one does not say the other: drivers on Vulkan call the device "NVIDIA H200" and describe their version. */
+/** Both where one does not say the other: what drivers on Vulkan describe is their version, and not the device. */
 function nameOf(what: string | undefined, more: string | undefined): string {
   if (!what || !more || more.includes(what)) return more || what || "";
   return what.includes(more) ? what : `${what}: ${more}`;

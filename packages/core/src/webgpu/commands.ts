@@ -60,8 +60,7 @@ export class Commands {
       const pipeline = this.#pipelines.get(kernel);
       if (pipeline !== current) pass.setPipeline(pipeline.pipeline);
       current = pipeline;
-      let group = this.#known.get(dispatch);
-      if (!group) this.#known.set(dispatch, (group = this.#group(pipeline, dispatch.buffers)));
+      const group = this.#groupOf(dispatch, pipeline);
       this.#offset[0] = (firstUniform + i) * ALIGNMENT;
       pass.setBindGroup(0, group, this.#offset, 0, pipeline.uniformSize > 0 ? 1 : 0);
       pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
@@ -97,6 +96,13 @@ export class Commands {
       }
     }
     this.#device.queue.writeBuffer(this.#uniforms!, 0, this.#staged, 0, size);
+  }
+
+  #groupOf(dispatch: Dispatch, pipeline: Pipeline): GPUBindGroup {
+    if (!dispatch.lasting) return this.#group(pipeline, dispatch.buffers);
+    let group = this.#known.get(dispatch);
+    if (!group) this.#known.set(dispatch, (group = this.#group(pipeline, dispatch.buffers)));
+    return group;
   }
 
   #group(pipeline: Pipeline, buffers: readonly GpuSlice[]): GPUBindGroup {

@@ -231,7 +231,7 @@ export class DecoderStages {
   #remember(key: string, make: () => Dispatch[]): readonly Dispatch[] {
     const known = this.#generation === this.#workspace.generation ? this.#known.get(key) : undefined;
     if (known) return known;
-    const made = make();
+    const made = make().map((dispatch) => ({ ...dispatch, lasting: true }));
     if (this.#generation !== this.#workspace.generation || this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#generation = this.#workspace.generation;
     this.#known.set(key, made);

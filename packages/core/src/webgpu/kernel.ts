@@ -27,6 +27,8 @@ export interface Dispatch {
   readonly buffers: readonly GpuSlice[];
   readonly uniforms: readonly number[];
   readonly workgroups: readonly [number, number, number];
+  /** The same object comes again, token after token. */
+  readonly lasting?: boolean;
 }
 
 /** What a device offers, as kernels choose their tiles and paths by it. */

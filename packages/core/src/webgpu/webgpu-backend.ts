@@ -15,6 +15,7 @@ import type { GpuSlice } from "./kernel.ts";
 import { NO_TOKEN } from "./kernels/argmax.ts";
 import { attentionShape } from "./kernels/attention-shape.ts";
 import { AttentionKernels } from "./kernels/attention.ts";
+import { watchedHooks } from "./watched-hooks.ts";
 import { Workspace } from "./workspace.ts";
 
 export interface WebGpuOptions extends GpuOptions {
@@ -59,6 +60,7 @@ export class WebGpuBackend implements Backend {
   /** Rejects when the device could not hold the weights. */
   readonly #uploaded: Promise<void>;
   #disposed = false;
+  #inHook = false;
   /** Calls share the workspace, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -132,6 +134,14 @@ export class WebGpuBackend implements Backend {
   #pass<Result>(request: ForwardRequest, act: (pass: ChunkPass) => Promise<Result>): Promise<Result> {
     if (this.#disposed)
       return Promise.reject(new LongctxError("argument", "This model was disposed of; load it again."));
+    // A hook that reads after it has waited for something else looks like any other caller, and is not noticed.
+    if (this.#inHook)
+      return Promise.reject(
+        new LongctxError(
+          "argument",
+          "A hook asked its own model to read, which would wait for the hook; read before, or with another model.",
+        ),
+      );
     const result = this.#queue.then(() => this.#read(request, act));
     this.#queue = result.catch(() => undefined);
     return result;
@@ -154,7 +164,8 @@ export class WebGpuBackend implements Backend {
     await cache.settled();
     checkIds(ids, this.config.vocabSize);
     cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
-    const pass = new ChunkPass(this.#decoder, cache, request);
+    const hooks = request.hooks && watchedHooks(request.hooks, (hook) => this.#insideHook(hook));
+    const pass = new ChunkPass(this.#decoder, cache, { ...request, hooks });
     try {
       return await act(pass);
     } catch (error) {
@@ -164,6 +175,15 @@ export class WebGpuBackend implements Backend {
         this.#recover();
       }
       throw error;
+    }
+  }
+
+  #insideHook<Result>(hook: () => Result): Result {
+    this.#inHook = true;
+    try {
+      return hook();
+    } finally {
+      this.#inHook = false;
     }
   }
 

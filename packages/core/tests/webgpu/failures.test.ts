@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { compose, LongctxError, type Cache, type ForwardRequest, type ModelConfig } from "@longctx/core";
+import {
+  compose,
+  LongctxError,
+  type AttentionPlan,
+  type Cache,
+  type ForwardRequest,
+  type ModelConfig,
+} from "@longctx/core";
 import { createWebGpu, openGpu, type WebGpuBackend } from "../../src/webgpu/index.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
 import { gpuError, MockGpu } from "./mock-gpu.ts";
@@ -154,6 +161,35 @@ describe("a chunk that fails", () => {
     expect(turns()).toBe(2);
     expect(await read(backend, cache, 1, { rawKeys: true })).toBe("");
     expect(turns()).toBe(2);
+    await backend.dispose();
+  });
+});
+
+describe("a hook that reads with its own model", () => {
+  it("is refused instead of waiting for itself, and others are not", async () => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock);
+    const [cache, other, third] = [1, 2, 3].map(() => backend.createCache(layout));
+    let [inside, beside] = ["", "unread"];
+    let resume: () => void = () => undefined;
+    const waiting = new Promise<void>((resolve) => (resume = resolve));
+    const hooks = {
+      layers: (layer: number) => layer === 0,
+      queries: async (_: unknown, plan: AttentionPlan) => {
+        inside = await read(backend, other, 1);
+        await waiting;
+        return plan;
+      },
+    };
+    const reading = read(backend, cache, 3, { hooks });
+    await new Promise((resolve) => void setImmediate(resolve));
+    const concurrent = read(backend, third, 2).then((said) => (beside = said));
+    resume();
+    expect(await reading).toBe("");
+    await concurrent;
+    expect(inside).toMatch(/^argument: A hook asked its own model to read/);
+    expect(beside).toBe("");
+    expect(other.slots.length).toBe(0);
     await backend.dispose();
   });
 });

@@ -103,6 +103,7 @@ it.each([
   ["NVIDIA H200", "565.57.01", "NVIDIA H200: 565.57.01"],
   ["NVIDIA H200", "NVIDIA H200", "NVIDIA H200"],
   ["llvmpipe (LLVM 15.0.6, 256 bits)", "llvmpipe", "llvmpipe (LLVM 15.0.6, 256 bits)"],
+  ["llvmpipe-256-bits-", "llvmpipe: Mesa 25", "llvmpipe-256-bits: llvmpipe: Mesa 25"],
   ["0x1234", "", "0x1234"],
   ["", "SwiftShader Device", "SwiftShader Device"],
 ])("an adapter %j that describes itself as %j is called %j", async (device, description, name) => {
