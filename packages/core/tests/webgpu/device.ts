@@ -1,6 +1,8 @@
 import { appendFileSync } from "node:fs";
 import { LongctxError } from "@longctx/core";
-import { openGpu, type Gpu } from "../../src/webgpu/gpu.ts";
+import { chooseAdapter, gpuSource } from "../../src/webgpu/adapter.ts";
+import { capabilitiesOf, deviceDescriptor, type Feature } from "../../src/webgpu/capabilities.ts";
+import { Gpu, openGpu } from "../../src/webgpu/gpu.ts";
 import type { GpuSlice } from "../../src/webgpu/kernel.ts";
 
 /** With LONGCTX_GPU=1 the tests are about a real GPU: none, or one that is a processor in disguise, fails them. */
@@ -18,6 +20,17 @@ export async function gpuOrNull(): Promise<Gpu | null> {
     process.stderr.write(`Skipped, for there is no WebGPU device here: ${error.message}\n`);
     return null;
   }
+}
+
+/**
+ * A device of its own that passes for a hardware GPU, so that what is made for those runs here too: whatever adapter it
+ * is, kernels and plans are those of hardware. Only for tests that skip where `gpuOrNull` gives null.
+ */
+export async function gpuAsHardware(without: readonly Feature[] = []): Promise<Gpu> {
+  const source = await gpuSource();
+  const { adapter, name } = await chooseAdapter(source.gpu, HARDWARE);
+  const device = await adapter.requestDevice(deviceDescriptor(adapter, without));
+  return new Gpu(source, device, name, capabilitiesOf(device, adapter.info, false));
 }
 
 /** The summary of .ci/run tells which adapter the tests ran on. */

@@ -85,7 +85,8 @@ fn main(
   }
   let first = group_row + (own / ${lanes}u) * ${rows}u;
   let lane = own % ${lanes}u;
-  // A slot is one of the k experts of a token; gates have an output row for each, downs sum up those of a token.
+  // A slot is one of the k experts of a token; gates have an output row for each, downs sum up those of a token. What
+  // is shared with other products calls an output row a token.
   let token = uniforms.first_slot + group.z;
   let blocks = (uniforms.columns + 7u) / 8u;
 ${sumsOf(key, plan)
@@ -106,15 +107,15 @@ ${finish(key, plan)}
   });
 }
 
-/** `token` is a slot. */
+/** Gates have an output row for each slot. */
 function storeGated(activation: Activation): string {
   return `${ACTIVATION_WGSL[activation]}
-fn store(row: u32, token: u32, gate: f32, up: f32) {
-  if (place_of(token, row) >= uniforms.rows) {
+fn store(row: u32, slot: u32, gate: f32, up: f32) {
+  if (place_of(slot, row) >= uniforms.rows) {
     return;
   }
-  let weight = bitcast<f32>(routes[token].y);
-  output[uniforms.output_offset + token * uniforms.output_stride + row / 2u] = weight * activate(gate) * up;
+  let weight = bitcast<f32>(routes[slot].y);
+  output[uniforms.output_offset + slot * uniforms.output_stride + row / 2u] = weight * activate(gate) * up;
 }
 `;
 }

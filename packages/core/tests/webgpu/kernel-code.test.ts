@@ -1,0 +1,41 @@
+import { describe, expect, it } from "vitest";
+import { reduceKernel } from "../../src/webgpu/kernels/attention-reduce.ts";
+import { splitKernel } from "../../src/webgpu/kernels/attention-split.ts";
+import { tiledKernel } from "../../src/webgpu/kernels/attention-tiled.ts";
+import { embeddingKernel } from "../../src/webgpu/kernels/embedding.ts";
+import { routeKernel } from "../../src/webgpu/kernels/experts.ts";
+import { normKernel } from "../../src/webgpu/kernels/norm.ts";
+import { rotateAndStoreKernel } from "../../src/webgpu/kernels/rotate-and-store.ts";
+import { sampleKernel } from "../../src/webgpu/kernels/sample.ts";
+import { shapeOf } from "./attention-plans.ts";
+
+/** One of each kind, small, to be read when it changes; `product-code.test.ts` has the products. */
+const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 8, pairs: 4 });
+const KERNELS = {
+  "tiled attention": tiledKernel({ shape }, { rows: 64, keys: 16 }),
+  "split attention": splitKernel({ shape }, { threads: 64, heads: 2, longest: 256, maximum: "subgroups" }),
+  "the reduction of split attention": reduceKernel({ threads: 64, maximum: "eights" }),
+  "rotate and store": rotateAndStoreKernel({ storage: "f16", normEpsilon: 1e-6 }),
+  "an RMS norm added to the stream": normKernel({ kind: "rms", residual: false, add: true }),
+  "the embedding of Q8_0": embeddingKernel("Q8_0"),
+  "sampling with a penalty": sampleKernel({ penalty: true }),
+  "routing to 2 of 8 experts": routeKernel({ count: 8, perToken: 2, renormalise: true }),
+} as const;
+
+describe("the code of a kernel", () => {
+  it.each(Object.entries(KERNELS))("reads well: %s", (_, { code }) => {
+    expect(code).toMatchSnapshot();
+  });
+
+  it.each(Object.entries(KERNELS))("declares what it is given, and enables what it needs: %s", (_, kernel) => {
+    const { code, bindings, features } = kernel;
+    const declared = [...code.matchAll(/@binding\((\d+)\) var<storage, (read|read_write)>/g)];
+    expect(declared.map(([, number]) => Number(number)).sort((a, b) => a - b)).toEqual([...bindings.keys()]);
+    for (const [, number, access] of declared)
+      expect(bindings[Number(number)]).toBe(access === "read" ? "read" : "write");
+    expect(code).toMatch(new RegExp(`@binding\\(${bindings.length}\\) var<uniform> uniforms: Uniforms;`));
+    expect(code.includes("enable subgroups;")).toBe((features as readonly string[]).includes("subgroups"));
+    // Halves are stored as bits and computed with as floats, so no kernel needs the feature.
+    expect(code).not.toContain("enable f16;");
+  });
+});
