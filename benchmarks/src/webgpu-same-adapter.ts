@@ -1,15 +1,12 @@
-import * as ort from "onnxruntime-node";
-import type { WeightTensor } from "@longctx/core";
-import { openGpu, type Dispatch, type Gpu } from "@longctx/core/webgpu";
-import { Graph } from "../../packages/core/src/cpu/graph.ts";
-import { rowProduct } from "../../packages/core/src/webgpu/kernels/product-row.ts";
-import { productDispatch } from "../../packages/core/src/webgpu/kernels/product-path.ts";
-import type { Product } from "../../packages/core/src/webgpu/kernels/product.ts";
-import { uploadMatrices } from "../../packages/core/src/webgpu/weights-upload.ts";
-import { noisy, storedMatrix } from "../../packages/core/tests/webgpu/stored-weights.ts";
+import { loadavg } from "node:os";
+import { openGpu, type Gpu } from "@longctx/core/webgpu";
 import { describeMachine, sourceRevision } from "./machine.ts";
-import { table } from "./peers/report.ts";
-import { writeResult } from "./places.ts";
+import { table, writeBetweenMarkers } from "./peers/report.ts";
+import { DOCUMENT, writeResult } from "./places.ts";
+import { causalAttention } from "./same-adapter/attention.ts";
+import { measureCeilings, type Ceilings } from "./same-adapter/ceilings.ts";
+import type { Contest } from "./same-adapter/contest.ts";
+import { products } from "./same-adapter/products.ts";
 
 export interface SameAdapterOptions {
   readonly rounds: number;
@@ -18,207 +15,150 @@ export interface SameAdapterOptions {
   readonly command: string;
 }
 
-/** The same work on both sides, some times over in one submission, so that host costs count little. */
-interface Contest {
-  readonly name: string;
-  readonly operations: number;
-  /** What the ratio has to be at least. */
-  readonly wanted: number;
-  readonly times: number;
-  ours(gpu: Gpu): Promise<Side>;
-  theirs(): Promise<Side>;
-}
-
-interface Side {
-  run(): Promise<Float32Array>;
-}
-
 interface ContestResult {
   readonly name: string;
-  /** Milliseconds for one, the median of the rounds. */
-  readonly ours: number;
-  readonly theirs: number;
-  readonly ratio: number;
+  /** Milliseconds for one, of each round. */
+  readonly ours: readonly number[];
+  readonly theirs: readonly number[];
+  /** Of theirs over ours within one round. */
+  readonly ratios: readonly number[];
   readonly wanted: number;
+  /** Ours at its median: GFLOP/s, and GB/s of weights where reading them is the work. */
+  readonly gigaflops: number;
+  readonly gigabytes: number | null;
+  /** The largest between both outputs, in units of the largest number there. */
   readonly difference: number;
 }
+
+/** Of two right results in float32, the difference in units of the largest number is smaller. */
+const WRONG = 1e-3;
+
+const CONTESTS: readonly (() => Contest)[] = [
+  () => products("product, 512×1024×1024, float32", 512, [1024, 1024], 32, 1.5),
+  () => products("one row, 1024×4096, float32", 1, [1024, 4096], 32, 1),
+  () => products("one row, 1024×4096, 4 bits", 1, [1024, 4096], 4, 1),
+  () => products("product, 512×1024×1024, 4 bits", 512, [1024, 1024], 4, 1),
+  () => causalAttention("causal attention, 2048 tokens, 9 heads of 64, fused", true, 2048, 9, 64, 1),
+  // Scores of more heads do not fit its buffers here.
+  () => causalAttention("causal attention, 2048 tokens, 3 heads of 64, operator by operator", false, 2048, 3, 64, 1),
+];
 
 /**
  * Our kernels against onnxruntime's WebGPU provider, both through Dawn on the adapter that this machine gives them. On a
  * software adapter the ratio says something, the times do not.
  */
 export async function compareOnSameAdapter({ rounds, only, dry, command }: SameAdapterOptions): Promise<void> {
+  const [loadBefore] = loadavg();
   const gpu = await openGpu();
-  const results: ContestResult[] = [];
   process.stdout.write(`${gpu.name}\n`);
-  for (const contest of CONTESTS) {
+  const ceilings = await measureCeilings(gpu, rounds);
+  process.stdout.write(`${ceilingText(ceilings)}\n`);
+  const results: ContestResult[] = [];
+  for (const make of CONTESTS) {
+    const contest = make();
     if (only && !only.some((name) => contest.name.startsWith(name))) continue;
-    const result = await hold(contest, gpu, rounds);
-    results.push(result);
-    process.stdout.write(`${line(result).join("  ")}\n`);
+    results.push(await hold(contest, gpu, rounds));
+    process.stdout.write(`${line(results.at(-1)!, ceilings).join("  ")}\n`);
   }
-  process.stdout.write(
-    `${table(["", "ours, ms", "onnxruntime, ms", "ratio", "wanted", "difference"], results.map(line))}\n`,
-  );
-  if (!dry)
-    writeResult("webgpu-same-adapter", {
-      command, revision: sourceRevision(), machine: describeMachine(), adapter: gpu.name, rounds, results,
-    }); // prettier-ignore
+  const machine = describeMachine();
+  const report = [
+    table(
+      ["", "ours", "onnxruntime", "ratio", "ours reaches, of the ceiling", "wanted", "difference"],
+      results.map((result) => line(result, ceilings)),
+    ),
+    "",
+    `${new Date().toISOString().slice(0, 10)}, ${gpu.name} on ${machine.cpu}, ${machine.cores} cores; onnxruntime-node's WebGPU provider in the same process. Milliseconds are medians of ${rounds} rounds; a ratio is that of one round, both sides taking turns, median (smallest to largest). ${ceilingText(ceilings)} Load before: ${loadBefore.toFixed(1)}.`,
+    "",
+    ...results
+      .filter(({ difference }) => !(difference < WRONG))
+      .map(
+        ({ name, difference }) =>
+          `One side is wrong in "${name}": the outputs differ by ${percent(difference)} of the largest number.`,
+      ),
+    "",
+    `\`${command}\``,
+  ].join("\n");
+  process.stdout.write(`${report}\n`);
   gpu.destroy();
+  if (dry || only) return;
+  writeResult("webgpu-same-adapter", {
+    benchmark: "webgpu-same-adapter",
+    version: 2,
+    date: new Date().toISOString(),
+    command,
+    revision: sourceRevision(),
+    machine,
+    adapter: gpu.name,
+    rounds,
+    loadBefore,
+    ceilings,
+    results,
+  });
+  writeBetweenMarkers(DOCUMENT, "webgpu-same-adapter", report);
 }
 
-function line({ name, ours, theirs, ratio, wanted, difference }: ContestResult): string[] {
+function ceilingText({ gigaflops, read, copied }: Ceilings): string {
+  return `What simple kernels reach on the adapter: ${gigaflops.toFixed(0)} GFLOP/s of products and sums in registers, ${read.toFixed(1)} GB/s of reading, ${copied.toFixed(1)} GB/s of copying.`;
+}
+
+function line(
+  { name, ours, theirs, ratios, wanted, gigaflops, gigabytes, difference }: ContestResult,
+  ceilings: Ceilings,
+): string[] {
+  const reached =
+    gigabytes === null
+      ? `${gigaflops.toFixed(1)} GFLOP/s, ${percent(gigaflops / ceilings.gigaflops)}`
+      : `${gigabytes.toFixed(2)} GB/s, ${percent(gigabytes / ceilings.read)}`;
+  const sorted = ratios.toSorted((a, b) => a - b);
   return [
     name,
-    ours.toPrecision(3),
-    theirs.toPrecision(3),
-    `${ratio.toFixed(2)}×`,
-    `${wanted}×`,
-    difference.toPrecision(2),
+    milliseconds(ours),
+    milliseconds(theirs),
+    `**${median(ratios).toFixed(2)}** (${sorted[0].toFixed(2)} to ${sorted.at(-1)!.toFixed(2)})`,
+    reached,
+    wanted.toFixed(1),
+    difference.toExponential(0),
   ];
+}
+
+function milliseconds(times: readonly number[]): string {
+  const time = median(times);
+  return `${time >= 100 ? time.toFixed(0) : time.toPrecision(3)} ms`;
+}
+
+function percent(part: number): string {
+  return `${(100 * part).toFixed(0)} %`;
 }
 
 async function hold(contest: Contest, gpu: Gpu, rounds: number): Promise<ContestResult> {
   const sides = [await contest.ours(gpu), await contest.theirs()];
+  // The first run compiles.
   const [a, b] = [await sides[0].run(), await sides[1].run()];
   const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const difference = a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0) / largest;
   const times: [number[], number[]] = [[], []];
   for (let round = 0; round < rounds; round++) {
-    for (const which of [0, 1]) {
+    for (const which of round % 2 === 0 ? [0, 1] : [1, 0]) {
       const start = performance.now();
       await sides[which].run();
       times[which].push((performance.now() - start) / contest.times);
     }
   }
-  const [ours, theirs] = times.map((all) => all.toSorted((x, y) => x - y)[all.length >> 1]);
-  const { name, wanted } = contest;
-  return { name, ours, theirs, ratio: theirs / ours, wanted, difference };
-}
-
-/** x · Wᵀ by one matrix after another, T rows; the widths follow each other around, so that all of it is one chain. */
-function products(
-  name: string,
-  tokens: number,
-  widths: readonly [number, number],
-  bits: 4 | 32,
-  wanted: number,
-): Contest {
-  const times = tokens === 1 ? 32 : 4;
-  const [a, b] = widths;
-  const shapes = [
-    [b, a],
-    [a, b],
-  ];
-  const stored = shapes.map(([rows, columns], i) => matrixOf(rows, columns, bits, i + 1));
-  const input = noisy(tokens * a, 9);
+  for (const side of sides) await side.release?.();
+  const [ours, theirs] = times;
+  const { name, wanted, operations, bytes } = contest;
   return {
     name,
+    ours,
+    theirs,
+    ratios: ours.map((time, round) => theirs[round] / time),
     wanted,
-    times,
-    operations: 2 * tokens * a * b,
-    async ours(gpu) {
-      const matrices = stored.map((tensor) => uploadMatrices(gpu, [tensor])[0]);
-      const values = [a, b].map((width) => gpu.allocate(tokens * width * 4, "activations"));
-      gpu.write(values[0], input);
-      const again = gpu.upload(input, "activations");
-      const dispatches: Dispatch[] = [];
-      for (let i = 0; i < times; i++) {
-        const which = i % 2;
-        const product: Product = {
-          matrix: matrices[which],
-          tokens,
-          input: i === 0 ? again : values[which],
-          output: values[1 - which],
-          outputStride: shapes[which][0],
-        };
-        dispatches.push(
-          tokens === 1 ? rowProduct(product, gpu.capabilities) : productDispatch(product, gpu.capabilities),
-        );
-      }
-      await gpu.prepare(dispatches.map(({ kernel }) => kernel));
-      return { run: async () => floats((await gpu.runAndRead(dispatches, [values[0]]))[0]) };
-    },
-    async theirs() {
-      const graph = new Graph();
-      let value = graph.input("input", 2);
-      const constants = stored.map((tensor) => constantsOf(graph, tensor));
-      for (let i = 0; i < times; i++) {
-        const [rows, columns] = shapes[i % 2];
-        value =
-          bits === 32
-            ? graph.op("MatMul", [value, ...constants[i % 2]])
-            : graph.op("MatMulNBits", [value, ...constants[i % 2]], {
-                ints: { K: columns, N: rows, bits: 4, block_size: 32 },
-              });
-      }
-      graph.op("Identity", [value], {}, "output");
-      graph.output("output");
-      return onnxruntimeSide(graph, { input: new ort.Tensor("float32", input, [tokens, a]) });
-    },
+    gigaflops: operations / median(ours) / 1e6,
+    gigabytes: bytes === null ? null : bytes / median(ours) / 1e6,
+    difference,
   };
 }
 
-/** Rows scaled so that a chain of products neither grows nor fades. */
-function matrixOf(rows: number, columns: number, bits: 4 | 32, seed: number): WeightTensor {
-  if (bits === 4) {
-    const tensor = storedMatrix("Q4_0", rows, columns, seed);
-    const bytes = tensor.bytes();
-    const view = new DataView(bytes.buffer);
-    // Scales of 2^-8 in half precision: codes from -8 to 7 then have about the size they need.
-    for (let at = 0; at < bytes.length; at += 18) view.setUint16(at, columns > 2048 ? 0x1800 : 0x1c00, true);
-    return { ...tensor, bytes: () => bytes };
-  }
-  const values = noisy(rows * columns, seed).map((value) => value * Math.sqrt(3 / columns));
-  const bytes = new Uint8Array(values.buffer);
-  return { name: "matrix", type: "F32", shape: [rows, columns], bytes: () => bytes, toFloat32: () => values };
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
-
-/** The matrix as onnxruntime wants it: [columns, rows] of floats, or codes and scales of blocks. */
-function constantsOf(graph: Graph, tensor: WeightTensor): string[] {
-  const [rows, columns] = tensor.shape;
-  if (tensor.type === "F32") {
-    const values = tensor.toFloat32();
-    const transposed = new Float32Array(values.length);
-    for (let n = 0; n < rows; n++) for (let k = 0; k < columns; k++) transposed[k * rows + n] = values[n * columns + k];
-    return [graph.constant(transposed, [columns, rows])];
-  }
-  const stored = tensor.bytes();
-  const blocks = columns / 32;
-  const codes = new Uint8Array((rows * columns) / 2);
-  const scales = new Float32Array(rows * blocks);
-  for (let block = 0; block < rows * blocks; block++) {
-    const at = 18 * block;
-    const exponent = (stored[at + 1] >> 2) & 31;
-    scales[block] = 2 ** (exponent - 15);
-    const code = (i: number) => (i < 16 ? stored[at + 2 + i] & 15 : stored[at + 2 + i - 16] >> 4);
-    for (let i = 0; i < 16; i++) codes[16 * block + i] = code(2 * i) | (code(2 * i + 1) << 4);
-  }
-  return [graph.constant(codes, [rows, blocks, 16]), graph.constant(scales, [rows * blocks])];
-}
-
-async function onnxruntimeSide(graph: Graph, feeds: Record<string, ort.Tensor>): Promise<Side> {
-  const { model, weights } = graph.encode();
-  const session = await ort.InferenceSession.create(model, {
-    executionProviders: ["webgpu"],
-    externalData: weights.map(({ path, data }) => ({ path, data })),
-    logSeverityLevel: 3,
-  });
-  return {
-    run: async () => {
-      const { output } = await session.run(feeds);
-      return output.data as Float32Array;
-    },
-  };
-}
-
-function floats(bytes: Uint8Array): Float32Array {
-  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-}
-
-const CONTESTS: readonly Contest[] = [
-  products("product 512×1024×1024", 512, [1024, 1024], 32, 1.5),
-  products("one row, 1024×4096", 1, [1024, 4096], 32, 1),
-  products("one row, 1024×4096, 4 bits", 1, [1024, 4096], 4, 1),
-  products("512 rows, 1024×1024, 4 bits", 512, [1024, 1024], 4, 1),
-];
