@@ -18,7 +18,7 @@ export function storedTuning(): TuningSource {
   return {};
 }
 
-export function storeTuning(adapter: string): string {
+export function storeTuning(adapter: string, _record: Readonly<Record<string, unknown>>): string {
   throw new LongctxError("device", `A page has no place to keep the tuning of ${adapter}; ask for keep: false.`);
 }
 
