@@ -18,7 +18,6 @@ export interface Contest {
 export interface Side {
   /** What came out of the last one. */
   run(): Promise<Float32Array>;
-  release?(): Promise<void>;
 }
 
 /** A session of onnxruntime's WebGPU provider; operators that it has no kernel for would make the contest unfair. */
@@ -34,7 +33,6 @@ export async function onnxruntimeSide(graph: Graph, feeds: Record<string, ort.Te
       const { output } = await session.run(feeds);
       return output.data as Float32Array;
     },
-    release: () => session.release(),
   };
 }
 
