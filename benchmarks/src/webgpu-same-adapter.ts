@@ -144,6 +144,7 @@ async function hold(contest: Contest, gpu: Gpu, rounds: number): Promise<Contest
       times[which].push((performance.now() - start) / contest.times);
     }
   }
+  for (const side of sides) await side.release?.();
   const [ours, theirs] = times;
   const { name, wanted, operations, bytes } = contest;
   return {

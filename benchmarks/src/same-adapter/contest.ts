@@ -18,6 +18,7 @@ export interface Contest {
 export interface Side {
   /** What came out of the last one. */
   run(): Promise<Float32Array>;
+  release?(): Promise<void>;
 }
 
 /** A session of onnxruntime's WebGPU provider; operators that it has no kernel for would make the contest unfair. */
@@ -33,6 +34,7 @@ export async function onnxruntimeSide(graph: Graph, feeds: Record<string, ort.Te
       const { output } = await session.run(feeds);
       return output.data as Float32Array;
     },
+    release: () => session.release(),
   };
 }
 
