@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { withBytes } from "./broken-checkpoints.ts";
 import { cli, LLAMA } from "./command-line.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "longctx-precision-"));
@@ -38,5 +39,15 @@ describe("longctx precision", () => {
     expect({ code, out }).toEqual({ code: 1, out: "" });
     expect(err).toMatch(message);
     expect(err.trimEnd().split("\n")).toHaveLength(1);
+  });
+
+  it("refuses weights that make the reference overflow", async () => {
+    const path = withBytes(folder, "not-a-number", (bytes) => {
+      bytes.writeFloatLE(NaN, bytes.length - 4);
+      return bytes;
+    });
+    const { code, out, err } = await cli(["precision", path, "--ids", ids, "--length", "4", "--device", "cpu"]);
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err).toMatch(/holds NaN at token \d already in the reference/);
   });
 });

@@ -1,4 +1,4 @@
-import { Capture, type LanguageModel, type Method } from "@longctx/core";
+import { Capture, LongctxError, type LanguageModel, type Method } from "@longctx/core";
 
 /** What a model computes on its way through a text of T tokens. */
 export interface Trace {
@@ -51,9 +51,14 @@ export async function traceOf(
   }
 }
 
-/** @throws Error when the two are not of the same text and model */
+/**
+ * @throws LongctxError "device" when what is expected holds something that is no finite number; Error when the two are
+ * not of the same text and model
+ */
 export function compareTraces(computed: Trace, expected: Trace): TraceDeviation {
   const { tokens } = expected;
+  expected.hidden.forEach((stream, layer) => checkFinite(stream, tokens, `The residual stream before layer ${layer}`));
+  checkFinite(expected.logits, tokens, "The row of logits");
   const size = expected.logits.length / tokens;
   let sameTop = 0;
   for (let t = 0; t < tokens; t++) {
@@ -68,25 +73,38 @@ export function compareTraces(computed: Trace, expected: Trace): TraceDeviation 
   };
 }
 
-/** What is no number is infinitely far. */
+/** Something computed that is no number is infinitely far. `expected` has to be finite. */
 export function deviationOf(computed: ArrayLike<number>, expected: ArrayLike<number>): Deviation {
   if (computed.length !== expected.length)
     throw new Error(`${computed.length} numbers cannot be compared with ${expected.length}.`);
   let [largest, most, squares, sum] = [0, 0, 0, 0];
   for (let i = 0; i < expected.length; i++) {
     const off = Math.abs(computed[i] - expected[i]);
-    if (!(off <= largest)) largest = Number.isNaN(off) ? Infinity : off;
+    if (Number.isNaN(off)) return { largest: Infinity, rms: Infinity };
+    largest = Math.max(largest, off);
     most = Math.max(most, Math.abs(expected[i]));
     squares += off * off;
     sum += expected[i] * expected[i];
   }
   const share = (part: number, whole: number) => (whole > 0 ? part / whole : part > 0 ? Infinity : 0);
-  const rms = Math.sqrt(share(squares, sum));
-  return { largest: share(largest, most), rms: Number.isNaN(rms) ? Infinity : rms };
+  return { largest: share(largest, most), rms: Math.sqrt(share(squares, sum)) };
 }
 
+/** [T, …]; nothing can be far from what is no number, nor near. */
+function checkFinite(values: Float32Array, tokens: number, name: string): void {
+  const wrong = values.findIndex((value) => !Number.isFinite(value));
+  if (wrong < 0) return;
+  const token = Math.floor(wrong / (values.length / tokens));
+  throw new LongctxError(
+    "device",
+    `${name} holds ${values[wrong]} at token ${token} already in the reference, so there is nothing to compare with; the weights or a method's parameters make the model overflow.`,
+  );
+}
+
+/** -1 where nothing is a number. */
 function indexOfLargest(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  let best = -1;
+  let most = -Infinity;
+  for (let i = 0; i < values.length; i++) if (values[i] > most) most = values[(best = i)];
   return best;
 }

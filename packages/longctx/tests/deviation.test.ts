@@ -7,7 +7,8 @@ it("a deviation is a share of what was expected, and infinite where something is
   const { largest, rms } = deviationOf([1, 2.5, -4], [1, 2, -4]);
   expect(largest).toBeCloseTo(0.5 / 4, 12);
   expect(rms).toBeCloseTo(0.5 / Math.sqrt(21), 12);
-  expect(deviationOf([1, NaN], [1, 2])).toEqual({ largest: Infinity, rms: Infinity });
+  for (const wrong of [NaN, Infinity])
+    expect(deviationOf([1, wrong], [1, 2])).toEqual({ largest: Infinity, rms: Infinity });
   expect(deviationOf([0, 1e-9], [0, 0])).toEqual({ largest: Infinity, rms: Infinity });
   expect(() => deviationOf([1], [1, 2])).toThrow(/1 numbers cannot be compared with 2/);
 });
@@ -27,4 +28,20 @@ it("traces of the cpu are those of the reference, layer by layer", async () => {
     expect(rms).toBeGreaterThan(0);
   }
   await models.cpu.dispose();
+});
+
+it("a reference that overflows is refused, and a device that does is never taken for equal", () => {
+  const trace = (...logits: number[]) => ({
+    tokens: 2,
+    hidden: [Float32Array.of(1, 2, 3, 4)],
+    logits: Float32Array.from(logits),
+  });
+  const whole = trace(0, 1, 2, 1);
+  expect(compareTraces(whole, whole).sameTop).toBe(2);
+  const broken = trace(0, 1, NaN, NaN);
+  expect(compareTraces(broken, whole)).toMatchObject({ sameTop: 1, logits: { largest: Infinity, rms: Infinity } });
+  expect(() => compareTraces(whole, broken)).toThrow(/row of logits holds NaN at token 1 already in the reference/);
+  expect(() => compareTraces(whole, { ...whole, hidden: [Float32Array.of(1, Infinity, 3, 4)] })).toThrow(
+    /before layer 0 holds Infinity at token 0/,
+  );
 });
