@@ -7,6 +7,7 @@ import { methodCost } from "./method-cost.ts";
 import { passkeyOutcomes } from "./passkey-outcomes.ts";
 import { comparePrecisions } from "./precision.ts";
 import { compareOnSameAdapter } from "./webgpu-same-adapter.ts";
+import { loadingTimes } from "./webgpu-loading.ts";
 import { stepTimes } from "./webgpu-step.ts";
 
 /** What the user wrote, without paths of this machine. */
@@ -57,7 +58,7 @@ program
   .addOption(new Option("--precision <name>").choices(PRECISIONS).default("exact"))
   .option("--length <tokens>", "length of the text", integer, 8192)
   .option("--rounds <count>", "rounds over all methods", integer, 1)
-  .option("--methods <spec...>", "only these")
+  .option("--methods <spec...>", "only these; the other rows of the last results stay")
   .action((options: { precision: Precision; length: number; rounds: number; methods?: string[] }) =>
     methodCost({ ...options, model: modelFile(), methods: options.methods ?? null, command }),
   );
@@ -91,6 +92,11 @@ program
   .action((options: { length: number; rounds: number; dry: boolean }) =>
     stepTimes({ ...options, model: modelFile(), command }),
   );
+
+program
+  .command("webgpu-loading")
+  .description("loading on WebGPU: time, how long it holds the thread, memory")
+  .action(() => loadingTimes({ model: modelFile() }));
 
 program
   .command("precision")

@@ -12,7 +12,7 @@ import {
 } from "longctx";
 import { describeMachine, sourceRevision } from "./machine.ts";
 import { table, writeBetweenMarkers } from "./peers/report.ts";
-import { DOCUMENT, novelText, writeResult } from "./places.ts";
+import { DOCUMENT, novelText, readResult, writeResult } from "./places.ts";
 import { Progress, readingWork } from "./progress.ts";
 
 export interface MethodCostOptions {
@@ -20,13 +20,19 @@ export interface MethodCostOptions {
   readonly precision: Precision;
   readonly length: number;
   readonly rounds: number;
-  /** Specs; every method of the registry in its example's parameters unless given. */
+  /**
+   * Specs, whose rows alone are measured anew in the last results; every method of the registry, in its example's
+   * parameters, unless given.
+   */
   readonly methods: readonly string[] | null;
   readonly command: string;
 }
 
 /** Of each round: seconds, and over those of `none` beside it. */
 interface Cost {
+  readonly method: string;
+  /** Of the sources that were measured. */
+  readonly revision: string;
   readonly prefill: { readonly seconds: number; readonly ratio: number }[];
   readonly decode: { readonly seconds: number; readonly ratio: number }[];
 }
@@ -51,34 +57,40 @@ export async function methodCost(options: MethodCostOptions): Promise<void> {
   const ids = model.tokenizer!.encode(readFileSync(novelText(), "utf8").slice(0, length * 8)).slice(0, length);
   const methods = options.methods?.map((spec) => parseMethod(spec)) ?? methodsFor(model);
   const progress = new Progress(rounds * 2 * methods.length * readingWork(length));
-  const costs = new Map<string, Cost>(methods.map(({ spec }) => [spec, { prefill: [], decode: [] }]));
+  const conditions = { benchmark: "method-cost", version: 2, length, precision: options.precision };
+  const rows = new Map((options.methods ? lastRows(conditions) : []).map((row) => [row.method, row]));
+  const revision = sourceRevision();
   for (let round = 0; round < rounds; round++) {
     for (const method of methods) {
       const [none, own] = await inTurns(model, [compose(), method], ids);
       progress.step(`${method.spec}: ${text(own)}; none: ${text(none)}`, 2 * readingWork(length));
-      for (const phase of ["prefill", "decode"] as const)
-        costs.get(method.spec)![phase].push({ seconds: own[phase], ratio: own[phase] / none[phase] });
+      const before = round > 0 ? rows.get(method.spec) : undefined;
+      const cost = (phase: "prefill" | "decode") => ({ seconds: own[phase], ratio: own[phase] / none[phase] });
+      rows.set(method.spec, {
+        method: method.spec,
+        revision,
+        prefill: [...(before?.prefill ?? []), cost("prefill")],
+        decode: [...(before?.decode ?? []), cost("decode")],
+      });
+      const date = new Date().toISOString();
+      const machine = describeMachine();
+      writeResult("method-cost", { ...conditions, date, command, machine, results: [...rows.values()] });
     }
   }
   await model.dispose();
-  const results = [...costs].map(([method, cost]) => ({ method, ...cost }));
   const report = `${table(
-    ["method", "prefill ÷ none", "decode ÷ none"],
-    results.map(({ method, prefill, decode }) => [`\`${method}\``, spread(prefill), spread(decode)]),
-  )}\n\n${length} tokens of a novel, ${TURNS * DECODED} tokens decoded, \`${options.precision}\`, ${rounds} ${rounds === 1 ? "round" : "rounds"}; each in turns with \`none\`, median (smallest to largest).\n\n\`${command}\``;
+    ["method", "prefill ÷ none", "decode ÷ none", "revision"],
+    [...rows.values()].map((row) => [`\`${row.method}\``, spread(row.prefill), spread(row.decode), row.revision]),
+  )}\n\n${length} tokens of a novel, ${TURNS * DECODED} tokens decoded, \`${options.precision}\`; each in turns with \`none\`, median of its rounds (smallest to largest).\n\n\`${command}\``;
   process.stdout.write(`${report}\n`);
-  writeResult("method-cost", {
-    benchmark: "method-cost",
-    version: 1,
-    date: new Date().toISOString(),
-    command,
-    machine: describeMachine(),
-    revision: sourceRevision(),
-    length,
-    precision: options.precision,
-    results,
-  });
   writeBetweenMarkers(DOCUMENT, "method-cost", report);
+}
+
+/** Those of the last results, if they were measured under the same conditions. */
+function lastRows(conditions: Readonly<Record<string, unknown>>): Cost[] {
+  const last = readResult("method-cost");
+  const same = Object.entries(conditions).every(([name, value]) => last?.[name] === value);
+  return same ? (last!.results as Cost[]) : [];
 }
 
 /** Windows of half and chunks of a quarter of the trained window; for the others the example of their row, which costs what any other does. */
@@ -98,7 +110,10 @@ function methodsFor({ context: { trainedWindow } }: LanguageModel): Composition[
     .map((row) => (given[row.name] ? parseMethod(given[row.name]) : compose(exampleMethod(row))));
 }
 
-/** Both read a part, then the next one, then decode so: what slows the machine down for a while weighs on both. */
+/**
+ * Both read a part, then the next one, then decode so: what slows the machine down for a while weighs on both. Who is
+ * first changes from part to part, since the second finds the weights where the first has left them.
+ */
 async function inTurns(
   model: LanguageModel,
   methods: readonly Composition[],
@@ -110,16 +125,19 @@ async function inTurns(
     prefill: 0,
     steps: [] as number[],
   }));
-  for (const method of methods) await warmUp(model.session({ method, capacity }), ids);
-  for (let done = 0; done < ids.length; done += READ) {
-    for (const side of sides) {
+  const inOrder = (turn: number) => (turn % 2 === 0 ? sides : [...sides].reverse());
+  for (const method of methods)
+    await warmUp(model.session({ method, capacity }), ids.slice(0, Math.max(WARM_UP, method.readAtOnce)), ids.length);
+  const most = Math.max(READ, ...methods.map(({ readAtOnce }) => readAtOnce));
+  for (let part = 0; part * most < ids.length; part++) {
+    for (const side of inOrder(part)) {
       const begin = performance.now();
-      await side.session.prefill(ids.slice(done, done + READ), { length: ids.length });
+      await side.session.prefill(ids.slice(part * most, (part + 1) * most), { length: ids.length });
       side.prefill += performance.now() - begin;
     }
   }
   for (let turn = 0; turn < TURNS; turn++) {
-    for (const { session, steps } of sides) {
+    for (const { session, steps } of inOrder(turn)) {
       await session.generate({ maxNew: 1, stopTokens: [] }).complete(); // puts what the other side left out of the way
       let last = performance.now();
       for await (const token of session.generate({ maxNew: DECODED, stopTokens: [] })) {
@@ -134,9 +152,9 @@ async function inTurns(
   return sides.map(({ prefill, steps }) => ({ prefill: prefill / 1000, decode: median(steps) / 1000 }));
 }
 
-/** Compiles what a method needs. */
-async function warmUp(session: Session, ids: readonly number[]): Promise<void> {
-  await session.prefill(ids.slice(0, WARM_UP), { length: ids.length });
+/** Compiles what a method needs, on the beginning of a text of `length` tokens. */
+async function warmUp(session: Session, ids: readonly number[], length: number): Promise<void> {
+  await session.prefill(ids, { length });
   await session.generate({ maxNew: 4, stopTokens: [] }).complete();
   session.dispose();
 }

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
@@ -21,4 +21,10 @@ export function writeResult(name: string, result: object): void {
     1,
   );
   writeFileSync(path(`../results/${name}.json`), `${text}\n`);
+}
+
+/** What `writeResult` wrote last; null if there is none. */
+export function readResult(name: string): Readonly<Record<string, unknown>> | null {
+  const file = path(`../results/${name}.json`);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>) : null;
 }
