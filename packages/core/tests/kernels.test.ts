@@ -7,7 +7,7 @@ import { dequantise } from "../../loaders/src/dequantise.ts";
 import { kernelBytes } from "../kernels/build.ts";
 import { largestDifference, randomNumbers, readText, tinyConfig, tinyIds, tinyWeights } from "./tiny-model.ts";
 
-it("the modules in the source are what the kernels compile to", async () => {
+it("the module in the source is what the kernels compile to", async () => {
   const kept = readFileSync(new URL("../src/cpu/kernel-bytes.ts", import.meta.url), "utf8");
   expect(await kernelBytes()).toBe(kept);
 }, 60_000);

@@ -1,6 +1,9 @@
 import { mixCompact, scoreCompact } from "./compact";
 import { exponential } from "./exponential";
+import { mix } from "./mix";
+import { score } from "./score";
 import { ATTENTION, share } from "./threads";
+import { scoreTurned } from "./turned";
 
 /**
  * Attention of one query token over keys and values in place, spread over threads: each part is some slots of one key
@@ -11,7 +14,7 @@ import { ATTENTION, share } from "./threads";
 /** Some slots of one key head. */
 @unmanaged
 class Part {
-  /** f32 [heads, D], or i16 with f32 `factors` [heads]. */
+  /** f32 [heads, D], or i16 with f32 `factors` [heads] where keys have scales and no `blocks`. */
   queries: usize;
   factors: usize;
   /** f32 [count, D], or i8 with f32 scales [count]; 0 where there are none. */
@@ -30,6 +33,9 @@ class Part {
   outputs: usize;
   sums: usize;
   maxima: usize;
+  /** What turns the queries and keys, see turned.ts, and scratch for it; 0 where they are turned already. */
+  blocks: usize;
+  turned: usize;
 }
 
 @unmanaged
@@ -39,6 +45,9 @@ class Attention {
   heads: i32;
   size: i32;
   scale: f32;
+  /** d/2, and the keys that are turned as one. */
+  pairs: i32;
+  block: i32;
 }
 
 /** Computes all parts, and joins those of each key head, `each` that follow one another, into `output` [K · heads, D]. */
@@ -58,15 +67,15 @@ export function attentionPart(address: usize, index: i32): void {
   const heads = job.heads;
   const size = job.size;
   memory.fill(part.outputs, 0, 4 * heads * size);
-  if (part.keyScales) {
+  if (part.blocks)
+    scoreTurned(part.queries, part.keys, part.keyScales, part.blocks, job.block, part.turned, part.scores, heads, part.count, part.stride, size, job.pairs, job.scale);
+  else if (part.keyScales)
     scoreCompact(part.queries, part.factors, part.keys, part.keyScales, part.scores, heads, part.count, part.stride, size, job.scale);
-    softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);
+  else score(part.queries, part.keys, part.scores, heads, part.count, part.stride, size, job.scale);
+  softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);
+  if (part.valueScales)
     mixCompact(part.scores, part.weights, part.values, part.valueScales, part.slot, part.outputs, heads, part.count, part.stride, size);
-  } else {
-    score(part.queries, part.keys, part.scores, heads, part.count, part.stride, size, job.scale);
-    softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);
-    mix(part.scores, part.values, part.outputs, heads, part.count, part.stride, size);
-  }
+  else mix(part.scores, part.values, part.outputs, heads, part.count, part.stride, size);
 }
 
 /** Σ e^(max_p − max) · output_p / Σ e^(max_p − max) · sum_p for one head over its parts. */
@@ -92,141 +101,6 @@ function join(job: Attention, first: i32, each: i32, head: i32, output: usize): 
 @inline
 function partOf(job: Attention, index: i32): Part {
   return changetype<Part>(job.parts + index * offsetof<Part>());
-}
-
-/** scores[h, i] = scale · ⟨query h, key i⟩ for `heads` queries [heads, D] and `count` keys [count, D]; rows of `stride`. */
-function score(
-  queries: usize,
-  keys: usize,
-  scores: usize,
-  heads: i32,
-  count: i32,
-  stride: i32,
-  size: i32,
-  scale: f32,
-): void {
-  const bytes = 4 * size;
-  let i = 0;
-  for (; i + 4 <= count; i += 4) {
-    let head = 0;
-    for (; head + 2 <= heads; head += 2)
-      twoQueries(queries + head * bytes, keys, scores + 4 * (head * stride + i), stride, size, scale);
-    if (head < heads) oneQuery(queries + head * bytes, keys, scores + 4 * (head * stride + i), size, scale);
-    keys += 4 * bytes;
-  }
-  for (; i < count; i++) {
-    for (let head = 0; head < heads; head++) {
-      let sum: f32 = 0;
-      for (let j = 0; j < size; j++) sum += load<f32>(queries + 4 * (head * size + j)) * load<f32>(keys + 4 * j);
-      store<f32>(scores + 4 * (head * stride + i), sum * scale);
-    }
-    keys += bytes;
-  }
-}
-
-/** Four keys and one query; D is taken in sixteens, and what is left in fours. */
-function oneQuery(query: usize, key0: usize, scores: usize, size: i32, scale: f32): void {
-  const bytes: usize = 4 * size;
-  let key1 = key0 + bytes;
-  let key2 = key1 + bytes;
-  let key3 = key2 + bytes;
-  let a = f32x4.splat(0);
-  let b = f32x4.splat(0);
-  let c = f32x4.splat(0);
-  let d = f32x4.splat(0);
-  for (const end = query + (bytes & ~63); query < end; ) {
-    a = addSixteen(a, query, key0);
-    b = addSixteen(b, query, key1);
-    c = addSixteen(c, query, key2);
-    d = addSixteen(d, query, key3);
-    query += 64;
-    key0 += 64;
-    key1 += 64;
-    key2 += 64;
-    key3 += 64;
-  }
-  for (const end = query + (bytes & 63); query < end; ) {
-    a = addFour(a, query, key0);
-    b = addFour(b, query, key1);
-    c = addFour(c, query, key2);
-    d = addFour(d, query, key3);
-    query += 16;
-    key0 += 16;
-    key1 += 16;
-    key2 += 16;
-    key3 += 16;
-  }
-  v128.store(scores, f32x4.mul(rowSums(a, b, c, d), f32x4.splat(scale)));
-}
-
-/** Four keys and two queries, so that a key is loaded once for both. */
-function twoQueries(query: usize, key0: usize, scores: usize, stride: i32, size: i32, scale: f32): void {
-  const bytes: usize = 4 * size;
-  let key1 = key0 + bytes;
-  let key2 = key1 + bytes;
-  let key3 = key2 + bytes;
-  let other = query + bytes;
-  let a = f32x4.splat(0);
-  let b = f32x4.splat(0);
-  let c = f32x4.splat(0);
-  let d = f32x4.splat(0);
-  let e = f32x4.splat(0);
-  let f = f32x4.splat(0);
-  let g = f32x4.splat(0);
-  let h = f32x4.splat(0);
-  for (const end = query + bytes; query < end; ) {
-    const q = v128.load(query);
-    const r = v128.load(other);
-    const k0 = v128.load(key0);
-    a = f32x4.add(a, f32x4.mul(q, k0));
-    e = f32x4.add(e, f32x4.mul(r, k0));
-    const k1 = v128.load(key1);
-    b = f32x4.add(b, f32x4.mul(q, k1));
-    f = f32x4.add(f, f32x4.mul(r, k1));
-    const k2 = v128.load(key2);
-    c = f32x4.add(c, f32x4.mul(q, k2));
-    g = f32x4.add(g, f32x4.mul(r, k2));
-    const k3 = v128.load(key3);
-    d = f32x4.add(d, f32x4.mul(q, k3));
-    h = f32x4.add(h, f32x4.mul(r, k3));
-    query += 16;
-    other += 16;
-    key0 += 16;
-    key1 += 16;
-    key2 += 16;
-    key3 += 16;
-  }
-  v128.store(scores, f32x4.mul(rowSums(a, b, c, d), f32x4.splat(scale)));
-  v128.store(scores + 4 * stride, f32x4.mul(rowSums(e, f, g, h), f32x4.splat(scale)));
-}
-
-// @ts-ignore: decorator
-@inline
-function addSixteen(sums: v128, query: usize, key: usize): v128 {
-  const front = f32x4.add(
-    f32x4.mul(v128.load(query), v128.load(key)),
-    f32x4.mul(v128.load(query, 16), v128.load(key, 16)),
-  );
-  const back = f32x4.add(
-    f32x4.mul(v128.load(query, 32), v128.load(key, 32)),
-    f32x4.mul(v128.load(query, 48), v128.load(key, 48)),
-  );
-  return f32x4.add(sums, f32x4.add(front, back));
-}
-
-// @ts-ignore: decorator
-@inline
-function addFour(sums: v128, query: usize, key: usize): v128 {
-  return f32x4.add(sums, f32x4.mul(v128.load(query), v128.load(key)));
-}
-
-/** The sum of each of four vectors. */
-// @ts-ignore: decorator
-@inline
-function rowSums(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
-  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
-  return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
 }
 
 /** Each row of scores becomes a distribution over its first `count`, but for a factor: its sum and maximum are kept. */
@@ -256,94 +130,5 @@ function softmax(scores: usize, sums: usize, maxima: usize, heads: i32, count: i
       sums + 4 * head,
       f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3),
     );
-  }
-}
-
-/** outputs[h] += Σ weights[h, i] · value i; outputs [heads, D], values [count, D]. */
-function mix(
-  weights: usize,
-  values: usize,
-  outputs: usize,
-  heads: i32,
-  count: i32,
-  stride: i32,
-  size: i32,
-): void {
-  const bytes: usize = 4 * size;
-  let i = 0;
-  for (; i + 4 <= count; i += 4) {
-    let head = 0;
-    for (; head + 2 <= heads; head += 2)
-      twoOutputs(weights + 4 * (head * stride + i), values, outputs + <usize>head * bytes, stride, bytes);
-    if (head < heads) oneOutput(weights + 4 * (head * stride + i), values, outputs + <usize>head * bytes, bytes);
-    values += 4 * bytes;
-  }
-  for (; i < count; i++) {
-    for (let head = 0; head < heads; head++) {
-      const a = load<f32>(weights + 4 * (head * stride + i));
-      for (let j = 0; j < size; j++) {
-        const at = outputs + 4 * (head * size + j);
-        store<f32>(at, load<f32>(at) + a * load<f32>(values + 4 * j));
-      }
-    }
-    values += bytes;
-  }
-}
-
-/** Four values for one head. */
-function oneOutput(row: usize, value0: usize, output: usize, bytes: usize): void {
-  const a = v128.load32_splat(row);
-  const b = v128.load32_splat(row, 4);
-  const c = v128.load32_splat(row, 8);
-  const d = v128.load32_splat(row, 12);
-  let value1 = value0 + bytes;
-  let value2 = value1 + bytes;
-  let value3 = value2 + bytes;
-  for (const end = output + bytes; output < end; output += 16) {
-    const ab = f32x4.add(f32x4.mul(a, v128.load(value0)), f32x4.mul(b, v128.load(value1)));
-    const cd = f32x4.add(f32x4.mul(c, v128.load(value2)), f32x4.mul(d, v128.load(value3)));
-    v128.store(output, f32x4.add(v128.load(output), f32x4.add(ab, cd)));
-    value0 += 16;
-    value1 += 16;
-    value2 += 16;
-    value3 += 16;
-  }
-}
-
-/** Four values for two heads, so that a value is loaded once for both. */
-function twoOutputs(row: usize, value0: usize, output: usize, stride: i32, bytes: usize): void {
-  const a = v128.load32_splat(row);
-  const b = v128.load32_splat(row, 4);
-  const c = v128.load32_splat(row, 8);
-  const d = v128.load32_splat(row, 12);
-  row += 4 * stride;
-  const e = v128.load32_splat(row);
-  const f = v128.load32_splat(row, 4);
-  const g = v128.load32_splat(row, 8);
-  const h = v128.load32_splat(row, 12);
-  let value1 = value0 + bytes;
-  let value2 = value1 + bytes;
-  let value3 = value2 + bytes;
-  let other = output + bytes;
-  for (const end = other; output < end; output += 16) {
-    const v0 = v128.load(value0);
-    const v1 = v128.load(value1);
-    const v2 = v128.load(value2);
-    const v3 = v128.load(value3);
-    const first = f32x4.add(
-      f32x4.add(f32x4.mul(a, v0), f32x4.mul(b, v1)),
-      f32x4.add(f32x4.mul(c, v2), f32x4.mul(d, v3)),
-    );
-    v128.store(output, f32x4.add(v128.load(output), first));
-    const second = f32x4.add(
-      f32x4.add(f32x4.mul(e, v0), f32x4.mul(f, v1)),
-      f32x4.add(f32x4.mul(g, v2), f32x4.mul(h, v3)),
-    );
-    v128.store(other, f32x4.add(v128.load(other), second));
-    other += 16;
-    value0 += 16;
-    value1 += 16;
-    value2 += 16;
-    value3 += 16;
   }
 }

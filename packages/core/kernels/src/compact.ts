@@ -1,6 +1,7 @@
 /**
- * The same attention over a second copy of keys and values in 8 bits, a scale for each row: a quarter of the memory to
- * read, and products of integers, which are twice as many at once. Queries and probabilities are written in 16 bits.
+ * What score.ts and mix.ts do, over a second copy of keys and values in 8 bits, a scale for each row: a quarter of the
+ * memory to read, and products of integers, which are twice as many at once. Queries and probabilities are written in 16
+ * bits.
  */
 
 /** The largest code of a key or value, and of a query or probability. */
@@ -59,7 +60,7 @@ export function compactQueries(queries: usize, codes: usize, factors: usize, hea
   }
 }
 
-/** As `score`. Whole fours of scores are written: up to three beyond `count`. */
+/** As `score` of score.ts. Whole fours of scores are written: up to three beyond `count`. */
 export function scoreCompact(
   queries: usize,
   factors: usize,
@@ -106,7 +107,7 @@ export function scoreCompact(
   }
 }
 
-/** As `mix`, for the slots from `slot` on. `weights` has room for i16 [BLOCK + 2]. */
+/** As `mix` of mix.ts, for the slots from `slot` on. `weights` has room for i16 [BLOCK + 2]. */
 export function mixCompact(
   probabilities: usize,
   weights: usize,
