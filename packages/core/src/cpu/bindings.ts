@@ -1,9 +1,9 @@
 import type { ModelConfig } from "../config.ts";
+import { rotation } from "../rotation.ts";
 import { layerPort } from "./attention-graph.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
-import { rotation } from "./rotation.ts";
 import { floats, type Feeds } from "./runtime.ts";
 
 /** Binds a layer's cache to the inputs and outputs of its attention: everything is a view, nothing is copied. */

@@ -1,8 +1,8 @@
 import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../lanes.ts";
 import type { AttentionPlan } from "../plan.ts";
+import { angles, rotation, UNROTATED, type Rotation } from "../rotation.ts";
 import type { SlotMap } from "../slots.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
-import { angles, rotation, UNROTATED, type Rotation } from "./rotation.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
 
 /** Rows of queries whose scores stay in the processor's cache. */

@@ -1,9 +1,9 @@
 import type { Cache } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
+import type { Rotation } from "../rotation.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
-import type { Rotation } from "./rotation.ts";
 import type { SharedMemory } from "./shared-memory.ts";
 
 interface KeyCopy {
@@ -16,6 +16,8 @@ interface KeyCopy {
 interface LayerCache {
   /** Keys, once for each rotation the plans at hand need. */
   readonly copies: Map<string, KeyCopy>;
+  /** Rotations that the last token read keys under without a copy. */
+  turned: ReadonlySet<string>;
   readonly values: CacheBuffer;
 }
 
@@ -41,7 +43,11 @@ export class CpuCache implements Cache {
     this.#config = config;
     this.slots = slots;
     FORGOTTEN.register(this, this.#buffers, this);
-    this.layers = Array.from({ length: config.layerCount }, () => ({ copies: new Map(), values: this.#buffer() }));
+    this.layers = Array.from({ length: config.layerCount }, () => ({
+      copies: new Map(),
+      turned: new Set(),
+      values: this.#buffer(),
+    }));
   }
 
   #buffer(): CacheBuffer {

@@ -1,9 +1,9 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import type { LayerView } from "../method.ts";
+import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Rotation } from "../rotation.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuCache } from "./cpu-cache.ts";
-import { angles, RAW, type Rotation } from "./rotation.ts";
 
 /** What a hook sees of a layer: the chunk's own rows come from the projection, older ones from the cache. */
 export class CpuLayerView implements LayerView {
@@ -76,26 +76,19 @@ export class CpuLayerView implements LayerView {
         `Token ${to - 1} is not in the cache, which ends with ${end - 1}; ask for less.`,
       );
     const out = new Float32Array((to - from) * keyHeads * headSize);
-    for (let token = from; token < Math.min(to, this.first); token++) {
+    const old = Array.from({ length: Math.max(0, Math.min(to, this.first) - from) }, (_, i) => from + i);
+    const back = rotation && !rotation.identity ? angles(UNROTATED, old, old.length, rotation) : null;
+    for (const token of old) {
       if (!this.#cache.slots.holds(token))
         throw new LongctxError("capacity", `Token ${token} was evicted from the cache; ask for tokens it still holds.`);
       const slot = this.#cache.slots.slotOf(token);
-      const unturned =
-        rotation && !rotation.identity
-          ? angles(
-              { ...rotation, table: { ...rotation.table, amplitude: 1 }, rule: { id: "0", at: () => 0 } },
-              [token],
-              1,
-              rotation,
-            )
-          : null;
+      const unturned = back && anglesFrom(back, token - from, 1);
       for (let head = 0; head < keyHeads; head++) {
         const row = out.subarray(
           ((token - from) * keyHeads + head) * headSize,
           ((token - from) * keyHeads + head + 1) * headSize,
         );
-        row.set(buffer!.read(head, slot, slot + 1));
-        if (unturned) turn(row, unturned.cos, unturned.sin);
+        turnRows(buffer!.read(head, slot, slot + 1), row, headSize, unturned);
       }
     }
     const begin = Math.max(from, this.first);
@@ -105,15 +98,5 @@ export class CpuLayerView implements LayerView {
         (begin - from) * keyHeads * headSize,
       );
     return out;
-  }
-}
-
-/** Rotary pairs (i, i + d/2) of one head. */
-function turn(row: Float32Array, cos: Float32Array, sin: Float32Array): void {
-  const pairs = cos.length;
-  for (let i = 0; i < pairs; i++) {
-    const [a, b] = [row[i], row[i + pairs]];
-    row[i] = a * cos[i] - b * sin[i];
-    row[i + pairs] = b * cos[i] + a * sin[i];
   }
 }

@@ -1,26 +1,28 @@
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
 import type { AttentionPlan } from "../plan.ts";
+import { angles, anglesFrom, RAW, rotation, turnRows, UNROTATED, type Angles, type Rotation } from "../rotation.ts";
+import type { SlotMap, SlotRun } from "../slots.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
-import { Graph, type EncodedGraph } from "./graph.ts";
-import { angles, RAW, rotation, UNROTATED, type Rotation } from "./rotation.ts";
-import { floats, integers, Program } from "./runtime.ts";
 
 /** Sees to it that the cache keeps keys under the rotations that a plan reads, turning old keys where a table changed. */
 export class KeyCopies {
   readonly #config: ModelConfig;
-  readonly #threads: number;
-  #program: Program | null = null;
+  /** The angles that keys were last turned by; most layers of a chunk want the same. */
+  #angles: { readonly key: string; readonly angles: Angles } | null = null;
 
-  constructor(config: ModelConfig, threads: number) {
+  constructor(config: ModelConfig) {
     this.#config = config;
-    this.#threads = threads;
   }
 
-  /** A restored cache knows its copies by name only; the plans that made them give them their rotations back. */
+  /**
+   * Before a chunk. A restored cache knows its copies by name only; the plans that made them give them their rotations
+   * back.
+   */
   adopt(cache: CpuCache, plan: (layer: number) => AttentionPlan): void {
+    this.#angles = null;
     cache.layers.forEach(({ copies }, layer) => {
       for (const [id, copy] of copies) {
         if (copy.rotation) continue;
@@ -32,19 +34,44 @@ export class KeyCopies {
   }
 
   /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
-  async ensure(cache: CpuCache, layer: number, chunk: PreparedChunk, first: number): Promise<void> {
+  ensure(cache: CpuCache, layer: number, chunk: PreparedChunk, first: number): void {
+    this.#ensure(cache, layer, chunk, first, () => true);
+  }
+
+  /**
+   * The same for a single token, whose kernels turn raw keys as they read them: a rotation that the token before it did
+   * not ask for gets no copy. Tables that follow the length are another one for every token, and no copy of theirs would
+   * be read twice; one that stays is copied by its second token.
+   */
+  ensureForToken(cache: CpuCache, layer: number, chunk: PreparedChunk, first: number): void {
+    const { copies, turned } = cache.layers[layer];
+    const raw = first > 0 && copies.has(RAW) && chunk.keyRotations.some(([, { id }]) => id === RAW);
+    cache.layers[layer].turned = this.#ensure(cache, layer, chunk, first, ({ id }) => !raw || turned.has(id));
+  }
+
+  /** The rotations that have no copy, since `worthwhile` did not want one. */
+  #ensure(
+    cache: CpuCache,
+    layer: number,
+    chunk: PreparedChunk,
+    first: number,
+    worthwhile: (by: Rotation) => boolean,
+  ): ReadonlySet<string> {
     const { copies } = cache.layers[layer];
     const wanted = new Set(chunk.keyRotations.map(([, by]) => by.id));
+    const without = new Set<string>();
     for (const [, by] of chunk.keyRotations) {
       const kept = copies.get(by.id);
       if (kept?.rotation) continue;
       if (kept) copies.set(by.id, { ...kept, rotation: by });
-      else await this.#make(cache, layer, by, wanted, first);
+      else if (worthwhile(by)) this.#make(cache, layer, by, wanted, first);
+      else without.add(by.id);
     }
     for (const id of copies.keys()) if (!wanted.has(id)) cache.dropCopy(layer, id);
+    return without;
   }
 
-  async #make(cache: CpuCache, layer: number, by: Rotation, wanted: ReadonlySet<string>, first: number): Promise<void> {
+  #make(cache: CpuCache, layer: number, by: Rotation, wanted: ReadonlySet<string>, first: number): void {
     // Keys without rotation are the exact source; any other copy is turned by the difference of the angles.
     const known = [...cache.layers[layer].copies.values()].filter((copy) => copy.rotation);
     const source = known.find((copy) => copy.rotation!.identity) ?? known[0];
@@ -56,9 +83,8 @@ export class KeyCopies {
     }
     const copy = cache.addCopy(layer, by, wanted, source?.buffer);
     if (first === 0 || !source?.rotation) return;
-    const from = { buffer: source.buffer, rotation: source.rotation };
     try {
-      await this.#turn(cache, first, from, { buffer: copy.buffer, rotation: by });
+      this.#turn(cache.slots, first, { buffer: source.buffer, rotation: source.rotation }, { ...copy, rotation: by });
     } catch (error) {
       cache.dropCopy(layer, by.id); // half turned
       throw error;
@@ -66,31 +92,27 @@ export class KeyCopies {
   }
 
   /** Fills a copy of the keys of all held tokens before `end`, each turned by the difference of the angles. */
-  async #turn(cache: CpuCache, end: number, from: Copy, to: Copy): Promise<void> {
+  #turn(slots: SlotMap, end: number, from: Copy, to: Copy): void {
     const { keyHeads, headSize } = this.#config;
-    this.#program ??= await Program.compile(turnGraph(this.#config), this.#threads);
-    from.buffer.stay();
-    to.buffer.stay();
+    const runs = slots.runs(0, end);
+    const all = this.#between(from.rotation, to.rotation, runs, end);
     to.buffer.rewrite(end);
-    for (const run of cache.slots.runs(0, end)) {
-      const count = run.to - run.from;
-      const tokens = Array.from({ length: count }, (_, i) => run.token + i);
-      const { cos, sin } = angles(to.rotation, tokens, count, from.rotation);
-      const shared = {
-        positions: integers([...tokens.keys()], 1, count),
-        cos: floats(cos, count, cos.length / count),
-        sin: floats(sin, count, sin.length / count),
-      };
-      for (let head = 0; head < keyHeads; head++) {
-        const view = (copy: Copy) => floats(copy.buffer.view(head, run.from, run.to), 1, count, headSize);
-        await this.#program.run({ ...shared, keys: view(from) }, { turned: view(to) });
-      }
+    let row = 0;
+    for (const { from: begin, to: stop } of runs) {
+      const some = anglesFrom(all, row, stop - begin);
+      for (let head = 0; head < keyHeads; head++)
+        turnRows(from.buffer.read(head, begin, stop), to.buffer.view(head, begin, stop), headSize, some);
+      row += stop - begin;
     }
   }
 
-  async release(): Promise<void> {
-    await this.#program?.release();
-    this.#program = null;
+  #between(from: Rotation, to: Rotation, runs: readonly SlotRun[], end: number): Angles {
+    const key = JSON.stringify([from.id, to.id, end]);
+    if (this.#angles?.key !== key) {
+      const count = runs.reduce((sum, run) => sum + run.to - run.from, 0);
+      this.#angles = { key, angles: angles(to, tokensOf(runs), count, from.identity ? undefined : from) };
+    }
+    return this.#angles.angles;
   }
 }
 
@@ -99,23 +121,6 @@ interface Copy {
   readonly rotation: Rotation;
 }
 
-/** Keys [1, n, D] of one head, turned by given angles. */
-function turnGraph({ rope, headSize }: ModelConfig): EncodedGraph {
-  const graph = new Graph();
-  const inputs = [
-    graph.input("keys", 3),
-    graph.input("positions", 2, "int64"),
-    graph.input("cos", 2),
-    graph.input("sin", 2),
-  ];
-  graph.op(
-    "RotaryEmbedding",
-    inputs,
-    {
-      ints: { num_heads: 1, rotary_embedding_dim: rope.rotarySize === headSize ? 0 : rope.rotarySize, interleaved: 0 },
-    },
-    "turned",
-  );
-  graph.output("turned");
-  return graph.encode();
+function* tokensOf(runs: readonly SlotRun[]): Generator<number> {
+  for (const { from, to, token } of runs) for (let i = 0; i < to - from; i++) yield token + i;
 }

@@ -1,1 +1,0 @@
-export { angles, RAW, rotation, UNROTATED, type Angles, type Rotation } from "../rotation.ts";
