@@ -7,7 +7,7 @@ import type { CacheLayout, SlotMap } from "./slots.ts";
 export const PRECISIONS = ["exact", "fast"] as const;
 /**
  * `exact`: what float32 gives on the dequantised weights. `fast`: int8 products with quantised weights, as llama.cpp does,
- * on the cpu; keys and values of 16 bits on a GPU.
+ * on the cpu; keys and values of 16 bits on a GPU, and products of many tokens too where it multiplies such.
  */
 export type Precision = (typeof PRECISIONS)[number];
 
@@ -65,7 +65,9 @@ export interface Backend {
   readonly config: ModelConfig;
   /** How many tokens of a prompt are best computed at once. */
   readonly preferredChunk: number;
+  /** @throws LongctxError "capacity" where there is no room for it */
   createCache(layout: CacheLayout): Cache;
+  /** What `Cache.save` wrote. @throws LongctxError "file" for other bytes, "capacity" where the layout is too small */
   restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache;
   /** Appends the chunk to the cache; logits are [logitRows, V], valid until the next call. */
   forward(request: ForwardRequest): Promise<Float32Array>;
@@ -81,5 +83,6 @@ export interface Backend {
 
 export interface SampledToken {
   readonly id: number;
+  /** Those it was drawn from, [V]. */
   logits(): Promise<Float32Array>;
 }

@@ -1,13 +1,13 @@
 /** The rotary position embedding a checkpoint was trained with; the names are those of Hugging Face's `rope_parameters`. */
 export interface RopeConfig {
   readonly type: RopeType;
-  /** Base b of θ_i = b^(−2i/d). */
+  /** Base b of θ_i = b^(−2i/d), above 1. */
   readonly base: number;
   /** Channels of a head that are rotated, d; even, at most the head size. */
   readonly rotarySize: number;
-  /** L' / L. */
+  /** s, the extended window over the trained one, T. */
   readonly factor?: number;
-  /** L, the window before the checkpoint's own extension. */
+  /** T, tokens: the window before the checkpoint's own extension. */
   readonly originalMaxPositions?: number;
   /** Replaces the formula of the attention factor (yarn, longrope). */
   readonly attentionFactor?: number;
@@ -19,7 +19,7 @@ export interface RopeConfig {
   readonly truncate?: boolean;
   readonly lowFreqFactor?: number;
   readonly highFreqFactor?: number;
-  /** longrope: divisors of θ_i up to L and beyond L, d/2 each. */
+  /** longrope: divisors of θ_i in texts of at most T tokens and in longer ones, d/2 each. */
   readonly shortFactors?: readonly number[];
   readonly longFactors?: readonly number[];
   /** GGUF's `rope_freqs`: divisors of θ_i at every length, d/2. */

@@ -1,4 +1,4 @@
-import type { RopeConfig } from "./config.ts";
+import { ROPE_TYPES, type RopeConfig } from "./config.ts";
 import { LongctxError, listed } from "./errors.ts";
 import type { FrequencyTable } from "./plan.ts";
 
@@ -188,7 +188,7 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
     default:
       throw new LongctxError(
         "config",
-        `The RoPE type ${String(rope.type)} is not known; longctx has ${listed(["default", "linear", "dynamic", "yarn", "longrope", "llama3"])}.`,
+        `The RoPE type ${String(rope.type)} is not known; longctx has ${listed(ROPE_TYPES)}.`,
       );
   }
 }

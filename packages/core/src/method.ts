@@ -2,7 +2,7 @@ import type { ModelConfig, RopeConfig } from "./config.ts";
 import type { CacheLayout } from "./slots.ts";
 import type { AttentionPlan, FrequencyTable, Segment } from "./plan.ts";
 
-/** The five independent things a method may change (docs/design.md §1). */
+/** The five independent things a method may change (docs/design.md, "The five axes"). */
 export const AXES = ["frequencies", "distance", "visibility", "memory", "temperature"] as const;
 export type Axis = (typeof AXES)[number];
 

@@ -6,7 +6,7 @@ export const GROUP = 8;
 /** What the dense kernels call a kind; `exact` adds 1 to those with codes. */
 export const KIND = { floats: 0, fourBits: 1, eightBits: 3 } as const;
 
-/** A matrix in the order in which the dense kernels read it: see kernels/src/dense.ts. */
+/** A matrix in the order in which the dense kernels read it: see kernels/src/products.ts. */
 export interface PackedMatrix {
   readonly kind: (typeof KIND)[keyof typeof KIND];
   readonly rows: number;

@@ -1,13 +1,14 @@
 import type { ModelConfig } from "../config.ts";
-import { AttentionParts } from "./attention-parts.ts";
+import { RAW, turnRows } from "../rotation.ts";
+import { AttentionParts, type LaneKeys } from "./attention-parts.ts";
 import type { CacheBuffer, SharedRows } from "./cache-buffer.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 import type { Dense, Floats } from "./dense.ts";
-import { turn, type TokenPlan } from "./token-plan.ts";
+import type { TokenPlan } from "./token-plan.ts";
 
 /** Rows that are written as codes at once. */
 const STAGED_ROWS = 256;
-/** 64 products of 8 and 16 bits fit 32 many times over; so many do not. */
+/** The most products of 8 and 16 bits whose sum fits 32 bits for certain: 512 · 127 · 32766 is below 2³¹. */
 const MOST_COMPACT_CHANNELS = 512;
 
 /** Attention of one token over the lanes of a plan, in the memory that kernels share. */
@@ -27,7 +28,7 @@ export class TokenAttention {
     this.#parts = new AttentionParts(config, dense, this.#compact);
   }
 
-  /** Keeps the token's keys and values; `projected` is its q, k and v side by side. */
+  /** Keeps the token's keys, in the copies there are, and values; `projected` is its q, k and v side by side. */
   store(cache: CpuCache, layer: number, { chunk, turns }: TokenPlan, token: number, projected: Float32Array): void {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const { copies, values } = cache.layers[layer];
@@ -35,10 +36,13 @@ export class TokenAttention {
     const row = (buffer: CacheBuffer, head: number): Float32Array =>
       this.#compact ? buffer.place(head, slot, slot + 1) : buffer.row(this.#dense.memory, head, slot);
     for (let head = 0; head < keyHeads; head++) {
-      const key = (queryHeads + head) * headSize;
-      for (const [i, by] of chunk.keyRotations)
-        turn(projected, key, row(copies.get(by.id)!.buffer, head), 0, headSize, turns[i]);
-      const value = key + keyHeads * headSize;
+      const at = (queryHeads + head) * headSize;
+      const key = projected.subarray(at, at + headSize);
+      for (const [i, { id }] of chunk.keyRotations) {
+        const copy = copies.get(id);
+        if (copy) turnRows(key, row(copy.buffer, head), headSize, turns[i]);
+      }
+      const value = at + keyHeads * headSize;
       row(values, head).set(projected.subarray(value, value + headSize));
     }
   }
@@ -50,9 +54,13 @@ export class TokenAttention {
       return;
     }
     const { copies, values } = cache.layers[layer];
-    const keys = new Map<string, SharedRows>();
-    for (const lane of plan.lanes)
-      if (!keys.has(lane.keys)) keys.set(lane.keys, this.#shared(cache, copies.get(lane.keys)!.buffer, "keys"));
+    const keys = new Map<string, LaneKeys>();
+    for (const { keys: id } of plan.lanes) {
+      if (keys.has(id)) continue;
+      const copy = copies.get(id);
+      const rows = this.#shared(cache, (copy ?? copies.get(RAW)!).buffer, "keys");
+      keys.set(id, { rows, raw: !copy });
+    }
     this.#parts.attend(values.stride, plan, keys, this.#shared(cache, values, "values"), projected, attended);
   }
 
