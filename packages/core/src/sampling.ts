@@ -1,5 +1,5 @@
-import { uniformFloat64 } from "./random.ts";
 import { LongctxError } from "./errors.ts";
+import { uniformFloat64 } from "./random.ts";
 
 export interface SamplingOptions {
   /** 0 (the default) is greedy. */
@@ -62,11 +62,9 @@ export function drawToken(given: Float32Array, draw: Draw): number {
 }
 
 function check(name: string, value: number, min: number, max: number): void {
-  if (!(value >= min && value <= max))
-    throw new LongctxError(
-      "argument",
-      `${name} is ${value}, but has to be a number ${max === Infinity ? `of at least ${min === 0 ? 0 : "a little above 0"}` : `from ${min} to ${max}`}.`,
-    );
+  if (value >= min && value <= max) return;
+  const wanted = max < Infinity ? `from ${min} to ${max}` : min > 0 ? "above 0" : "of at least 0";
+  throw new LongctxError("argument", `${name} is ${value}, but has to be a number ${wanted}.`);
 }
 
 function whole(name: string, value: number): void {
@@ -79,7 +77,7 @@ export function argmax(logits: Float32Array): number {
   let top = -Infinity;
   for (let id = 0; id < logits.length; id++) {
     if (logits[id] > top) {
-      top = logits[id]!;
+      top = logits[id];
       best = id;
     }
   }

@@ -121,8 +121,8 @@ describe("sampling", () => {
     [{ topK: -1 }, /topK is -1/],
     [{ topK: 2.5 }, /topK is 2.5/],
     [{ topP: 1.1 }, /topP is 1.1/],
-    [{ minP: -0.1 }, /minP is -0.1/],
-    [{ repetitionPenalty: 0 }, /repetitionPenalty is 0/],
+    [{ minP: -0.1 }, /minP is -0.1, but has to be a number from 0 to 1/],
+    [{ repetitionPenalty: 0 }, /repetitionPenalty is 0, but has to be a number above 0/],
     [{ seed: 0.5 }, /seed is 0.5/],
   ])("refuses %o", (options, message) => {
     expect(() => makeSampler(options)).toThrow(message);
