@@ -5,9 +5,9 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return rest;
 });
 
-/** CRC-32, as in zip and png; browsers have none. */
-export function crc32(bytes: Uint8Array): number {
-  let rest = 0xffffffff;
+/** CRC-32, as in zip and png; browsers have none. `before` is that of the bytes in front of these, where they come in pieces. */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  let rest = ~before;
   for (let i = 0; i < bytes.length; i++) rest = (rest >>> 8) ^ TABLE[(rest ^ bytes[i]) & 0xff];
   return ~rest >>> 0;
 }

@@ -23,3 +23,4 @@ export * from "./slots.ts";
 export * from "./text-stream.ts";
 export * from "./tokenizer.ts";
 export * from "./weights.ts";
+export * from "./weights-checksum.ts";

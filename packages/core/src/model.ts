@@ -7,11 +7,18 @@ import { restoreSession } from "./restore-session.ts";
 import { Session } from "./session.ts";
 import type { SessionOptions } from "./session-types.ts";
 import type { ChatTemplate, Tokenizer } from "./tokenizer.ts";
+import type { Weights } from "./weights.ts";
+import { weightsChecksum } from "./weights-checksum.ts";
 
 export interface LanguageModelParts {
   readonly backend: Backend;
   readonly tokenizer: Tokenizer | null;
   readonly chatTemplate: ChatTemplate | null;
+  /**
+   * What the backend was made with, open still. A few rows are read at once, so that a session saved with another model of
+   * the same shape is refused; without them it is not noticed.
+   */
+  readonly weights?: Weights;
   /** T of the methods, in place of the config's. */
   readonly trainedWindow?: number;
   /** Called once when the model is disposed of: what it was made from may be closed then. */
@@ -24,12 +31,15 @@ export class LanguageModel {
   readonly tokenizer: Tokenizer | null;
   readonly chatTemplate: ChatTemplate | null;
   readonly context: ModelContext;
+  /** See `weightsChecksum`; null where the weights were not given. */
+  readonly weightsChecksum: number | null;
   readonly #onDispose: (() => void) | undefined;
 
   constructor(parts: LanguageModelParts) {
     this.backend = parts.backend;
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
+    this.weightsChecksum = parts.weights ? weightsChecksum(parts.weights, parts.backend.config) : null;
     this.#onDispose = parts.onDispose;
     this.context = {
       config: parts.backend.config,

@@ -23,7 +23,15 @@ export function restoreSession(
 ): Session {
   const { header, parts } = unpack(bytes);
   if (header.model !== fingerprint(model))
-    throw new LongctxError("file", "The session was saved with another model or another trained window.");
+    throw new LongctxError(
+      "file",
+      "The session was saved with another model or another trained window; open that one, or prefill again.",
+    );
+  if (!sameWeights(header.weights, model.weightsChecksum))
+    throw new LongctxError(
+      "file",
+      "The session was saved with other weights of a model of this shape (another training, or another quantisation); open the checkpoint it was saved with, or prefill again.",
+    );
   if (header.device !== model.backend.device)
     throw new LongctxError(
       "file",
@@ -58,6 +66,11 @@ export function restoreSession(
   });
 }
 
+/** As far as it is known: a model may be made without its weights at hand. */
+function sameWeights(saved: number | null, here: number | null): boolean {
+  return saved === null || here === null || saved === here;
+}
+
 function restoreCache(model: LanguageModel, layout: CacheLayout, bytes: Uint8Array, length: number): Cache {
   const cache = guarded("the cache", () => model.backend.restoreCache(layout, bytes));
   if (cache.slots.length === length) return cache;
@@ -75,7 +88,7 @@ function restoreMemory(method: Method, model: LanguageModel, bytes: Uint8Array):
 function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array[] } {
   const text = (from: number, to: number) => new TextDecoder().decode(bytes.subarray(from, to));
   const begin = MAGIC.length + CHECKSUM_DIGITS;
-  if (text(0, MAGIC.length) !== MAGIC) throw new LongctxError("file", "This is not a session that longctx saved.");
+  checkFormat(text(0, MAGIC.length));
   if (text(MAGIC.length, begin) !== checksum(bytes.subarray(begin))) throw damaged("its checksum differs");
   const end = bytes.indexOf(10, begin);
   const header = guarded("the header", () => JSON.parse(text(begin, end)) as unknown);
@@ -86,10 +99,30 @@ function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array
   return { header, parts: header.parts.map((part) => bytes.slice(at, (at += part))) };
 }
 
+/** @throws LongctxError "file" unless the first line is that of a session in the present format */
+function checkFormat(line: string): void {
+  if (line === MAGIC) return;
+  const format = /^longctx session (\d)\n$/.exec(line)?.[1];
+  if (format === undefined)
+    throw new LongctxError(
+      "file",
+      "This is not a session that longctx saved; hand in what Session.save gave, unchanged.",
+    );
+  const why = format === "1" ? ", which does not say whose weights its cache comes from" : "";
+  throw new LongctxError(
+    "file",
+    `The session was saved in the format ${format}${why}; this longctx reads the format 2. Prefill again.`,
+  );
+}
+
 function isHeader(value: unknown): value is Header {
-  const { method, model, device, tokens, promptLength, parts } = (value ?? {}) as Record<keyof Header, unknown>;
+  const { method, model, weights, device, tokens, promptLength, parts } = (value ?? {}) as Record<
+    keyof Header,
+    unknown
+  >;
   return (
     [method, model, device].every((name) => typeof name === "string") &&
+    (weights === null || isCount(weights)) &&
     Array.isArray(tokens) &&
     isCount(promptLength) &&
     Array.isArray(parts) &&

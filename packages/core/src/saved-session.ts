@@ -3,14 +3,16 @@ import type { LanguageModel } from "./model.ts";
 import type { Session } from "./session.ts";
 import type { SessionState } from "./session-types.ts";
 
-/** Then 8 hex digits, the checksum of all that follows; then a line of JSON, the header; then the parts. */
-export const MAGIC = "longctx session 1\n";
+/** The first line. Then 8 hex digits, the checksum of all that follows; then a line of JSON, the header; then the parts. */
+export const MAGIC = "longctx session 2\n";
 
 export const CHECKSUM_DIGITS = 8;
 
 export interface Header {
   readonly method: string;
   readonly model: string;
+  /** `LanguageModel.weightsChecksum`. */
+  readonly weights: number | null;
   readonly device: string;
   readonly tokens: readonly number[];
   readonly promptLength: number;
@@ -18,9 +20,10 @@ export interface Header {
   readonly parts: readonly number[];
 }
 
-/** What has to be equal for a cache to mean anything. */
+/** What has to be equal, beside the weights, for a cache to mean anything. */
 export function fingerprint(model: LanguageModel): string {
-  const { modelType, vocabSize, hiddenSize, layerCount, queryHeads, keyHeads, headSize, rope } = model.config;
+  const { modelType, vocabSize, hiddenSize, layerCount, queryHeads, keyHeads, headSize, rope, slidingWindows } =
+    model.config;
   return JSON.stringify([
     modelType,
     vocabSize,
@@ -30,6 +33,7 @@ export function fingerprint(model: LanguageModel): string {
     keyHeads,
     headSize,
     rope,
+    slidingWindows,
     model.context.trainedWindow,
   ]);
 }
@@ -42,6 +46,7 @@ export async function saveSession(session: Session, state: SessionState): Promis
   const header: Header = {
     method: session.method.spec,
     model: fingerprint(session.model),
+    weights: session.model.weightsChecksum,
     device: session.model.backend.device,
     tokens: session.tokens,
     promptLength: state.promptLength,

@@ -15,6 +15,8 @@ export interface WeightTensor {
   readonly shape: readonly number[];
   /** The stored bytes, row after row, read from the file at each call and owned by the caller. */
   bytes(): Uint8Array;
+  /** Rows [from, to) as they are stored, owned by the caller, where they can be read without the others. */
+  rows?(from: number, to: number): Uint8Array;
   /** All values, dequantised, owned by the caller. */
   toFloat32(): Float32Array;
 }

@@ -1,7 +1,7 @@
 import { crc32 as zipChecksum } from "node:zlib";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { LanguageModel, LongctxError, type Backend, type Method } from "@longctx/core";
+import { LanguageModel, LongctxError, type Backend, type Method, type Weights } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
 import { crc32 } from "../src/checksum.ts";
@@ -88,6 +88,7 @@ describe.each(Object.entries(BACKENDS))("a session of the %s", async (_, create)
     ["no header", () => null, /lacks something/],
     ["a header that is a list", () => [], /lacks something/],
     ["a header without tokens", (header) => ({ ...header, tokens: undefined }), /lacks something/],
+    ["weights in words", (header) => ({ ...header, weights: "1" }), /lacks something/],
     ["no length of its prompt", (header) => ({ ...header, promptLength: undefined }), /lacks something/],
     ["half a token in its prompt", (header) => ({ ...header, promptLength: 2.5 }), /lacks something/],
     ["sizes that are none", (header) => ({ ...header, parts: [-1, 2] }), /lacks something/],
@@ -154,12 +155,42 @@ describe.each(Object.entries(BACKENDS))("a session of the %s", async (_, create)
   });
 });
 
+describe("a session of a model that knows its weights", async () => {
+  const backend = createReference(config, weights);
+  const modelOf = (own?: Weights) => new LanguageModel({ backend, weights: own, tokenizer: null, chatTemplate: null });
+  const session = modelOf(weights).session();
+  await session.prefill(tinyIds(4));
+  const bytes = await session.save();
+
+  it("is refused by a model of the same shape with other weights", () => {
+    expect(modelOf(tinyWeights(config)).restoreSession(bytes).length).toBe(4);
+    const stranger = modelOf(tinyWeights(config, 2));
+    expect(thrown(() => stranger.restoreSession(bytes))).toMatch(/^file: .*other weights of a model of this shape/);
+  });
+
+  it("is restored where nobody knows the weights", async () => {
+    expect(modelOf().restoreSession(bytes).length).toBe(4);
+    const unknown = await modelOf().session().save();
+    expect(modelOf(weights).restoreSession(unknown).length).toBe(0);
+  });
+});
+
+it("a session of the first format, which did not know the weights, is refused with that reason", async () => {
+  const model = new LanguageModel({ backend: createReference(config, weights), tokenizer: null, chatTemplate: null });
+  const bytes = await model.session().save();
+  const older = bytes.slice();
+  older.set(new TextEncoder().encode("longctx session 1"));
+  expect(thrown(() => model.restoreSession(older))).toMatch(/^file: .*format 1, which does not say whose weights/);
+  expect(thrown(() => model.restoreSession(bytes))).toBe("");
+});
+
 it("the checksum is zip's", () => {
   expect(crc32(new TextEncoder().encode("123456789"))).toBe(0xcbf43926);
   expect(crc32(new Uint8Array())).toBe(0);
   fc.assert(
     fc.property(fc.uint8Array(), (bytes) => {
       expect(crc32(bytes)).toBe(zipChecksum(bytes));
+      expect(crc32(bytes.subarray(3), crc32(bytes.subarray(0, 3)))).toBe(zipChecksum(bytes));
     }),
   );
 });

@@ -37,7 +37,7 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
   };
 }
 
-export function tinyWeights(config: ModelConfig): Weights {
+export function tinyWeights(config: ModelConfig, seed = 1): Weights {
   const { hiddenSize: hidden, vocabSize, layerCount, experts } = config;
   const [queries, keys] = [config.queryHeads * config.headSize, config.keyHeads * config.headSize];
   const shapes: Record<string, number[]> = {
@@ -58,7 +58,7 @@ export function tinyWeights(config: ModelConfig): Weights {
     };
     for (const [name, shape] of Object.entries(ofLayer)) shapes[`layers.${layer}.${name}`] = shape;
   }
-  const random = randomNumbers(1);
+  const random = randomNumbers(seed);
   const tensors = Object.entries(shapes).map(([name, shape]): [string, WeightTensor] => {
     const scale = shape.length === 1 ? 0.2 : 2.5 / Math.sqrt(shape[1]);
     const values = Float32Array.from(

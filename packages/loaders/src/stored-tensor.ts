@@ -88,15 +88,23 @@ export class RowView implements WeightTensor {
   }
 
   bytes(): Uint8Array<ArrayBuffer> {
-    const count = this.shape[0];
-    const stored = this.#tensor.rows(this.#from, this.#from + count);
-    if (!this.#order) return stored;
+    return this.rows(0, this.shape[0]);
+  }
+
+  /** Rows [from, to) of the view, packed. */
+  rows(from: number, to: number): Uint8Array<ArrayBuffer> {
+    if (!this.#order) return this.#tensor.rows(this.#from + from, this.#from + to);
+    const places = Array.from({ length: to - from }, (_, i) => this.#order!(from + i));
+    // An order moves rows within a head, so what lies between the first and the last is little more than these.
+    const first = places.reduce((a, b) => Math.min(a, b), Infinity);
+    const last = places.reduce((a, b) => Math.max(a, b), -1);
+    const stored = this.#tensor.rows(this.#from + first, this.#from + last + 1);
     const { rowBytes } = this.#tensor;
-    const ordered = new Uint8Array(stored.length);
-    for (let row = 0; row < count; row++) {
-      const source = this.#order(row) * rowBytes;
-      ordered.set(stored.subarray(source, source + rowBytes), row * rowBytes);
-    }
+    const ordered = new Uint8Array(places.length * rowBytes);
+    places.forEach((place, i) => {
+      const at = (place - first) * rowBytes;
+      ordered.set(stored.subarray(at, at + rowBytes), i * rowBytes);
+    });
     return ordered;
   }
 

@@ -251,6 +251,7 @@ describe("a GGUF file", () => {
     expect(query).toMatchObject({ type: "Q8_0", shape: [64, 64], name: "blk.1.attn_q.weight" });
     expectSameBits(interleaved(query.toFloat32(), 64, 4), dequantise("Q8_0", packed));
     expectSameBits(dequantise("Q8_0", query.bytes()), query.toFloat32());
+    expect(Buffer.concat([query.rows!(0, 9), query.rows!(9, 64)])).toEqual(Buffer.from(query.bytes()));
     close();
   });
 
@@ -266,6 +267,7 @@ describe("a GGUF file", () => {
     const [gate, up] = [weights.find("layers.0.gate")!, weights.find("layers.0.up")!];
     expect(gate).toMatchObject({ type: "Q4_0", shape: [128, 64], name: "blk.0.ffn_up.weight[0:128]" });
     expect(Buffer.concat([gate.bytes(), up.bytes()])).toEqual(Buffer.from(packed));
+    expect(Buffer.from(up.rows!(127, 128))).toEqual(Buffer.from(packed.subarray(255 * 36)));
     expectSameBits(Float32Array.of(...gate.toFloat32(), ...up.toFloat32()), dequantise("Q4_0", packed));
     close();
   });

@@ -18,11 +18,11 @@ export interface OpenOptions {
 }
 
 export interface LoadOptions extends OpenOptions {
-  /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu` takes any adapter. */
+  /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu`, and `auto` in a page, any adapter. */
   readonly device?: Device;
   /** Told what was chosen, and why. */
   readonly onDevice?: (choice: DeviceChoice) => void;
-  /** `exact` (the default): what float32 gives on the dequantised weights; `fast`: int8 products, as llama.cpp does. */
+  /** `exact` (the default) or `fast`: int8 products on the cpu, keys and values of 16 bits on a GPU (see `Precision`). */
   readonly precision?: Precision;
 }
 
@@ -49,9 +49,10 @@ export async function loadCheckpoint(
   const { device, precision } = checkBackend(options);
   const { backend, choice } = await createBackend(checkpoint, device, precision);
   options.onDevice?.(choice);
-  const { tokenizer, chatTemplate } = checkpoint;
+  const { tokenizer, chatTemplate, weights } = checkpoint;
   return new LanguageModel({
     backend,
+    weights,
     tokenizer,
     chatTemplate,
     trainedWindow: options.trainedWindow,

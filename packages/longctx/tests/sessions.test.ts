@@ -2,7 +2,9 @@ import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
 import { Capture, LanguageModel, type Method, type Session } from "@longctx/core";
 import { meanMemory } from "../../core/tests/example-methods.ts";
+import { load } from "../src/load.ts";
 import { methods } from "../src/methods.ts";
+import { goldenFolder } from "./definitions/judge.ts";
 import { DEVICES, difference, tinyIds, tinyModels } from "./devices.ts";
 
 /** Every kind of cache: plain, two copies of the keys, a table that changes (T is 32), a ring, and a memory. */
@@ -219,4 +221,16 @@ it("sessions are not moved from one device to another", async () => {
     trainedWindow: 9,
   });
   expect(() => other.restoreSession(bytes)).toThrow(/another model or another trained window/);
+});
+
+it("sessions are not restored with another checkpoint of the same shape", async () => {
+  const [llama, again, other] = await Promise.all(
+    ["llama", "llama", "llama-bias"].map((name) => load(goldenFolder(name), { device: "reference" })),
+  );
+  const session = llama.session();
+  await session.prefill([1, 2, 3]);
+  const bytes = await session.save();
+  expect(again.restoreSession(bytes).length).toBe(3);
+  expect(() => other.restoreSession(bytes)).toThrow(/other weights of a model of this shape/);
+  for (const model of [llama, again, other]) await model.dispose();
 });
