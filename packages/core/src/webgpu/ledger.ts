@@ -1,8 +1,8 @@
 import type { DeviceMemory } from "../backend.ts";
 import { listed } from "../errors.ts";
 
-/** What buffers are for. */
-export type Purpose = "weights" | "cache" | "activations" | "tables" | "uniforms" | "readback" | "test";
+/** What buffers are for: trials are those of `tune`, and only tests have the last. */
+export type Purpose = "weights" | "cache" | "activations" | "tables" | "uniforms" | "readback" | "trials" | "test";
 
 /** Bytes on the device by purpose, so that nothing leaks unseen and a failed allocation can say what holds the memory. */
 export class Ledger {
@@ -24,10 +24,6 @@ export class Ledger {
 
   get total(): number {
     return [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes, 0);
-  }
-
-  get peak(): number {
-    return this.#peak;
   }
 
   /** As users are told. */

@@ -1,12 +1,11 @@
 import { makeTable } from "../frequencies.ts";
-import type { AttentionPlan } from "../plan.ts";
+import { EVERYTHING, TEXT_POSITION, type AttentionPlan } from "../plan.ts";
 import { rotation } from "../rotation.ts";
 import { SlotMap } from "../slots.ts";
-import { TEXT_POSITION } from "../plan.ts";
 import type { TensorType, WeightTensor } from "../weights.ts";
 import type { Gpu } from "./gpu.ts";
-import type { Dispatch, GpuSlice } from "./kernel.ts";
-import { AttentionKernels, planQueryTiles, type AttentionPlans } from "./kernels/attention.ts";
+import type { Capabilities, Dispatch } from "./kernel.ts";
+import { AttentionKernels, planQueryTiles } from "./kernels/attention.ts";
 import { cacheShape, queryBytes, type AttentionShape } from "./kernels/attention-shape.ts";
 import { partBytes, splitPlan, type SplitSizes } from "./kernels/attention-split.ts";
 import { planProduct, productDispatch } from "./kernels/product-path.ts";
@@ -19,14 +18,16 @@ import {
   productCandidates,
   samePlan,
   tilesCandidates,
-  UNTUNED,
   type ProductClass,
+  type ProductPlan,
+  type QueryTilesPlan,
   type Tuning,
 } from "./tuning.ts";
 import { uploadMatrices } from "./weights-upload.ts";
 
 /** What plans are measured on: sizes of a model. */
 export interface TuneSizes {
+  /** Of a product's matrix. */
   readonly rows: number;
   readonly columns: number;
   readonly attention: AttentionShape;
@@ -41,6 +42,7 @@ export type TunedKernel = (typeof KERNELS)[number];
 export interface TuneOptions {
   /** Not all of them. */
   readonly only?: readonly TunedKernel[];
+  /** How often each plan is measured, 5 unless given; once more before, to compile it. */
   readonly rounds?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number, what: string) => void;
@@ -61,9 +63,12 @@ export interface TuneResult {
 /** A plan has to be so much faster than the one that is taken without a tuning. */
 const WORTH = 0.95;
 
-interface Trial<Plan> {
-  readonly plan: Plan;
-  readonly dispatches: readonly Dispatch[];
+/** What a kernel's candidates are measured by; made where what it allocates is collected. */
+interface Contest<Plan> {
+  /** What is taken without a tuning. */
+  readonly standard: Plan;
+  readonly candidates: readonly Plan[];
+  dispatches(plan: Plan): readonly Dispatch[];
 }
 
 /**
@@ -73,87 +78,129 @@ interface Trial<Plan> {
 export async function tune(
   gpu: Gpu,
   sizes: TuneSizes,
-  { only = KERNELS, rounds = 5, signal, onProgress }: TuneOptions = {},
+  options: TuneOptions = {},
 ): Promise<{ readonly tuning: Tuning; readonly results: readonly TuneResult[] }> {
+  const { attention: shape } = sizes;
   // What a stored tuning says is no standard to measure against.
   const capabilities = { ...gpu.capabilities, tuning: undefined };
-  const results: TuneResult[] = [];
-  const held: GpuSlice[] = [];
-  const hold = <T extends GpuSlice>(slice: T): T => (held.push(slice), slice);
-  const choose = async <Plan extends object>(name: TunedKernel, standard: Plan, trials: readonly Trial<Plan>[]) => {
-    const times = trials.map(() => Infinity);
-    for (let round = 0; round <= rounds; round++) {
-      for (const [i, { dispatches }] of trials.entries()) {
-        signal?.throwIfAborted();
-        onProgress?.(results.length, only.length, name);
-        const time = await timeOf(gpu, dispatches);
-        if (round > 0) times[i] = Math.min(times[i], time); // the first one compiles
-      }
-    }
-    const own = trials.findIndex(({ plan }) => samePlan(plan, standard));
-    const best = times.indexOf(Math.min(...times));
-    const taken = times[best] < WORTH * times[own] ? best : own;
-    results.push({
-      name,
-      standard: words(standard),
-      best: words(trials[taken].plan),
-      standardTime: times[own],
-      bestTime: times[taken],
-      tried: trials.length,
-    });
-    for (const slice of held.splice(0)) gpu.free(slice);
-    return taken === own ? null : trials[taken].plan;
-  };
-  const products: Partial<Record<ProductClass, Tuning["products"][ProductClass]>> = {};
-  for (const name of PRODUCT_CLASSES.filter((kernel) => only.includes(kernel))) {
-    const product = makeProduct(gpu, name, sizes, hold);
-    const { tokens, matrix } = product;
-    const standard = planProduct(
-      productKey(product),
-      { tokens, rows: matrix.rows, blocks: matrix.blocks },
-      capabilities,
-    );
-    const trials = withStandard(standard, productCandidates(name, capabilities)).map((plan) => ({
-      plan,
-      dispatches: [productDispatch(product, capabilities, plan)],
-    }));
-    const plan = await choose(name, standard, trials);
+  const tuner = new Tuner(gpu, options);
+  const products: Partial<Record<ProductClass, ProductPlan>> = {};
+  for (const name of PRODUCT_CLASSES) {
+    const plan = await tuner.choose(name, () => productContest(gpu, name, sizes, capabilities));
     if (plan) products[name] = plan;
   }
-  const { attention: shape } = sizes;
+  const tiles = await tuner.choose("many queries", () => tilesContest(gpu, sizes, capabilities));
+  const pieces = await tuner.choose("one query", () => piecesContest(gpu, sizes, capabilities));
   const of = attentionClass(shape);
-  const attend = (plans: AttentionPlans, tokens: number, before: number) =>
-    makeAttention(gpu, new AttentionKernels(shape, capabilities, null, plans), { tokens, before }, hold);
-  const tilesStandard = planQueryTiles(shape, capabilities);
-  const tilesTrials = () =>
-    withStandard(tilesStandard, tilesCandidates(shape, capabilities)).map((plan) => ({
-      plan,
-      dispatches: attend({ tiles: plan }, sizes.chunk, 0),
-    }));
-  const tiles = only.includes("many queries") ? await choose("many queries", tilesStandard, tilesTrials()) : null;
-  const usual = splitPlan({ shape }, capabilities);
-  const piecesStandard: SplitSizes = { threads: usual.threads, longest: usual.longest };
-  const fits = (plan: SplitSizes) => {
-    const { threads, longest } = splitPlan({ shape }, capabilities, plan);
-    return threads === plan.threads && longest === plan.longest;
-  };
-  const piecesTrials = () =>
-    withStandard(piecesStandard, PIECES_CANDIDATES.filter(fits)).map((plan) => ({
-      plan,
-      dispatches: attend({ pieces: plan }, 1, sizes.context - 1),
-    }));
-  const pieces = only.includes("one query") ? await choose("one query", piecesStandard, piecesTrials()) : null;
-  const tuning: Tuning = {
-    ...UNTUNED,
-    products,
-    tiles: tiles ? { [of]: tiles } : {},
-    pieces: pieces ? { [of]: pieces } : {},
-  };
-  return { tuning, results };
+  const tuning: Tuning = { products, tiles: tiles ? { [of]: tiles } : {}, pieces: pieces ? { [of]: pieces } : {} };
+  return { tuning, results: tuner.results };
+}
+
+/** Plays one contest after another. */
+class Tuner {
+  readonly results: TuneResult[] = [];
+  readonly #gpu: Gpu;
+  readonly #options: TuneOptions & Required<Pick<TuneOptions, "only" | "rounds">>;
+
+  constructor(gpu: Gpu, { only = KERNELS, rounds = 5, signal, onProgress }: TuneOptions) {
+    this.#gpu = gpu;
+    this.#options = { only, rounds, signal, onProgress };
+  }
+
+  /** The plan that is worth more than the standard one; null where none is, or where nobody asked for the kernel. */
+  async choose<Plan extends object>(name: TunedKernel, prepare: () => Contest<Plan>): Promise<Plan | null> {
+    if (!this.#options.only.includes(name)) return null;
+    const { result, slices } = this.#gpu.collect(() => {
+      const { standard, candidates, dispatches } = prepare();
+      const plans = withStandard(standard, candidates);
+      return { plans, own: plans.findIndex((plan) => samePlan(plan, standard)), trials: plans.map(dispatches) };
+    });
+    try {
+      const { plans, own, trials } = result;
+      const times = await this.#measure(name, trials);
+      const best = times.indexOf(Math.min(...times));
+      const taken = times[best] < WORTH * times[own] ? best : own;
+      this.results.push({
+        name,
+        standard: words(plans[own]),
+        best: words(plans[taken]),
+        standardTime: times[own],
+        bestTime: times[taken],
+        tried: plans.length,
+      });
+      return taken === own ? null : plans[taken];
+    } finally {
+      for (const slice of slices) this.#gpu.free(slice);
+    }
+  }
+
+  /** The least milliseconds of each trial. */
+  async #measure(name: TunedKernel, trials: readonly (readonly Dispatch[])[]): Promise<number[]> {
+    const { only, rounds, signal, onProgress } = this.#options;
+    const times = trials.map(() => Infinity);
+    for (let round = 0; round <= rounds; round++)
+      for (const [i, dispatches] of trials.entries()) {
+        signal?.throwIfAborted();
+        onProgress?.(this.results.length, only.length, name);
+        const time = await timeOf(this.#gpu, dispatches);
+        if (round > 0) times[i] = Math.min(times[i], time); // the first one compiles
+      }
+    return times;
+  }
 }
 
 function withStandard<Plan extends object>(standard: Plan, candidates: readonly Plan[]): readonly Plan[] {
   return candidates.some((plan) => samePlan(plan, standard)) ? candidates : [standard, ...candidates];
+}
+
+function productContest(
+  gpu: Gpu,
+  name: ProductClass,
+  sizes: TuneSizes,
+  capabilities: Capabilities,
+): Contest<ProductPlan> {
+  const product = makeProduct(gpu, name, sizes);
+  const { tokens, matrix } = product;
+  const shape = { tokens, rows: matrix.rows, blocks: matrix.blocks };
+  return {
+    standard: planProduct(productKey(product), shape, capabilities),
+    candidates: productCandidates(name, capabilities),
+    dispatches: (plan) => [productDispatch(product, capabilities, plan)],
+  };
+}
+
+function tilesContest(
+  gpu: Gpu,
+  { attention: shape, chunk }: TuneSizes,
+  capabilities: Capabilities,
+): Contest<QueryTilesPlan> {
+  return {
+    standard: planQueryTiles(shape, capabilities),
+    candidates: tilesCandidates(shape, capabilities),
+    dispatches: (tiles) => {
+      const kernels = new AttentionKernels(shape, capabilities, null, { tiles });
+      return makeAttention(gpu, kernels, { tokens: chunk, before: 0 });
+    },
+  };
+}
+
+function piecesContest(
+  gpu: Gpu,
+  { attention: shape, context }: TuneSizes,
+  capabilities: Capabilities,
+): Contest<SplitSizes> {
+  const sizesOf = (wanted?: SplitSizes): SplitSizes => {
+    const { threads, longest } = splitPlan({ shape }, capabilities, wanted);
+    return { threads, longest };
+  };
+  return {
+    standard: sizesOf(),
+    candidates: PIECES_CANDIDATES.filter((sizes) => samePlan(sizesOf(sizes), sizes)), // others do not fit
+    dispatches: (pieces) => {
+      const kernels = new AttentionKernels(shape, capabilities, null, { pieces });
+      return makeAttention(gpu, kernels, { tokens: 1, before: context - 1 });
+    },
+  };
 }
 
 /** Milliseconds of the dispatches: those that the device measured, else those until it was done. */
@@ -166,12 +213,7 @@ async function timeOf(gpu: Gpu, dispatches: readonly Dispatch[]): Promise<number
 }
 
 /** A product over zeros, which take as long as other numbers. */
-function makeProduct(
-  gpu: Gpu,
-  of: ProductClass,
-  { rows, columns, chunk }: TuneSizes,
-  hold: (slice: GpuSlice) => GpuSlice,
-): Product {
+function makeProduct(gpu: Gpu, of: ProductClass, { rows, columns, chunk }: TuneSizes): Product {
   const packed = of.endsWith("packed");
   const tokens = of.startsWith("one") ? 1 : chunk;
   const type: TensorType = packed ? "Q4_0" : "F32";
@@ -184,13 +226,11 @@ function makeProduct(
     toFloat32: () => new Float32Array(rows * columns),
   };
   const [matrix] = uploadMatrices(gpu, [zeros]);
-  hold(matrix.codes);
-  if (matrix.scales) hold(matrix.scales);
   return {
     matrix,
     tokens,
-    input: hold(gpu.allocate(4 * tokens * columns, "test")),
-    output: hold(gpu.allocate(4 * tokens * rows, "test")),
+    input: gpu.allocate(4 * tokens * columns, "trials"),
+    output: gpu.allocate(4 * tokens * rows, "trials"),
     outputStride: rows,
   };
 }
@@ -200,14 +240,12 @@ function makeAttention(
   gpu: Gpu,
   kernels: AttentionKernels,
   { tokens, before }: { readonly tokens: number; readonly before: number },
-  hold: (slice: GpuSlice) => GpuSlice,
 ): Dispatch[] {
   const { shape } = kernels;
   const total = tokens + before;
   const table = makeTable(new Float64Array(shape.pairs), 1);
   const position = { queryPosition: TEXT_POSITION, keyPosition: TEXT_POSITION };
-  const everything = { from: 0, to: Infinity };
-  const plan: AttentionPlan = { segments: [{ tokens: everything, table, ...position, band: everything }] };
+  const plan: AttentionPlan = { segments: [{ tokens: EVERYTHING, table, ...position, band: EVERYTHING }] };
   const slots = new SlotMap({ capacity: total, pinned: total });
   slots.append(total);
   const { stride, places, groups } = cacheShape(shape, total, 1, gpu.capabilities);
@@ -221,8 +259,8 @@ function makeAttention(
     places: new Map([[rotation(table, TEXT_POSITION).id, 0]]),
     ...kernels.cut(tokens),
   });
-  const allocate = (bytes: number) => hold(gpu.allocate(bytes, "test"));
-  const uploaded = hold(gpu.upload(tables.bytes, "test"));
+  const allocate = (bytes: number) => gpu.allocate(bytes, "trials");
+  const uploaded = gpu.upload(tables.bytes, "trials");
   return kernels.attend({
     tables,
     uploaded,

@@ -31,8 +31,6 @@ export interface Tuning {
   readonly pieces: Readonly<Record<string, SplitSizes>>;
 }
 
-export const UNTUNED: Tuning = { products: {}, tiles: {}, pieces: {} };
-
 /** Rows of the input from which on a tuned plan for many is taken; fewer leave most of a tile idle. */
 const MANY = 64;
 

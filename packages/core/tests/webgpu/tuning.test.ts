@@ -5,7 +5,6 @@ import type { Capabilities } from "../../src/webgpu/kernel.ts";
 import { planQueryTiles } from "../../src/webgpu/kernels/attention.ts";
 import { splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
 import { planProduct } from "../../src/webgpu/kernels/product-path.ts";
-import type { ProductKey } from "../../src/webgpu/kernels/product.ts";
 import { tune } from "../../src/webgpu/tune.ts";
 import {
   attentionClass,
@@ -21,17 +20,9 @@ import { LEAST } from "./attention-scene.ts";
 import { shapeOf } from "./attention-plans.ts";
 import { gpuOrNull } from "./device.ts";
 import { MockGpu } from "./mock-gpu.ts";
+import { KEY } from "./product-scene.ts";
 
 const shape = shapeOf({ queryHeads: 9, keyHeads: 3, headSize: 64 });
-const key: ProductKey = {
-  type: "F32",
-  norm: false,
-  bias: false,
-  add: false,
-  activation: null,
-  cap: false,
-  ragged: false,
-};
 const processor: Capabilities = { ...LEAST, software: true, subgroups: { smallest: 8, largest: 8 } };
 const tuning: Tuning = {
   products: {
@@ -46,8 +37,8 @@ const tuned: Capabilities = { ...LEAST, tuning };
 describe("plans of a tuning", () => {
   it("are taken for what they were measured on", () => {
     const sizes = { rows: 576, blocks: 18 };
-    expect(planProduct(key, { tokens: 1, ...sizes }, tuned)).toEqual(tuning.products["one row, plain"]);
-    expect(planProduct(key, { tokens: 512, ...sizes }, tuned)).toEqual(tuning.products["many rows, plain"]);
+    expect(planProduct(KEY, { tokens: 1, ...sizes }, tuned)).toEqual(tuning.products["one row, plain"]);
+    expect(planProduct(KEY, { tokens: 512, ...sizes }, tuned)).toEqual(tuning.products["many rows, plain"]);
     expect(planQueryTiles(shape, tuned)).toEqual({ path: "tiles", rows: 32, keys: 16 });
     expect(splitPlan({ shape }, tuned)).toMatchObject({ threads: 128, longest: 128 });
   });
@@ -59,8 +50,8 @@ describe("plans of a tuning", () => {
       ["F32", 4],
       ["F32", 20],
     ] as const)
-      expect(planProduct({ ...key, type }, { tokens, ...sizes }, tuned)).toEqual(
-        planProduct({ ...key, type }, { tokens, ...sizes }, LEAST),
+      expect(planProduct({ ...KEY, type }, { tokens, ...sizes }, tuned)).toEqual(
+        planProduct({ ...KEY, type }, { tokens, ...sizes }, LEAST),
       );
     const other = shapeOf({ headSize: 128 });
     expect(planQueryTiles(other, tuned)).toEqual(planQueryTiles(other, LEAST));
@@ -71,7 +62,7 @@ describe("plans of a tuning", () => {
   it("keep gate and up in one invocation", () => {
     const narrow = { ...tuning.products["one row, plain"]!, rows: 1 } as Tuning["products"]["one row, plain"];
     const capabilities = { ...LEAST, tuning: { ...tuning, products: { "one row, plain": narrow } } };
-    const plan = planProduct({ ...key, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, capabilities);
+    const plan = planProduct({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, capabilities);
     expect(plan).toMatchObject({ path: "rows", rows: 2 });
   });
 
@@ -129,6 +120,26 @@ describe("a stored tuning", () => {
     mocked.destroy();
   });
 
+  it.each<[string, typeof shape, number]>([
+    ["before", shape, 0],
+    ["between two plans", shape, 2],
+    ["before it learns that its heads are too large", shapeOf({ headSize: 4096 }), Infinity],
+  ])("leaves nothing behind when it ends early: %s", async (_, attention, done) => {
+    const mock = new MockGpu();
+    const mocked = await openGpu({ source: mock.source });
+    const enough = new AbortController();
+    let begun = 0;
+    const onProgress = () => {
+      if (begun++ === done) enough.abort(new Error("enough"));
+    };
+    const sizes = { rows: 64, columns: 64, attention, chunk: 64, context: 64 };
+    const stopped = tune(mocked, sizes, { signal: enough.signal, onProgress });
+    await expect(stopped).rejects.toThrow(done === Infinity ? /4096 channels do not fit/ : "enough");
+    expect(mocked.ledger.of("weights") + mocked.ledger.of("trials")).toBe(0);
+    mocked.destroy();
+    expect(mock.bytes).toBe(0);
+  });
+
   it("is asked for by the adapter's id when a device is opened", async () => {
     const { source } = new MockGpu({ description: "Card 7" });
     const asked: string[] = [];
@@ -168,11 +179,6 @@ describe.skipIf(!gpu)("tuning", () => {
     for (const { standardTime, bestTime } of results) expect(bestTime).toBeLessThanOrEqual(standardTime);
     expect(new Set(names).size).toBe(results.length);
     expect(parseTuning(tuningRecord(gpu!.adapter, found), gpu!.adapter, gpu!.capabilities)).toEqual(found);
-    expect(gpu!.ledger.of("weights") + gpu!.ledger.of("test")).toBe(0);
-  });
-
-  it("stops when it is told to", async () => {
-    const signal = AbortSignal.abort(new Error("enough"));
-    await expect(tune(gpu!, sizes, { signal })).rejects.toThrow("enough");
+    expect(gpu!.ledger.of("weights") + gpu!.ledger.of("trials")).toBe(0);
   });
 });
