@@ -11,13 +11,14 @@ export interface MockOptions {
 
 interface MockBuffer {
   readonly size: number;
+  readonly label: string;
   /** The device had no memory for it, or it was destroyed. */
   valid: boolean;
 }
 
 /**
  * What was asked of a mocked device. Buffers hold no bytes: what is read of them is zeros. Those that could not be made,
- * or were destroyed, are noticed where they are used.
+ * or were destroyed, are noticed where they are used, and so are offsets and sizes that no device takes.
  */
 export class MockGpu {
   readonly modules: string[] = [];
@@ -33,7 +34,7 @@ export class MockGpu {
   deviceDestroyed = false;
   released = false;
   requested: GPUDeviceDescriptor | undefined;
-  /** What the next error scopes answer, innermost first: validation, out-of-memory, internal. */
+  /** What the next error scopes answer, innermost first: validation, internal, out-of-memory. */
   scopeErrors: (GPUError | null)[] = [];
   /** The next buffer with this label cannot be made: out of memory. */
   failNext: string | null = null;
@@ -70,7 +71,7 @@ export class MockGpu {
     return adapter as unknown as GPUAdapter;
   }
 
-  #device(limits: object, features: ReadonlySet<string>): GPUDevice {
+  #device(limits: typeof LIMITS, features: ReadonlySet<string>): GPUDevice {
     const listen = (handler: MockGpu["uncaptured"]) => (this.uncaptured = handler);
     const device = {
       limits,
@@ -80,9 +81,10 @@ export class MockGpu {
         listen(handler);
       },
       queue: {
-        writeBuffer: (buffer: MockBuffer, at: number, _: ArrayBuffer, from = 0, size = 0) => {
+        writeBuffer: (buffer: MockBuffer, at: number, data: ArrayBuffer, from = 0, size = data.byteLength - from) => {
           this.log.writes++;
           this.#use(buffer);
+          this.#checkRange(buffer, at, size);
           if (size >= LARGE) this.written.push({ at, from, size });
         },
         submit: (all: { readonly used: readonly MockBuffer[] }[]) => {
@@ -98,7 +100,7 @@ export class MockGpu {
       },
       createBuffer: ({ size, label = "" }: GPUBufferDescriptor) => this.#buffer(size, label),
       createQuerySet: ({ count }: GPUQuerySetDescriptor) => {
-        if (count > 4096) this.#report("validation", gpuError("GPUValidationError", `${count} queries`));
+        if (count > 4096) this.#refuse(`${count} queries`);
         return { destroy: () => undefined };
       },
       createShaderModule: ({ code }: GPUShaderModuleDescriptor) => {
@@ -111,13 +113,18 @@ export class MockGpu {
         this.log.pipelines++;
         return { label };
       },
-      createBindGroup: ({ entries }: { entries: { resource: { buffer: MockBuffer } }[] }) => {
+      createBindGroup: ({ entries }: { entries: { resource: MockBinding }[] }) => {
         this.log.bindGroups++;
-        const used = entries.map(({ resource }) => resource.buffer);
-        for (const buffer of used) this.#use(buffer);
-        return { used };
+        for (const { resource } of entries) {
+          const { buffer, offset, size } = resource;
+          this.#use(buffer);
+          this.#checkRange(buffer, offset, size);
+          if (offset % 256 !== 0 || size === 0 || size > limits.maxStorageBufferBindingSize)
+            this.#refuse(`a binding of ${buffer.label}, ${size} bytes from ${offset} on`);
+        }
+        return { used: entries.map(({ resource }) => resource.buffer) };
       },
-      createCommandEncoder: () => this.#encoder(),
+      createCommandEncoder: () => this.#encoder(limits.maxComputeWorkgroupsPerDimension),
       destroy: () => void (this.deviceDestroyed = true),
     };
     return device as unknown as GPUDevice;
@@ -131,7 +138,17 @@ export class MockGpu {
   }
 
   #use({ valid }: MockBuffer): void {
-    if (!valid) this.#report("validation", gpuError("GPUValidationError", "A buffer is invalid or was destroyed."));
+    if (!valid) this.#refuse("A buffer is invalid or was destroyed.");
+  }
+
+  /** Whole words inside of the buffer. */
+  #checkRange({ size: end, label }: MockBuffer, at: number, size: number): void {
+    if (at % 4 !== 0 || size % 4 !== 0 || at + size > end)
+      this.#refuse(`${size} bytes from ${at} on of ${label}, which has ${end}`);
+  }
+
+  #refuse(what: string): void {
+    this.#report("validation", gpuError("GPUValidationError", what));
   }
 
   #buffer(size: number, label: string): object {
@@ -145,6 +162,7 @@ export class MockGpu {
     }
     const buffer = {
       size,
+      label,
       valid,
       mapAsync: async () => {
         const failure = this.mapFailure;
@@ -166,10 +184,15 @@ export class MockGpu {
     return buffer;
   }
 
-  #encoder(): object {
+  #encoder(mostWorkgroups: number): object {
     const used: MockBuffer[] = [];
     return {
-      copyBufferToBuffer: (from: MockBuffer, _: number, to: MockBuffer) => void used.push(from, to),
+      copyBufferToBuffer: (from: MockBuffer, fromAt: number, to: MockBuffer, at: number, size: number) => {
+        used.push(from, to);
+        this.#checkRange(from, fromAt, size);
+        this.#checkRange(to, at, size);
+        if (from === to) this.#refuse(`a copy of ${size} bytes within ${from.label}`);
+      },
       resolveQuerySet: () => undefined,
       finish: () => ({ used }),
       beginComputePass: () => {
@@ -178,12 +201,22 @@ export class MockGpu {
         return {
           setPipeline: ({ label }: { label: string }) => void (current = label),
           setBindGroup: (_: number, group: { used: readonly MockBuffer[] }) => void used.push(...group.used),
-          dispatchWorkgroups: () => void this.dispatched.push(current),
+          dispatchWorkgroups: (...workgroups: readonly number[]) => {
+            this.dispatched.push(current);
+            if (workgroups.some((count) => count > mostWorkgroups))
+              this.#refuse(`${workgroups.join(" × ")} workgroups`);
+          },
           end: () => undefined,
         };
       },
     };
   }
+}
+
+interface MockBinding {
+  readonly buffer: MockBuffer;
+  readonly offset: number;
+  readonly size: number;
 }
 
 /** Bytes of a write that is worth a note. */
