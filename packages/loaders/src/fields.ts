@@ -55,6 +55,13 @@ export class Fields {
     return this.get(name) === undefined ? undefined : this.positive(name);
   }
 
+  /** A base b of θ_i = b^(−2i/d), where it is written; at 1 and below slow pairs would not be slower than fast ones. */
+  ropeBase(name: string): number | undefined {
+    const base = this.get(name);
+    if (base === undefined || (typeof base === "number" && base > 1 && base < Infinity)) return base;
+    return this.fail(name, "a finite number above 1");
+  }
+
   flag(name: string, fallback: boolean): boolean {
     const value = this.get(name) ?? fallback;
     return typeof value === "boolean" ? value : this.fail(name, "true or false");

@@ -24,7 +24,7 @@ export function ropeFromGguf(
   const rotarySize = fields.count(key("dimension_count"), model.headSize, { min: 2, max: model.headSize });
   if (rotarySize % 2 !== 0)
     fields.fail(key("dimension_count"), `an even number of the ${model.headSize} channels of a head`);
-  const base = fields.positive(key("freq_base"), 10_000);
+  const base = fields.ropeBase(key("freq_base")) ?? 10_000;
   const originalMaxPositions = fields.optionalCount(key("scaling.original_context_length"));
   const scalingFactor = factorOf(fields, key("scaling.factor")) ?? factorOf(fields, key("scale_linear"));
   const attentionFactor = factorOf(fields, key("scaling.attn_factor"));

@@ -16,7 +16,7 @@ export function ropeFromHuggingFace(
   model: { type: string; base: number; headSize: number; maxPositions: number },
 ): RopeConfig {
   const rope = scalingOf(fields);
-  const base = rope?.optionalPositive("rope_theta") ?? fields.optionalPositive("rope_theta") ?? model.base;
+  const base = rope?.ropeBase("rope_theta") ?? fields.ropeBase("rope_theta") ?? model.base;
   const rotarySize = rotarySizeOf(fields, rope, model);
   const type = typeOf(rope, model.type);
   if (!rope || type === "default") return { type: "default", base, rotarySize };

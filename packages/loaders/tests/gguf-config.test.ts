@@ -209,6 +209,12 @@ describe("the rotary part", () => {
     ["yarn without a factor", scaling("yarn", {}), [], "llama.rope.scaling.factor is missing"],
     ["a base of 0", { "llama.rope.freq_base": { f32: 0 } }, [], "llama.rope.freq_base is 0"],
     ["a base of NaN", { "llama.rope.freq_base": { f32: Number.NaN } }, [], "llama.rope.freq_base is NaN"],
+    [
+      "a base of 1",
+      { "llama.rope.freq_base": { f32: 1 } },
+      [],
+      "llama.rope.freq_base is 1, but has to be a finite number above 1",
+    ],
     ["an odd size", { "llama.rope.dimension_count": { u32: 7 } }, [], "llama.rope.dimension_count is 7"],
     ["more than a head", { "llama.rope.dimension_count": { u32: 18 } }, [], "whole number from 2 to 16"],
     ["too few divisors", {}, [vector("rope_freqs.weight", [1, 1])], "rope_freqs.weight has the shape [2]"],
