@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { distanceMatrix, effectiveDistance, frequencyTable, rotationAngle, type RotationOptions } from "@longctx/core";
+import { VECTORS } from "../../core/tests/published-vectors.ts";
 import { parseMethod } from "../src/methods.ts";
 import { compositions, single, TRAINED_WINDOW, type Case } from "./definitions/cases.ts";
 import { define, type Text } from "./definitions/definitions.ts";
@@ -10,21 +11,23 @@ function distances(spec: string, m: number, options?: RotationOptions): number[]
   return Array.from({ length: m + 1 }, (_, n) => effectiveDistance(method, m, n, options));
 }
 
+const { d8_b1e4: D8, mscale } = VECTORS;
+
 describe("published frequencies: d = 8, b = 10000, T = 2048", () => {
-  it.each([
-    ["none", 1, [1, 0.1, 0.01, 0.001]],
-    ["interpolation:factor=4", 1, [0.25, 0.025, 0.0025, 0.00025]],
-    ["ntk:factor=4", 1, [1, 0.06299605, 0.003968503, 0.00025]],
-    ["dynamic-ntk:factor=2", 2048, [1, 0.1, 0.01, 0.001]],
-    ["dynamic-ntk:factor=2", 4096, [1, 0.06933613, 0.004807499, 0.0003333333]],
-    ["dynamic-ntk:factor=4", 8192, [1, 0.04252904, 0.001808719, 0.00007692308]],
-    ["yarn:factor=4", 1, [1, 0.1, 0.00625, 0.00025]],
-    ["yarn:factor=4,truncate=0", 1, [1, 0.1, 0.005056972, 0.00025]],
-    ["yarn:factor=4,form=paper", 1, [1, 0.1, 0.003046652, 0.00025]],
-    ["llama3:factor=4", 1, [1, 0.1, 0.008148733, 0.00025]],
-    ["truncation", 1, [1, 0.1, 0.01, 0.0001917476]],
-    ["power:k=0.5", 1, [1, 0.08660254, 0.007071068, 0.0005]],
-    ["ntk-mixed:factor=12", 1, [0.415386, 0.02281997, 0.001349765, 0.00008333333]],
+  it.each<[string, number, readonly number[]]>([
+    ["none", 1, D8.default],
+    ["interpolation:factor=4", 1, D8.pi_s4],
+    ["ntk:factor=4", 1, D8.ntk_s4.v],
+    ["dynamic-ntk:factor=2", 2048, D8.default],
+    ["dynamic-ntk:factor=2", 4096, D8.dyn_L2048_n4096_f2.v],
+    ["dynamic-ntk:factor=4", 8192, D8.dyn_L2048_n8192_f4.v],
+    ["yarn:factor=4", 1, D8.yarn_s4_L2048.v],
+    ["yarn:factor=4,truncate=0", 1, D8.yarn_s4_L2048_notrunc.v],
+    ["yarn:factor=4,form=paper", 1, D8.byparts_paper_s4_L2048],
+    ["llama3:factor=4", 1, D8.llama3_f4_L2048],
+    ["truncation", 1, D8.giraffe_trunc_T2048],
+    ["power:k=0.5", 1, D8["giraffe_power_k0.5"]],
+    ["ntk-mixed:factor=12", 1, D8.ntk_mixed_k12],
   ])("%s at %i tokens", (spec, length, expected) => {
     const method = parseMethod(spec);
     const options = { trainedWindow: 2048, rope: { base: 1e4, rotarySize: 8 } };
@@ -38,32 +41,28 @@ describe("published frequencies: d = 8, b = 10000, T = 2048", () => {
     });
   });
 
-  it.each([
-    [4, 1.138629],
-    [16, 1.277259],
-    [32, 1.346574],
-  ])("YaRN's attention factor at %i", (factor, expected) => {
+  it.each(Object.entries(mscale))("YaRN's attention factor at %s", (factor, expected) => {
     expect(frequencyTable(parseMethod(`yarn:factor=${factor}`)).amplitude).toBeCloseTo(expected, 6);
   });
 });
 
 describe("published distances", () => {
-  it.each([
-    ["self-extend:window=8,group=4", "11 11 11 11 10 10 10 10 9 9 9 9 8 7 6 5 4 3 2 1 0"],
-    ["self-extend:window=8,group=4", "11 11 11 11 10 10 10 10 9 9 9 9 8 8 7 6 5 4 3 2 1 0"],
-    ["self-extend:window=8,group=3", "12 12 12 11 11 11 10 10 10 9 9 9 8 7 6 5 4 3 2 1 0"],
-    ["leaky-rerope:window=4,factor=4", "6 5.75 5.5 5.25 5 4.75 4.5 4.25 4 3 2 1 0"],
-    ["rerope:window=4", "4 4 4 4 4 3 2 1 0"],
-    ["dual-chunk:chunk=6,cap=10", "9 8 7 6 5 4 5 4 3 2 1 0"],
-    ["dual-chunk:chunk=6,cap=10", "9 8 7 6 5 4 6 5 4 3 2 1 0"],
-    ["dual-chunk:chunk=6,cap=10", "9 8 7 6 5 4 9 8 7 6 5 4 5 4 3 2 1 0"],
+  it.each<[string, readonly (number | null)[]]>([
+    ["self-extend:window=8,group=4", VECTORS.selfextend_G4_W8_m20],
+    ["self-extend:window=8,group=4", VECTORS.selfextend_G4_W8_m21],
+    ["self-extend:window=8,group=3", VECTORS.selfextend_G3_W8_m20],
+    ["leaky-rerope:window=4,factor=4", VECTORS.leaky_w4_k4_t0_12.toReversed()],
+    ["rerope:window=4", VECTORS.rerope_w4_m8],
+    ["dual-chunk:chunk=6,cap=10", VECTORS.dca_c10_s6_m9],
+    ["dual-chunk:chunk=6,cap=10", VECTORS.dca_c10_s6_m11],
+    ["dual-chunk:chunk=6,cap=10", VECTORS.dca_c10_s6_m12],
+    ["dual-chunk:chunk=6,cap=10", VECTORS.dca_c10_s6_m17],
     // Kept tokens 0 to 3 and 6 to 8, and the query 9, sit in slots 0 to 7.
-    ["streaming:sinks=4,window=4", "7 6 5 4 NaN NaN 3 2 1 0"],
-    ["lm-infinite:sinks=2,window=4", "4 4 NaN NaN NaN NaN 3 2 1 0"],
-    ["sliding:window=3", "NaN NaN NaN 2 1 0"],
-  ])("%s: %s", (spec, line) => {
-    const expected = line.split(" ").map(Number);
-    expect(distances(spec, expected.length - 1)).toEqual(expected);
+    ["streaming:sinks=4,window=4", VECTORS.streaming_s4_w4_m9],
+    ["lm-infinite:sinks=2,window=4", VECTORS.lminfinite_s2_w4_m9],
+    ["sliding:window=3", [null, null, null, 2, 1, 0]],
+  ])("%s: %j", (spec, expected) => {
+    expect(distances(spec, expected.length - 1)).toEqual(expected.map((distance) => distance ?? NaN));
   });
 
   it("parallel windows begin again, and the task follows the longest", () => {
