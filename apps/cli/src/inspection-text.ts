@@ -12,7 +12,7 @@ export function inspectionText(inspection: Inspection): string {
     ["layers", String(config.layerCount)],
     ["hidden size", String(config.hiddenSize)],
     ["heads", `${config.queryHeads} query, ${config.keyHeads} key, of ${config.headSize}`],
-    ["feed-forward", `${config.feedForwardSize}, gated, ${config.activation}`],
+    ["feed-forward", feedForwardText(config)],
     ["vocabulary", count(config.vocabSize)],
     ["trained window", `${count(config.trainedWindow)} tokens (the config allows ${count(config.maxPositions)})`],
     [
@@ -30,6 +30,14 @@ export function inspectionText(inspection: Inspection): string {
     cacheText(cache),
     `RoPE ${ropeText(rope)}, factor on cos and sin ${rate(amplitude)}\n${inspection.method ? methodText(inspection.method) : pairsText(inspection)}`,
   ].join("\n");
+}
+
+/** "1536, gated, silu", or "8 experts of 1536, 2 a token, gated, silu". */
+function feedForwardText({ feedForwardSize, experts, activation }: Inspection["config"]): string {
+  const size = experts
+    ? `${experts.count} experts of ${experts.feedForwardSize}, ${experts.perToken} a token`
+    : String(feedForwardSize);
+  return `${size}, gated, ${activation}`;
 }
 
 function pairsText({ pairs, trainedReach }: Inspection): string {

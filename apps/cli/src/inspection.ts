@@ -18,7 +18,7 @@ export interface Inspection {
     /** A tied embedding counted once more as the head. */
     readonly untied: number;
   };
-  /** Tensors and bytes by storage type. */
+  /** Tensors, and the numbers in them, by storage type. */
   readonly storage: Readonly<Record<string, { readonly tensors: number; readonly values: number }>>;
   readonly cache: {
     readonly bytesPerToken: number;
@@ -109,10 +109,12 @@ function countWeights(
   return { parameters: { ...counts, total, untied: total + (config.tiedEmbedding ? counts.embedding : 0) }, storage };
 }
 
+const ATTENTION: ReadonlySet<string> = new Set(["query", "key", "value", "output"]);
+
 /** The part of a canonical weight name: "layers.3.query.bias" is attention. */
 function partOf(name: string): Part {
   const [kind] = name.replace(/^layers\.\d+\./, "").split(".");
   if (kind === "embedding" || kind === "head") return kind;
   if (kind.endsWith("Norm")) return "norms";
-  return kind === "gate" || kind === "up" || kind === "down" ? "feedForward" : "attention";
+  return ATTENTION.has(kind) ? "attention" : "feedForward"; // its matrices, or a router and its experts
 }

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { methods, type MethodDefinition } from "longctx";
 import { describe, expect, it } from "vitest";
-import { cli, LLAMA } from "./command-line.ts";
+import { cli, LLAMA, ROOT } from "./command-line.ts";
 
 async function json<Value>(...argv: string[]): Promise<Value> {
   const { code, out, err } = await cli([...argv, "--json"]);
@@ -58,6 +58,16 @@ describe("longctx inspect", () => {
     // Wavelengths are 2π · 10000^(i/8): 6.3, 19.9, 62.8, then beyond the trained window of 64.
     expect(pairs.map((pair) => pair.turns < 1)).toEqual([false, false, false, true, true, true, true, true]);
     expect(pairs[1].wavelength).toBeCloseTo(19.869, 3);
+  });
+
+  it("counts experts and what chooses them as feed-forward", async () => {
+    const mixtral = join(ROOT, "packages/longctx/tests/golden/mixtral"); // 5 experts of 48, hidden 32, 2 layers
+    const { parameters } = await json<Inspected>("inspect", mixtral);
+    expect(parameters).toMatchObject({
+      feedForward: 2 * (5 * 3 * 32 * 48 + 5 * 32),
+      attention: 2 * (2 * 32 * 32 + 2 * 16 * 32),
+    });
+    expect((await cli(["inspect", mixtral])).out).toMatch(/feed-forward +5 experts of 48, 2 a token, gated, silu/);
   });
 
   it("has a text for people", async () => {
