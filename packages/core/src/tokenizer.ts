@@ -5,7 +5,7 @@ export interface Tokenizer {
   encode(text: string, options?: { special?: boolean }): number[];
   /** `skipSpecial` (default true) leaves out special tokens. */
   decode(ids: readonly number[], options?: { skipSpecial?: boolean }): string;
-  /** The vocabulary's own spelling of a token ("Ġthe"). */
+  /** The vocabulary's own spelling of a token ("Ġthe"). @throws LongctxError "argument" where no token has the id */
   token(id: number): string;
 }
 
