@@ -6,7 +6,7 @@ import { contentHash } from "@longctx/tasks";
 
 /** What a folder's model consists of; a read-me beside it changes nothing. */
 const PARTS =
-  /\.safetensors$|\.safetensors\.index\.json$|^(config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$/;
+  /\.safetensors$|\.safetensors\.index\.json$|^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$/;
 
 /** SHA-256 of a checkpoint's file, or of the hashes of the files in its folder. */
 export async function modelHash(path: string): Promise<string> {
