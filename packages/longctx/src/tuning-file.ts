@@ -1,7 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { cacheDirectory } from "@longctx/loaders";
-import { LongctxError } from "@longctx/core";
+import { crc32, LongctxError } from "@longctx/core";
 
 /** Larger files are none of ours. */
 const MOST_BYTES = 2 ** 20;
@@ -11,26 +11,31 @@ export function tuningFile(adapter: string): string {
   const named = process.env["LONGCTX_TUNING"];
   if (named) return resolve(named);
   const words = adapter.toLowerCase().replace(/[^a-z0-9]+/g, "-");
-  return join(cacheDirectory(), "webgpu", `${words.slice(0, 80).replace(/^-|-$/g, "")}-${checksum(adapter)}.json`);
+  // Adapters whose names have the same letters keep files of their own.
+  const checksum = crc32(new TextEncoder().encode(adapter)).toString(16).padStart(8, "0");
+  return join(cacheDirectory(), "webgpu", `${words.slice(0, 80).replace(/^-|-$/g, "")}-${checksum}.json`);
 }
 
 /** What is stored for an adapter; null where there is nothing. @throws LongctxError "file" */
 export function readTuning(adapter: string): unknown {
   const path = tuningFile(adapter);
+  const broken = (why: string, cause?: unknown) =>
+    new LongctxError("file", `${path} is no stored tuning (${why}); run \`longctx tune\` again.`, { cause });
   let text: string;
   try {
+    const { size } = statSync(path);
+    if (size > MOST_BYTES) throw broken(`${size} bytes`);
     text = readFileSync(path, "utf8");
   } catch (cause) {
+    if (cause instanceof LongctxError) throw cause;
     const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
     if (missing && !process.env["LONGCTX_TUNING"]) return null;
     throw new LongctxError("file", `${path} cannot be read (${String(cause)}); run \`longctx tune\`.`, { cause });
   }
   try {
-    if (text.length > MOST_BYTES) throw new Error(`${text.length} bytes`);
     return JSON.parse(text);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new LongctxError("file", `${path} is no stored tuning (${why}); run \`longctx tune\` again.`, { cause });
+    throw broken((cause as Error).message, cause);
   }
 }
 
@@ -42,11 +47,4 @@ export function writeTuning(adapter: string, record: Readonly<Record<string, unk
   writeFileSync(unfinished, `${JSON.stringify(record, null, 1)}\n`);
   renameSync(unfinished, path);
   return path;
-}
-
-/** FNV-1a: adapters whose names have the same letters keep files of their own. */
-function checksum(text: string): string {
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return hash.toString(16).padStart(8, "0");
 }

@@ -42,6 +42,7 @@ describe("the file of a tuning", () => {
       expect(() => readTuning(ADAPTER)).toThrow(LongctxError);
       expect(() => readTuning(ADAPTER)).toThrow(path);
     }
+    expect(() => readTuning(ADAPTER)).toThrow(/1048577 bytes/);
   });
 
   it("that is named has to be there, and nobody is told instead", () => {
