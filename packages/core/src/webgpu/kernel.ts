@@ -14,7 +14,7 @@ export interface Kernel {
   readonly features: readonly GPUFeatureName[];
 }
 
-/** A stretch of a buffer, in bytes; offsets are multiples of 256. */
+/** A stretch of a buffer, in bytes; its offset is a multiple of 256 where a kernel reads or writes it, of 4 for copies. */
 export interface GpuSlice {
   readonly buffer: GPUBuffer;
   readonly offset: number;
@@ -27,6 +27,8 @@ export interface Dispatch {
   readonly buffers: readonly GpuSlice[];
   readonly uniforms: readonly number[];
   readonly workgroups: readonly [number, number, number];
+  /** Multiply-adds, of work for many tokens: one submission holds so many. A single token's is never cut. */
+  readonly work?: number;
   /** The same object comes again, token after token. */
   readonly lasting?: boolean;
 }

@@ -86,6 +86,11 @@ export interface Argmax {
   readonly resultOffset?: number;
 }
 
+/** To be compiled ahead. */
+export function argmaxKernels(): Kernel[] {
+  return [kernelOf("spans"), kernelOf("whole")];
+}
+
 export function argmaxScratch(size: number): number {
   return Math.ceil(size / SPAN) * 8;
 }

@@ -112,6 +112,11 @@ fn main(@builtin(local_invocation_index) own: u32) {
   });
 }
 
+/** To be compiled ahead. */
+export function sampleKernels(): Kernel[] {
+  return [kernelOf({ penalty: false }), kernelOf({ penalty: true })];
+}
+
 export interface Sample {
   /** [V], from `logitsOffset` on; both offsets count words. */
   readonly logits: GpuSlice;
