@@ -1,5 +1,6 @@
 import type { ForwardRequest, LayerHooks } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
+import { LongctxError } from "../errors.ts";
 import type { AttentionPlan } from "../plan.ts";
 import type { Rotation } from "../rotation.ts";
 import type { Draw } from "../sampling.ts";
@@ -10,7 +11,7 @@ import type { GpuCache, GpuKeyCopy } from "./gpu-cache.ts";
 import { GpuLayerView, splitProjection } from "./gpu-layer-view.ts";
 import { part, type Copy, type Gpu } from "./gpu.ts";
 import type { Dispatch, GpuSlice } from "./kernel.ts";
-import { ensureCopies, Turns } from "./key-places.ts";
+import { ensureCopies, recognise, Turns } from "./key-places.ts";
 import { argmax, argmaxScratch } from "./kernels/argmax.ts";
 import { queryBytes } from "./kernels/attention-shape.ts";
 import { partBytes } from "./kernels/attention-split.ts";
@@ -76,7 +77,7 @@ export class ChunkPass {
 
   /** Logits [logitRows, V]. */
   async run(): Promise<Float32Array> {
-    await this.#layers();
+    await this.#layers(this.#request.logitRows);
     return this.#logits();
   }
 
@@ -84,7 +85,7 @@ export class ChunkPass {
   async sample(draw: Draw): Promise<number> {
     const { stages, workspace, config } = this.#decoder;
     const { vocabSize: size } = config;
-    await this.#layers();
+    await this.#layers(1);
     this.#record(stages.head(this.#count, { first: this.#count - 1, count: 1 }));
     const logits = stages.logits(1);
     const result = workspace.take("token", 4);
@@ -103,9 +104,10 @@ export class ChunkPass {
     return [sample({ ...ends, draw, seen: penalised ? workspace.put(seenBits(text, ends.size)) : undefined })];
   }
 
-  async #layers(): Promise<void> {
+  /** All layers; of the last one only what the logits of the last `logitRows` rows are made from. */
+  async #layers(logitRows: number): Promise<void> {
     const { stages, workspace, config } = this.#decoder;
-    const { ids, hooks, logitRows } = this.#request;
+    const { ids, hooks } = this.#request;
     const [cache, count] = [this.#cache, this.#count];
     workspace.begin();
     const growing = cache.reserve(this.#first + count);
@@ -118,13 +120,12 @@ export class ChunkPass {
       const last = layer === config.layerCount - 1;
       if (hook?.hidden) hook.hidden(layer, await this.#hidden());
       this.#record(stages.project(layer, count));
-      const view = hook && (await this.#view(layer));
       const given = this.#request.plan(layer);
+      const view = hook && (await this.#view(layer, given));
       const plan = (view && (await hook.queries?.(view, given))) ?? given;
-      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
-      const wanted = keyRotations(plan, this.#request.rawKeys ?? false);
-      const turned = this.#turned(layer, wanted);
+      const turned = this.#turned(layer, keyRotations(plan, this.#request.rawKeys));
       this.#record(turned instanceof Promise ? await turned : turned);
+      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       this.#attend(layer, plan, !last || logitRows > 0 || hook !== undefined);
       if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
@@ -159,7 +160,7 @@ export class ChunkPass {
     return withoutPadding(hidden, axis);
   }
 
-  async #view(layer: number): Promise<GpuLayerView> {
+  async #view(layer: number, plan: AttentionPlan): Promise<GpuLayerView> {
     const { config, model, stages } = this.#decoder;
     const { queryHeads, keyHeads } = config;
     const axis = { groups: queryHeads + 2 * keyHeads, from: config.headSize, to: model.config.headSize };
@@ -167,6 +168,7 @@ export class ChunkPass {
     const [projected] = await this.#flush(part(stages.projected(this.#count), 0, size));
     const gains = this.#decoder.headGains?.[layer] ?? null;
     const { queries, keys, values } = splitProjection(config, withoutPadding(projected, axis), gains);
+    recognise(this.#cache.layers[layer].copies, keyRotations(plan, this.#request.rawKeys));
     const mirror = await mirrorOf(this.#cache, layer, config, this.#first);
     mirror.add(keys, values);
     return new GpuLayerView(config, this.#cache.slots, mirror, {
@@ -245,7 +247,10 @@ export class ChunkPass {
     const attended = withoutPadding(read, axis);
     const changed = replace(view, attended);
     if (changed.length !== attended.length)
-      throw new Error(`A hook replaced ${attended.length} numbers of attention by ${changed.length}.`);
+      throw new LongctxError(
+        "argument",
+        `A hook replaced the attention of layer ${view.layer}, ${attended.length} numbers, by ${changed.length}; answer with as many, [T, H, D].`,
+      );
     gpu.write(slice, withPadding(changed, axis));
   }
 

@@ -55,25 +55,20 @@ export function ensureCopies(
     for (const id of copies.keys()) if (!wanted.some((by) => by.id === id)) copies.delete(id);
     return [];
   }
-  const source = sourceOf(copies);
-  if (first > 0 && !source)
-    throw new LongctxError(
-      "argument",
-      "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.",
-    );
+  const source = first > 0 ? sourceOf(copies) : null; // nothing is turned in an empty cache
   const kept = new Set(wanted.flatMap(({ id }) => copies.get(id)?.place ?? []));
-  if (first > 0) kept.add(source!.place); // all others are turned from it
+  if (source) kept.add(source.place);
   const places = placesBeside(kept, missing.length);
   const turned = () => {
     for (const id of copies.keys()) if (!wanted.some((by) => by.id === id)) copies.delete(id);
     return missing.flatMap((by, i) => {
       copies.set(by.id, { rotation: by, place: places[i] });
-      if (first === 0) return [];
-      return turns.of(source!.rotation, by).flatMap((turn) =>
+      if (!source) return [];
+      return turns.of(source.rotation, by).flatMap((turn) =>
         kernels.turnKeys({
           ...turn,
           cache: cache.layers[layer].buffers,
-          from: source!.place,
+          from: source.place,
           to: places[i],
         }),
       );
@@ -83,7 +78,7 @@ export function ensureCopies(
 }
 
 /** A restored cache knows its copies by name only; the plans that made them give them their rotations back. */
-function recognise(copies: Map<string, GpuKeyCopy>, wanted: readonly Rotation[]): void {
+export function recognise(copies: Map<string, GpuKeyCopy>, wanted: readonly Rotation[]): void {
   for (const [id, { rotation, place }] of copies) {
     if (rotation) continue;
     const by = id === RAW ? UNROTATED : wanted.find((candidate) => candidate.id === id);
@@ -91,10 +86,19 @@ function recognise(copies: Map<string, GpuKeyCopy>, wanted: readonly Rotation[])
   }
 }
 
-/** Keys without rotation are the exact source; any other copy is turned by the difference of the angles. */
-function sourceOf(copies: ReadonlyMap<string, GpuKeyCopy>): { rotation: Rotation; place: number } | undefined {
+/**
+ * The copy that other rotations are made from: keys without rotation are exact, any other is turned by the difference of
+ * the angles. @throws LongctxError "argument" when a restored cache has only rotations that no plan so far gave back
+ */
+export function sourceOf(copies: ReadonlyMap<string, GpuKeyCopy>): { rotation: Rotation; place: number } {
   const known = [...copies.values()].flatMap(({ rotation, place }) => (rotation ? [{ rotation, place }] : []));
-  return known.find(({ rotation }) => rotation.identity) ?? known[0];
+  const source = known.find(({ rotation }) => rotation.identity) ?? known.at(0);
+  if (!source)
+    throw new LongctxError(
+      "argument",
+      "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.",
+    );
+  return source;
 }
 
 function placesBeside(kept: ReadonlySet<number>, count: number): number[] {

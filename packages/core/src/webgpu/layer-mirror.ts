@@ -1,7 +1,8 @@
 import type { ModelConfig } from "../config.ts";
-import { angles, RAW, type Rotation } from "../rotation.ts";
+import { angles, type Rotation } from "../rotation.ts";
 import type { SlotMap } from "../slots.ts";
 import type { GpuCache } from "./gpu-cache.ts";
+import { sourceOf } from "./key-places.ts";
 import { quadsOf } from "./kernels/attention-shape.ts";
 import { stretches } from "./saved-cache.ts";
 
@@ -75,13 +76,16 @@ export class LayerMirror {
     this.#known = Math.min(this.#known, length);
   }
 
-  /** The chunk's tokens were appended to the cache, so `first` is where they begin. */
-  knows(first: number): void {
-    this.#known = first;
+  /** Tokens from `length` on are to be added anew: a chunk that failed may have left its own. */
+  goBackTo(length: number): void {
+    this.#known = length;
   }
 }
 
-/** The layer's mirror with all tokens before `first`; those it lacks are read from the device. */
+/**
+ * The layer's mirror with all tokens before `first`; those it lacks are read from the device.
+ * @throws LongctxError "argument" when the rotation of the keys there is not known (`sourceOf`)
+ */
 export async function mirrorOf(
   cache: GpuCache,
   index: number,
@@ -92,12 +96,11 @@ export async function mirrorOf(
   layer.mirror ??= new LayerMirror(cache.slots, config);
   const { mirror } = layer;
   if (mirror.known < first) {
-    const copy = layer.copies.get(RAW) ?? [...layer.copies.values()].find(({ rotation }) => rotation);
-    if (!copy) throw new Error(`Layer ${index} has ${first} tokens and no keys under a known rotation.`);
-    const read = await cache.gpu.runAndRead([], stretches(cache, layer, [copy.place]));
-    fill(cache, config, mirror, read, copy.rotation, first);
+    const { rotation, place } = sourceOf(layer.copies);
+    const read = await cache.gpu.runAndRead([], stretches(cache, layer, [place]));
+    fill(cache, config, mirror, read, rotation, first);
   }
-  mirror.knows(first);
+  mirror.goBackTo(first);
   return mirror;
 }
 
@@ -107,7 +110,7 @@ function fill(
   { keyHeads, headSize }: ModelConfig,
   mirror: LayerMirror,
   read: readonly Uint8Array[],
-  rotation: Rotation | null,
+  rotation: Rotation,
   first: number,
 ): void {
   const runs = cache.slots.runs(0, cache.slots.length);
@@ -123,7 +126,7 @@ function fill(
         const keys = rows[(keyHeads + head) * runs.length + run];
         key.set(keys.subarray(at, at + headSize), head * headSize);
       }
-      if (rotation && !rotation.identity) unturn(key, keyHeads, headSize, rotation, token);
+      if (!rotation.identity) unturn(key, keyHeads, headSize, rotation, token);
       mirror.set(token, key, value);
     }
   });
@@ -148,7 +151,7 @@ function floats({ buffer, byteOffset, byteLength }: Uint8Array, storage: "f32" |
   return Float32Array.from(new Uint16Array(buffer, byteOffset, byteLength / 2), half);
 }
 
-/** IEEE half precision. */
+/** IEEE half precision, of finite numbers: `storageCode` writes no others. */
 function half(bits: number): number {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;

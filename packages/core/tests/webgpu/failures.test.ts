@@ -1,14 +1,8 @@
 import { describe, expect, it } from "vitest";
-import {
-  compose,
-  LongctxError,
-  type AttentionPlan,
-  type Cache,
-  type ForwardRequest,
-  type ModelConfig,
-} from "@longctx/core";
+import { compose, type AttentionPlan, type Cache, type ForwardRequest, type ModelConfig } from "@longctx/core";
 import { createWebGpu, openGpu, type WebGpuBackend } from "../../src/webgpu/index.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
+import { failure } from "./failure.ts";
 import { gpuError, MockGpu } from "./mock-gpu.ts";
 import { planOf } from "./plan-of.ts";
 
@@ -24,15 +18,6 @@ async function modelOn(mock: MockGpu, changes: Partial<ModelConfig> = {}) {
 function read(backend: WebGpuBackend, cache: Cache, count: number, more: Partial<ForwardRequest> = {}) {
   const plan = planOf(backend.config, compose(), cache, count);
   return failure(() => backend.forward({ cache, ids: tinyIds(count), plan, logitRows: 1, ...more }));
-}
-
-async function failure(act: () => Promise<unknown>): Promise<string> {
-  try {
-    await act();
-    return "";
-  } catch (error) {
-    return error instanceof LongctxError ? `${error.code}: ${error.message}` : `defect: ${String(error)}`;
-  }
 }
 
 const noRoom = (label: string) => new RegExp(`^device: .* is out of memory with .*\\(no room for ${label}\\)`);
@@ -190,6 +175,20 @@ describe("a hook that reads with its own model", () => {
     expect(inside).toMatch(/^argument: A hook asked its own model to read/);
     expect(beside).toBe("");
     expect(other.slots.length).toBe(0);
+    await backend.dispose();
+  });
+});
+
+describe("a hook that answers with less attention than it was shown", () => {
+  it("is told so", async () => {
+    const backend = await modelOn(new MockGpu());
+    const hooks = {
+      layers: (layer: number) => layer === 1,
+      attended: (_: unknown, attended: Float32Array) => attended.subarray(1),
+    };
+    expect(await read(backend, backend.createCache(layout), 3, { hooks })).toMatch(
+      /^argument: A hook replaced the attention of layer 1, 96 numbers, by 95/,
+    );
     await backend.dispose();
   });
 });

@@ -1,10 +1,11 @@
 import { afterAll, describe, expect, it, vi } from "vitest";
-import { compose, LanguageModel, LongctxError } from "@longctx/core";
+import { compose, LanguageModel } from "@longctx/core";
 import { createReference } from "@longctx/core/reference";
 import { gpuSource, type GpuSource } from "../../src/webgpu/adapter.ts";
 import { createWebGpu } from "../../src/webgpu/index.ts";
 import { largestDifference, readText, tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
 import { gpuOrNull } from "./device.ts";
+import { failure } from "./failure.ts";
 
 const gpu = (await gpuOrNull())!;
 afterAll(() => gpu?.destroy());
@@ -35,15 +36,6 @@ async function watchedSource(): Promise<{ readonly source: GpuSource; readonly d
 
 const modelOf = (backend: ConstructorParameters<typeof LanguageModel>[0]["backend"]) =>
   new LanguageModel({ backend, tokenizer: null, chatTemplate: null });
-
-async function failure(act: () => Promise<unknown>): Promise<string> {
-  try {
-    await act();
-    return "nothing failed";
-  } catch (error) {
-    return error instanceof LongctxError ? `${error.code}: ${error.message}` : `defect: ${String(error)}`;
-  }
-}
 
 describe.skipIf(!gpu)("a device that is lost", () => {
   it("is said with what was on it, by every session of its own, and nobody else notices", async () => {

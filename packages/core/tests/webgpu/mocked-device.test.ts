@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { compose, LongctxError, makeDraws, type ModelConfig, type SamplingOptions } from "@longctx/core";
+import { compose, makeDraws, type ModelConfig, type SamplingOptions } from "@longctx/core";
 import { createWebGpu, openGpu } from "../../src/webgpu/index.ts";
 import { planOf } from "./plan-of.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
+import { failure } from "./failure.ts";
 import { gpuError, MockGpu, type MockOptions } from "./mock-gpu.ts";
 
 async function modelOn(mock: MockGpu, changes: Partial<ModelConfig> = {}) {
@@ -18,15 +19,6 @@ async function readEach(
 ) {
   for (const id of ids)
     await backend.forward({ cache, ids: [id], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
-}
-
-async function failure(act: () => Promise<unknown>): Promise<string> {
-  try {
-    await act();
-    return "";
-  } catch (error) {
-    return error instanceof LongctxError ? `${error.code}: ${error.message}` : `defect: ${String(error)}`;
-  }
 }
 
 describe("a decode step", () => {
@@ -114,6 +106,24 @@ describe("a decode step", () => {
     await backend.dispose();
   });
 
+  it.each([0, 3])(
+    "draws from the logits of the last token, also where those of %i are asked for",
+    async (logitRows) => {
+      const mock = new MockGpu();
+      const backend = await modelOn(mock);
+      const cache = backend.createCache({ capacity: 32, pinned: 32 });
+      const step = async (rows: number) => {
+        mock.dispatched = [];
+        const plan = planOf(backend.config, compose(), cache, 3);
+        await backend.sample({ cache, ids: [1, 2, 3], plan, logitRows: rows }, makeDraws({})([1, 2, 3]));
+        return mock.dispatched;
+      };
+      const one = await step(1);
+      expect(await step(logitRows)).toEqual(one);
+      await backend.dispose();
+    },
+  );
+
   it("skips what nobody reads where no logits are asked for", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
@@ -194,7 +204,7 @@ describe("what goes wrong on the device", () => {
   it("is said: out of memory, with what holds it", async () => {
     const mock = new MockGpu();
     const { backend, step } = await read(mock);
-    mock.scopeErrors = [null, gpuError("GPUOutOfMemoryError", "no room"), null];
+    mock.scopeErrors = [null, null, gpuError("GPUOutOfMemoryError", "no room")];
     expect(await step()).toMatch(/^device: A mocked adapter is out of memory with .* of weights.*\(no room\)/);
     expect(await step()).toMatch(/^device: The device failed while this cache was written; prefill again/);
     await backend.dispose();
@@ -205,8 +215,11 @@ describe("what goes wrong on the device", () => {
     const { backend, step } = await read(mock);
     mock.uncaptured!({ error: gpuError("GPUValidationError", "wrong usage") });
     expect(await step()).toMatch(/^device: A mocked adapter refused its work: wrong usage/);
+    expect(await step()).toBe("");
+    mock.scopeErrors = [gpuError("GPUValidationError", "wrong size")];
+    expect(await step()).toMatch(/^device: A mocked adapter refused its work: wrong size/);
     await backend.dispose();
-    expect(await step()).toMatch(/^device: |^argument: /);
+    expect(await step()).toMatch(/^argument: This model was disposed of/);
   });
 });
 

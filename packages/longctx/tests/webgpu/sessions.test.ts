@@ -50,6 +50,17 @@ describe.skipIf(gpu === null)("a session on webgpu", () => {
     expect(difference(results[1], results[0])).toBeLessThan(1e-4);
   });
 
+  const expectSame = (captured: Capture, expected: Capture) => {
+    for (const layer of expected.layers) {
+      expect(difference(captured.hidden(layer), expected.hidden(layer))).toBeLessThan(1e-4);
+      expect(captured.attention(layer)).toHaveLength(expected.attention(layer).length);
+      expected.attention(layer).forEach(({ first, count, tokens, weights: probabilities }, i) => {
+        expect(captured.attention(layer)[i]).toMatchObject({ first, count, tokens });
+        expect(difference(captured.attention(layer)[i].weights, probabilities)).toBeLessThan(1e-4);
+      });
+    }
+  };
+
   it.each(SPECS)("shows hooks what the reference shows: %s", async (spec) => {
     for (const chunk of [1, 7, 60]) {
       const [expected, captured] = await Promise.all(
@@ -61,14 +72,24 @@ describe.skipIf(gpu === null)("a session on webgpu", () => {
           return capture;
         }),
       );
-      for (const layer of [0, 1]) {
-        expect(difference(captured.hidden(layer), expected.hidden(layer))).toBeLessThan(1e-4);
-        expected.attention(layer).forEach(({ first, count, tokens, weights: probabilities }, i) => {
-          expect(captured.attention(layer)[i]).toMatchObject({ first, count, tokens });
-          expect(difference(captured.attention(layer)[i].weights, probabilities)).toBeLessThan(1e-4);
-        });
-      }
+      expectSame(captured, expected);
     }
+  });
+
+  it.each(SPECS)("shows them what was read before it was saved and restored: %s", async (spec) => {
+    const [expected, captured] = await Promise.all(
+      models.map(async (one) => {
+        const options = { method: parseMethod(spec), chunk: 7, capacity: 96 };
+        const session = one.session(options);
+        await session.prefill(ids.slice(0, 20));
+        const restored = one.restoreSession(await session.save(), options);
+        const capture = new Capture({ layers: [1], hidden: true, attention: true });
+        await restored.prefill(ids.slice(20, 40), { capture });
+        for (const used of [session, restored]) used.dispose();
+        return capture;
+      }),
+    );
+    expectSame(captured, expected);
   });
 
   it.each<[string, () => Method]>([
