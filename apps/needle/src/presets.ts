@@ -1,8 +1,6 @@
-import { fetchModel, findSmolLM2, LongctxError, type DownloadProgress, type HubOptions } from "longctx";
+import { fetchModel, findSmolLM2, LongctxError, type HubOptions } from "longctx";
+import { downloadLines } from "./downloads.ts";
 import type { RunOptionValues } from "./options.ts";
-
-/** ms between two lines about a download. */
-const TOLD_EVERY = 2000;
 
 /** What `needle start` measures: a run that shows the field's question within a coffee. */
 export const PRESETS: Readonly<Record<string, RunOptionValues>> = {
@@ -47,18 +45,11 @@ export async function preset(name: string, options: HubOptions = {}): Promise<Ru
   return found;
 }
 
-/** The model's path or the cache when it is there, else the download, which says how far it is. */
+/** Fetches SmolLM2 unless it is on this machine. */
 async function getSmolLM2(options: HubOptions): Promise<void> {
   if (findSmolLM2()) return;
-  let told = 0;
-  const onProgress = ({ file, received, total }: DownloadProgress): void => {
-    if (performance.now() - told < TOLD_EVERY && received !== total) return;
-    told = performance.now();
-    const size = total === null ? "" : ` of ${megabytes(total)}`;
-    process.stderr.write(`fetching ${file}: ${megabytes(received)}${size}\n`);
-  };
   try {
-    await fetchModel("smollm2", { onProgress, ...options });
+    await fetchModel("smollm2", { onProgress: downloadLines(), ...options });
   } catch (error) {
     if (!(error instanceof LongctxError) || error.code !== "network") throw error;
     const remedy =
@@ -67,8 +58,4 @@ async function getSmolLM2(options: HubOptions): Promise<void> {
       cause: error,
     });
   }
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(0)} MB`;
 }

@@ -3,6 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { load, LongctxError, open, type DeviceChoice, type LanguageModel } from "longctx";
 import type { BoundTask, Cell } from "@longctx/tasks";
+import { downloadLines } from "./downloads.ts";
 import { Estimate } from "./estimate.ts";
 import { openRunFolder, RUN_FILES, type RunIdentity } from "./manifest.ts";
 import { measure, type MadePrompt } from "./measure.ts";
@@ -27,7 +28,7 @@ export async function run(
   onDevice?: (choice: DeviceChoice) => void,
 ): Promise<Summary> {
   const task = taskOf(options);
-  const { sha256, place } = await identify(options);
+  const { sha256, place } = await identify(options, signal);
   let choice: DeviceChoice | undefined;
   const model = await load(options.model, { ...options, signal, onDevice: (made) => (choice = made) });
   try {
@@ -77,8 +78,9 @@ export async function run(
   }
 }
 
-async function identify({ model }: RunOptions): Promise<{ sha256: string; place: string }> {
-  const checkpoint = await open(model);
+/** Where the model's files are; those that `hf:` names are fetched when they are not there. */
+async function identify({ model }: RunOptions, signal: AbortSignal): Promise<{ sha256: string; place: string }> {
+  const checkpoint = await open(model, { signal, onProgress: downloadLines() });
   checkpoint.close();
   return { sha256: await modelHash(checkpoint.path), place: checkpoint.path };
 }

@@ -6,7 +6,9 @@ import { fileURLToPath } from "node:url";
 import { LongctxError } from "longctx";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { needleCommand } from "../src/command.ts";
+import { runOptions } from "../src/options.ts";
 import { preset } from "../src/presets.ts";
+import { run } from "../src/run.ts";
 import { readSamples } from "../src/samples-file.ts";
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
@@ -166,6 +168,18 @@ describe("needle run", () => {
     expect((error as LongctxError).message).toMatch(message);
     expect((error as LongctxError).message).not.toContain("\n");
     expect(readFileSync(join(whole, "samples.jsonl"))).toEqual(samples);
+  });
+
+  it("does not fetch a model once it was stopped", async () => {
+    vi.stubEnv("LONGCTX_CACHE", join(folder, "empty"));
+    vi.stubGlobal("fetch", async (_: unknown, init?: RequestInit) => {
+      init?.signal?.throwIfAborted();
+      throw new Error("fetched all the same");
+    });
+    const options = runOptions({ model: "hf:org/name", out: join(folder, "hub") });
+    await expect(run(options, AbortSignal.abort())).rejects.toMatchObject({ code: "aborted" });
+    vi.unstubAllGlobals();
+    vi.unstubAllEnvs();
   });
 
   it("says how to get SmolLM2", async () => {
