@@ -78,10 +78,11 @@ await model.dispose();
 
 // ## What came out
 //
-// Mean nats a token of each block; e to that power is the perplexity. Columns are named after their last token.
+// Mean nats a token of each block; e to that power is the perplexity. Columns are named after the text index of their
+// last token, counted from 0: the first of N tokens is predicted by nothing, the last is token N − 1.
 
 notebook.say(
-  `${name}, ${precision}, trained window ${trainedWindow}: mean nats a token over the first ${length} tokens, by block of ${block}.`,
+  `${name}, ${precision}, trained window ${trainedWindow}: mean nats a token over the first ${length} tokens, by block of ${block}; a column is named after the index of its last token, counted from 0.`,
 );
 for (const novel of novels) {
   const of = (spec: string) => measured.get(`${novel} ${spec}`)!;
