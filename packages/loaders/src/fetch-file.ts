@@ -10,12 +10,12 @@ export async function fetchFile(
   url: string,
   options: Pick<DownloadOptions, "onProgress" | "signal" | "fetch"> = {},
 ): Promise<File> {
-  const name = decodeURIComponent(new URL(url, "http://page/").pathname.split("/").at(-1)!) || url;
   const refused = (reason: string, cause?: unknown) =>
     new LongctxError("network", `Cannot fetch ${url}: ${reason}. Is the address right, and may this page read it?`, {
       cause,
     });
   try {
+    const name = nameOf(url);
     const response = await (options.fetch ?? fetch)(url, { signal: options.signal });
     if (!response.ok || !response.body) throw refused(`the server answers ${response.status}`);
     const length = response.headers.get("content-length");
@@ -33,5 +33,15 @@ export async function fetchFile(
   } catch (cause) {
     if (options.signal?.aborted) throw new LongctxError("aborted", `The fetching of ${url} was stopped.`, { cause });
     throw cause instanceof LongctxError ? cause : refused(oneLine(cause), cause);
+  }
+}
+
+/** The last part of an address, as it is written where it cannot be decoded ("50%.gguf"). */
+function nameOf(url: string): string {
+  const last = new URL(url, "http://page/").pathname.split("/").at(-1)!;
+  try {
+    return decodeURIComponent(last) || url;
+  } catch {
+    return last;
   }
 }
