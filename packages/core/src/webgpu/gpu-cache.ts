@@ -7,7 +7,7 @@ import { part, type Copy, type Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
 import {
   cacheShape,
-  quadsOf,
+  rowBytesOf,
   type AttentionShape,
   type CacheShape,
   type LayerCache,
@@ -80,7 +80,7 @@ export class GpuCache implements Cache {
 
   /** Bytes of a key or a value of one head. */
   get rowBytes(): number {
-    return quadsOf(this.shape) * (this.shape.storage === "f32" ? 16 : 8);
+    return rowBytesOf(this.shape);
   }
 
   /** @throws LongctxError when it was disposed of, or a failed device left it half written */
@@ -171,8 +171,8 @@ export class GpuCache implements Cache {
     }
   }
 
-  /** Room in a new cache without waiting: `places` copies of each layer's keys. */
-  #fill(slots: number, places: readonly number[]): void {
+  /** Buffers of a new cache, without waiting: `places` copies of each layer's keys. */
+  #allocateLayers(slots: number, places: readonly number[]): void {
     this.#reserved = slots;
     this.layers.forEach((layer, i) => {
       layer.buffers = this.#allocate(cacheShape(this.shape, slots, places[i], this.gpu.capabilities));
@@ -180,8 +180,8 @@ export class GpuCache implements Cache {
   }
 
   /** The same for a text of some length. */
-  fillFor(length: number, places: readonly number[]): void {
-    this.#fill(this.#slotsFor(Math.max(1, length)), places);
+  allocateFor(length: number, places: readonly number[]): void {
+    this.#allocateLayers(this.#slotsFor(Math.max(1, length)), places);
   }
 
   #allocate({ stride, places, groups }: CacheShape): LayerCache {
@@ -246,7 +246,7 @@ export class GpuCache implements Cache {
     try {
       copy.#scoped(() => {
         const places = this.layers.map(({ buffers }) => buffers.places);
-        copy.#fill(this.#reserved, places);
+        copy.#allocateLayers(this.#reserved, places);
         this.layers.forEach(({ buffers, copies }, i) => {
           this.gpu.copy(this.#moves(buffers, copy.layers[i].buffers));
           for (const [id, kept] of copies) copy.layers[i].copies.set(id, kept);

@@ -61,7 +61,7 @@ export function readSavedCache(cache: GpuCache, bytes: Uint8Array): void {
     const rows = slots.reduce((sum, [from, to]) => sum + to - from, 0) * cache.shape.keyHeads;
     const copies = header.copies.reduce((sum, ids) => sum + 1 + ids.length, 0);
     if (bytes.byteLength !== end + 1 + copies * rows * cache.rowBytes) throw damaged();
-    cache.fillFor(
+    cache.allocateFor(
       header.length,
       header.copies.map((ids) => Math.max(1, ids.length)),
     );

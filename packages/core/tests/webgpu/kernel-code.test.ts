@@ -1,16 +1,25 @@
 import { describe, expect, it } from "vitest";
+import type { GpuSlice } from "../../src/webgpu/kernel.ts";
+import { activationKernel } from "../../src/webgpu/kernels/activation.ts";
+import { argmax } from "../../src/webgpu/kernels/argmax.ts";
+import { broadcastTilesKernel } from "../../src/webgpu/kernels/attention-broadcast.ts";
 import { reduceKernel } from "../../src/webgpu/kernels/attention-reduce.ts";
 import { splitKernel } from "../../src/webgpu/kernels/attention-split.ts";
 import { tiledKernel } from "../../src/webgpu/kernels/attention-tiled.ts";
 import { embeddingKernel } from "../../src/webgpu/kernels/embedding.ts";
+import { expertProductKernel } from "../../src/webgpu/kernels/expert-product.ts";
 import { routeKernel } from "../../src/webgpu/kernels/experts.ts";
 import { normKernel } from "../../src/webgpu/kernels/norm.ts";
 import { rotateAndStoreKernel } from "../../src/webgpu/kernels/rotate-and-store.ts";
 import { sampleKernel } from "../../src/webgpu/kernels/sample.ts";
+import { turnKeysKernel } from "../../src/webgpu/kernels/turn-keys.ts";
 import { shapeOf } from "./attention-plans.ts";
+import { KEY } from "./product-scene.ts";
 
 /** One of each kind, small, to be read when it changes; `product-code.test.ts` has the products. */
 const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 8, pairs: 4 });
+const slice: GpuSlice = { buffer: {} as GPUBuffer, offset: 0, size: 0 };
+const [spans, whole] = argmax({ logits: slice, size: 8, scratch: slice, result: slice });
 const KERNELS = {
   "tiled attention": tiledKernel({ shape }, { rows: 64, keys: 16 }),
   "split attention": splitKernel({ shape }, { threads: 64, heads: 2, longest: 256, maximum: "subgroups" }),
@@ -20,6 +29,15 @@ const KERNELS = {
   "the embedding of Q8_0": embeddingKernel("Q8_0"),
   "sampling with a penalty": sampleKernel({ penalty: true }),
   "routing to 2 of 8 experts": routeKernel({ count: 8, perToken: 2, renormalise: true }),
+  "tiled attention by broadcast": broadcastTilesKernel({ shape }, { lanes: 4, queries: 1, keys: 1 }),
+  "turning keys": turnKeysKernel(shape),
+  "an activation": activationKernel("gelu"),
+  "gates of experts": expertProductKernel(
+    { ...KEY, type: "F16", norm: true, activation: "silu" },
+    { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
+  ),
+  "the largest logit of a span": spans.kernel,
+  "the largest logit of all spans": whole.kernel,
 } as const;
 
 describe("the code of a kernel", () => {

@@ -1,5 +1,5 @@
 import { equalSubgroups, type Capabilities, type Kernel } from "../kernel.ts";
-import { tileDeclarations, TILE_INTERFACE } from "./attention-lanes.ts";
+import { tileDeclarations, tileEntry, TILE_INTERFACE } from "./attention-lanes.ts";
 import { cappedScore, capName, type AttentionShape } from "./attention-shape.ts";
 import type { TiledKey } from "./attention-tiled.ts";
 import { each, lines } from "./declare.ts";
@@ -55,18 +55,7 @@ export function broadcastTilesKernel({ shape }: TiledKey, { lanes, queries, keys
   const code = `enable subgroups;
 // ${name}
 ${tileDeclarations(shape)}
-@compute @workgroup_size(${lanes})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(subgroup_invocation_id) own: u32,
-) {
-  let index = group.x + group.y * groups.x;
-  if (index >= uniforms.tiles) { return; }
-  let tile = tiles[index];
-  let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
-  let head = uniforms.firstHead * share + group.z;
-  let keyHead = group.z / share;
+${tileEntry({ threads: lanes, builtin: "subgroup_invocation_id" })}
 ${lines(
   of((q) => [
     // Queries too many do what the last one does.

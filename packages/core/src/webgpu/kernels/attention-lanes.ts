@@ -1,17 +1,17 @@
 import {
   attendedCode,
   quadsOf,
-  SHAPE_FIELDS,
-  SHAPE_TYPES,
+  SHAPE_UNIFORMS,
   softCapCode,
   storageCode,
   type AttentionShape,
 } from "./attention-shape.ts";
+import { workgroupEntry, type WorkgroupEntry } from "./declare.ts";
 
 /** The bindings and uniforms of kernels that take a tile of queries and go over the lanes it sees (lane-table.ts). */
 export const TILE_INTERFACE = {
   bindings: ["read", "read", "read", "read", "read", "read", "write"],
-  uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
+  uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", ...SHAPE_UNIFORMS.types],
 } as const;
 
 /** What such kernels declare: all of the above, and `slotOf(lane, j)` and `tokenOf(lane, j)` of a lane's j-th key. */
@@ -27,7 +27,7 @@ struct Lane {
   bandFrom: i32, bandTo: i32, queriesFrom: i32, queriesTo: i32,
 }
 struct Listed { slot: u32, token: i32 }
-struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_FIELDS} }
+struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_UNIFORMS.fields} }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
 ${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
@@ -47,4 +47,13 @@ fn tokenOf(lane: Lane, j: u32) -> i32 {
   return lane.token + i32(j);
 }
 `;
+}
+
+/** Opens `main` of such a kernel: a workgroup for each `tile` and each query `head` of the cache's buffer, z counts them. */
+export function tileEntry(entry: Omit<WorkgroupEntry, "unit" | "of">): string {
+  return `${workgroupEntry({ ...entry, unit: "index", of: "tiles" })}
+  let tile = tiles[index];
+  let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
+  let head = uniforms.firstHead * share + group.z;
+  let keyHead = group.z / share; // in the buffer`;
 }

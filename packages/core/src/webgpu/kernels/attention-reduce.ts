@@ -1,8 +1,9 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { sectionOf, type AttentionTables } from "../lane-table.ts";
+import { sectionOf } from "../lane-table.ts";
+import { workgroupEntry } from "./declare.ts";
 import { maximumCode, maximumDirective, maximumFeatures, maximumSteps } from "./attention-maximum.ts";
-import { SHAPE_FIELDS, SHAPE_TYPES, shapeUniforms, type AttentionShape } from "./attention-shape.ts";
-import type { SplitPlan } from "./attention-split.ts";
+import { SHAPE_UNIFORMS, type AttentionShape } from "./attention-shape.ts";
+import type { AttentionWork, SplitPlan } from "./attention-split.ts";
 
 /**
  * Puts the pieces of `attention-split` together under one softmax. A query without pieces gets zeros.
@@ -16,7 +17,7 @@ const THREADS = ${threads}u;
 const LOWEST = -1e30;
 
 struct Range { begin: u32, end: u32 }
-struct Uniforms { units: u32, ${SHAPE_FIELDS} }
+struct Uniforms { units: u32, ${SHAPE_UNIFORMS.fields} }
 
 @group(0) @binding(0) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(1) var<storage, read> ranges: array<Range>;
@@ -26,15 +27,8 @@ struct Uniforms { units: u32, ${SHAPE_FIELDS} }
 var<workgroup> sums: array<vec4f, THREADS>;
 var<workgroup> totals: array<f32, THREADS>;
 ${maximumCode(maximum, threads, 1)}
-/** A workgroup for each query and head. */
-@compute @workgroup_size(${threads})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let unit = group.x + group.y * groups.x;
-  if (unit >= uniforms.units) { return; }
+// A unit is a query and a head.
+${workgroupEntry({ threads, unit: "unit", of: "units", invocation: "local" })}
   let range = ranges[unit / uniforms.queryHeads];
   let head = unit % uniforms.queryHeads;
   let quads = uniforms.quads;
@@ -75,32 +69,27 @@ ${maximumSteps(maximum, threads, ["largest"])}
     name,
     code,
     bindings: ["read", "read", "write"],
-    uniforms: ["u32", ...SHAPE_TYPES],
+    uniforms: ["u32", ...SHAPE_UNIFORMS.types],
     features: maximumFeatures(maximum),
   };
+}
+
+export interface AttentionReduction extends Pick<AttentionWork, "tables" | "uploaded"> {
+  readonly parts: GpuSlice;
+  readonly attended: GpuSlice;
 }
 
 export function attentionReduce(
   kernel: Kernel,
   shape: AttentionShape,
   capabilities: Capabilities,
-  {
-    tables,
-    uploaded,
-    parts,
-    attended,
-  }: {
-    readonly tables: AttentionTables;
-    readonly uploaded: GpuSlice;
-    readonly parts: GpuSlice;
-    readonly attended: GpuSlice;
-  },
+  { tables, uploaded, parts, attended }: AttentionReduction,
 ): Dispatch {
   const units = tables.count * shape.queryHeads;
   return {
     kernel,
     buffers: [parts, sectionOf(tables, uploaded, "lanes"), attended],
-    uniforms: [units, ...shapeUniforms(shape)],
+    uniforms: [units, ...SHAPE_UNIFORMS.of(shape)],
     workgroups: spread(units, capabilities),
   };
 }

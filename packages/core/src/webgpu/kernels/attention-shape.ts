@@ -47,6 +47,11 @@ export function quadsOf({ headSize }: AttentionShape): number {
   return Math.ceil(headSize / 4);
 }
 
+/** Bytes of a key or a value of one head. */
+export function rowBytesOf(shape: AttentionShape): number {
+  return quadsOf(shape) * (shape.storage === "f32" ? 16 : 8);
+}
+
 /** Query heads of one key head. */
 export function groupOf({ queryHeads, keyHeads }: AttentionShape): number {
   return queryHeads / keyHeads;
@@ -93,7 +98,7 @@ export function cacheShape(
   places: number,
   { maxBinding, maxBuffer }: Pick<Capabilities, "maxBinding" | "maxBuffer">,
 ): CacheShape {
-  const rowBytes = quadsOf(shape) * (shape.storage === "f32" ? 16 : 8);
+  const rowBytes = rowBytesOf(shape);
   const step = ALIGNMENT / greatestCommonDivisor(ALIGNMENT, rowBytes);
   const stride = Math.ceil(capacity / step) * step;
   const headBytes = stride * rowBytes;
@@ -117,12 +122,17 @@ function greatestCommonDivisor(a: number, b: number): number {
 }
 
 /** The shape as the last words of a uniform block: kernels whose speed does not hang on it serve every model. */
-export const SHAPE_FIELDS = "queryHeads: u32, keyHeads: u32, headSize: u32, quads: u32, pairs: u32";
-export const SHAPE_TYPES = ["u32", "u32", "u32", "u32", "u32"] as const;
-
-export function shapeUniforms(shape: AttentionShape): readonly number[] {
-  return [shape.queryHeads, shape.keyHeads, shape.headSize, quadsOf(shape), shape.pairs];
-}
+export const SHAPE_UNIFORMS = {
+  fields: "queryHeads: u32, keyHeads: u32, headSize: u32, quads: u32, pairs: u32",
+  types: ["u32", "u32", "u32", "u32", "u32"],
+  of: (shape: AttentionShape): readonly number[] => [
+    shape.queryHeads,
+    shape.keyHeads,
+    shape.headSize,
+    quadsOf(shape),
+    shape.pairs,
+  ],
+} as const;
 
 /** Declares keys or values and how four channels of them are read, and written where the binding allows it. */
 export function storageCode(name: "keys" | "values", binding: number, use: "read" | "write", storage: Storage): string {

@@ -14,14 +14,13 @@ import {
   capName,
   groupOf,
   quadsOf,
-  SHAPE_FIELDS,
-  SHAPE_TYPES,
-  shapeUniforms,
+  SHAPE_UNIFORMS,
   softCapCode,
   storageCode,
   type AttentionShape,
   type LayerCache,
 } from "./attention-shape.ts";
+import { workgroupEntry } from "./declare.ts";
 
 /**
  * Attention of a few queries, split over keys: a workgroup takes one piece of what a query sees, all of which it does
@@ -54,8 +53,8 @@ const MOST_HEADS = 8;
 const SIZES: SplitSizes = { threads: 64, longest: 256 };
 
 /**
- * `sizes` are those of a tuning, else the adapter's tuned ones, else what is sensible. @throws LongctxError "config" for
- * heads so large that one row does not fit a workgroup
+ * By the sizes given, else those of the adapter's tuning, else sensible ones; fewer keys or heads where a workgroup does
+ * not hold them. @throws LongctxError "config" for heads so large that it does not hold one row
  */
 export function splitPlan({ shape }: SplitKey, capabilities: Capabilities, sizes?: SplitSizes): SplitPlan {
   const wanted = sizes ?? capabilities.tuning?.pieces[attentionClass(shape)] ?? SIZES;
@@ -67,7 +66,8 @@ export function splitPlan({ shape }: SplitKey, capabilities: Capabilities, sizes
   if (threads <= capabilities.maxInvocations)
     for (const least of [wanted.longest / 4, 32])
       for (const heads of divisors) {
-        const rest = 16 * heads * quads + 24 * threads * heads + threads * heads + 64;
+        // Queries, and of each thread a sum, a total, a peak and what finding the largest of them takes.
+        const rest = 16 * heads * quads + (16 + 4 + 4 + 1) * threads * heads + 64;
         const longest = Math.min(wanted.longest, Math.floor((capabilities.maxWorkgroupMemory - rest) / (4 * heads)));
         if (longest >= least) return { threads, heads, longest, maximum };
       }
@@ -100,7 +100,7 @@ const LOWEST = -1e30;
 /** \`slot\` is the first of \`count\` slots, or where the list of them begins. */
 struct Piece { slot: u32, count: u32, place: u32, rotation: u32, row: u32, listed: u32 }
 struct Listed { slot: u32, token: i32 }
-struct Uniforms { rows: u32, pieces: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_FIELDS} }
+struct Uniforms { rows: u32, pieces: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_UNIFORMS.fields} }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
 ${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> pieces: array<Piece>;
@@ -118,14 +118,7 @@ fn slotOf(piece: Piece, j: u32) -> u32 {
   return piece.slot + j;
 }
 
-@compute @workgroup_size(${threads})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let index = group.x + group.y * groups.x;
-  if (index >= uniforms.pieces) { return; }
+${workgroupEntry({ threads, unit: "index", of: "pieces", invocation: "local" })}
   let piece = pieces[index];
   let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
   let keyHead = group.z / (share / HEADS);
@@ -176,7 +169,7 @@ ${each((h) => `parts[part + ${h}u * (QUADS + 1u) + QUADS] = vec4f(largest${h}, t
     name,
     code,
     bindings: ["read", "read", "read", "read", "read", "write"],
-    uniforms: ["u32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
+    uniforms: ["u32", "u32", "u32", "u32", "u32", ...SHAPE_UNIFORMS.types],
     features: maximumFeatures(maximum),
   };
 }
@@ -209,7 +202,14 @@ export function attentionSplit(
   return cache.groups.map((group) => ({
     kernel,
     buffers: [queries, group.keys, group.values, work, lists, parts],
-    uniforms: [tables.count, tables.workCount, cache.places, cache.stride, group.firstHead, ...shapeUniforms(shape)],
+    uniforms: [
+      tables.count,
+      tables.workCount,
+      cache.places,
+      cache.stride,
+      group.firstHead,
+      ...SHAPE_UNIFORMS.of(shape),
+    ],
     workgroups: [x, y, group.heads * (groupOf(shape) / heads)],
   }));
 }

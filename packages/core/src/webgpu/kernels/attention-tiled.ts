@@ -2,10 +2,17 @@ import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf } from "../lane-table.ts";
 import { tileBytes } from "../tuning.ts";
-import { tileDeclarations, TILE_INTERFACE } from "./attention-lanes.ts";
+import { tileDeclarations, tileEntry, TILE_INTERFACE } from "./attention-lanes.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
 import type { AttentionPlan } from "../../plan.ts";
-import { attendedSteps, cappedScore, capName, quadsOf, shapeUniforms, type AttentionShape } from "./attention-shape.ts";
+import {
+  attendedSteps,
+  cappedScore,
+  capName,
+  quadsOf,
+  SHAPE_UNIFORMS,
+  type AttentionShape,
+} from "./attention-shape.ts";
 import type { AttentionWork } from "./attention-split.ts";
 
 /**
@@ -53,18 +60,7 @@ var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> tokens: array<i32, KEYS>;
 var<workgroup> scores: array<f32, KEYS * ROWS>; // each thread's own column
 
-@compute @workgroup_size(${rows})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let index = group.x + group.y * groups.x;
-  if (index >= uniforms.tiles) { return; }
-  let tile = tiles[index];
-  let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
-  let head = uniforms.firstHead * share + group.z;
-  let keyHead = group.z / share;
+${tileEntry({ threads: rows, invocation: "local" })}
   let row = tile.row + min(local, tile.rows - 1u); // threads too many do what the last one does
   let token = uniforms.first + i32(row);
 
@@ -157,7 +153,7 @@ export function attentionTiled(
       cache.places,
       cache.stride,
       group.firstHead,
-      ...shapeUniforms(shape),
+      ...SHAPE_UNIFORMS.of(shape),
     ],
     workgroups: [x, y, (group.heads * shape.queryHeads) / shape.keyHeads],
   }));

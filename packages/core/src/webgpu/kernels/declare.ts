@@ -35,6 +35,28 @@ export function declareKernel({ name, storage, uniforms, body, features = [] }: 
   return { name, code, bindings: storage.map((binding) => binding[2]), uniforms: Object.values(uniforms), features };
 }
 
+export interface WorkgroupEntry {
+  readonly threads: number;
+  /** What a workgroup is for, as the code calls its number, and the uniform that says how many there are. */
+  readonly unit: string;
+  readonly of: string;
+  /** What the code calls the number of an invocation, "own" unless given, and where it is from. */
+  readonly invocation?: string;
+  readonly builtin?: "local_invocation_index" | "subgroup_invocation_id";
+}
+
+/** Opens `main` of a kernel with a workgroup for each unit, in one dimension or two (`spread`); those too many end at once. */
+export function workgroupEntry({ threads, unit, of, invocation = "own", builtin }: WorkgroupEntry): string {
+  return `@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(${builtin ?? "local_invocation_index"}) ${invocation}: u32,
+) {
+  let ${unit} = group.x + group.y * groups.x;
+  if (${unit} >= uniforms.${of}) { return; }`;
+}
+
 /** The same kernel for the same arguments: its code is long, and hundreds of dispatches have one of a few. */
 export function memoised<Args extends readonly unknown[]>(make: (...args: Args) => Kernel): (...args: Args) => Kernel {
   const made = new Map<string, Kernel>();
@@ -46,9 +68,9 @@ export function memoised<Args extends readonly unknown[]>(make: (...args: Args) 
   };
 }
 
-/** Joins lines and lists of lines, without what is empty. */
 type Line = string | false | null | undefined;
 
+/** Joins lines and lists of lines, without what is empty. */
 export function lines(...parts: readonly (Line | readonly Line[])[]): string {
   return parts
     .flat()

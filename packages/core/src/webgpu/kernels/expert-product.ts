@@ -23,7 +23,9 @@ export interface ExpertProduct {
   readonly matrix: GpuMatrix;
   /** Rows of one expert: 2F or hidden, a multiple of 4. */
   readonly expertRows: number;
+  /** As `routeTokens` leaves them. */
   readonly routes: GpuSlice;
+  /** k. */
   readonly perToken: number;
   /** T. */
   readonly tokens: number;
@@ -40,7 +42,6 @@ export interface ExpertProduct {
 }
 
 const UNIFORMS = {
-  slots: "u32",
   first_slot: "u32",
   expert_rows: "u32",
   per_token: "u32",
@@ -152,7 +153,6 @@ export function expertProduct(product: ExpertProduct, capabilities: Capabilities
     kernel: kernelOf(key, plan),
     buffers: [matrix.codes, input, output, ...optional, routes],
     uniforms: [
-      slots,
       i * most,
       expertRows,
       perToken,

@@ -1,6 +1,6 @@
 import type { ExpertsConfig } from "../../config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { declareKernel, memoised } from "./declare.ts";
+import { declareKernel, memoised, workgroupEntry } from "./declare.ts";
 
 const kernelOf = memoised(routeKernel);
 
@@ -37,16 +37,7 @@ var<workgroup> partials: array<f32, ${SIZE}>;
 var<workgroup> logits: array<f32, EXPERTS>;
 var<workgroup> ranks: array<u32, EXPERTS>;
 
-@compute @workgroup_size(${SIZE})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) own: u32,
-) {
-  let token = group.x + group.y * groups.x;
-  if (token >= uniforms.tokens) {
-    return;
-  }
+${workgroupEntry({ threads: SIZE, unit: "token", of: "tokens" })}
   let row = uniforms.input_offset + token * uniforms.columns;
   var squares = 0.0;
   for (var i = own; i < uniforms.columns; i += ${SIZE}u) {

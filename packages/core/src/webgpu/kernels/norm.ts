@@ -1,5 +1,5 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
-import { declareKernel, memoised } from "./declare.ts";
+import { declareKernel, memoised, workgroupEntry } from "./declare.ts";
 
 const kernelOf = memoised(normKernel);
 
@@ -65,16 +65,7 @@ export function normKernel({ kind, residual, add = false }: NormKey): Kernel {
     body: `
 var<workgroup> partials: array<f32, ${SIZE}>;
 
-@compute @workgroup_size(${SIZE})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) own: u32,
-) {
-  let row = group.x + group.y * groups.x;
-  if (row >= uniforms.rows) {
-    return;
-  }
+${workgroupEntry({ threads: SIZE, unit: "row", of: "rows" })}
   let start = uniforms.offset + row * uniforms.size;
   let to = uniforms.output_offset + row * uniforms.size;${added}
 ${kind === "layer" ? sumOf("mean", "mean += input[start + i];") : "  let mean = 0.0;"}

@@ -1,16 +1,8 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
-import {
-  groupOf,
-  quadsOf,
-  SHAPE_FIELDS,
-  SHAPE_TYPES,
-  shapeUniforms,
-  storageCode,
-  type AttentionShape,
-  type LayerCache,
-  type Storage,
-} from "./attention-shape.ts";
+import { groupOf, quadsOf, SHAPE_UNIFORMS, storageCode } from "./attention-shape.ts";
+import type { AttentionShape, LayerCache, Storage } from "./attention-shape.ts";
+import { ROTARY_TURN } from "./rotary-turn.ts";
 
 /**
  * From the projection to everything that attention reads, in one dispatch: queries rotated by every rotation that some
@@ -35,7 +27,7 @@ struct Row { slot: u32, scale: f32 }
 struct Copy { rotation: u32, place: u32 }
 struct Uniforms {
   rows: u32, queryRotations: u32, copies: u32, places: u32, stride: u32, firstHead: u32, heads: u32,
-  ${SHAPE_FIELDS},
+  ${SHAPE_UNIFORMS.fields},
 }
 
 @group(0) @binding(0) var<storage, read> projected: array<f32>;
@@ -59,19 +51,12 @@ fn channelOf(head: Head, channel: u32) -> f32 {
   }
 }
 
+${ROTARY_TURN}
 /** A channel after its rotation; zero behind the last. */
 fn turned(head: Head, channel: u32) -> f32 {
   if (channel >= uniforms.headSize) { return 0.0; }
-  var turn = vec2f(1.0, 0.0);
-  var partner = channel;
-  if (channel < head.pairs) {
-    turn = angles[head.angle + channel] * vec2f(1.0, -1.0);
-    partner = channel + head.pairs;
-  } else if (channel < 2u * head.pairs) {
-    partner = channel - head.pairs;
-    turn = angles[head.angle + partner];
-  }
-  return channelOf(head, channel) * turn.x + channelOf(head, partner) * turn.y;
+  let turn = turnOf(channel, head.pairs, head.angle);
+  return channelOf(head, channel) * turn.factors.x + channelOf(head, turn.partner) * turn.factors.y;
 }
 
 /** One thread for four channels of a query, a key or a value. */
@@ -138,7 +123,7 @@ ${
     name,
     code,
     bindings: ["read", "read", "read", "read", "write", "write", "write", ...(normed ? (["read"] as const) : [])],
-    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
+    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_UNIFORMS.types],
     features: [],
   };
 }
@@ -147,6 +132,7 @@ export interface RotateAndStore {
   readonly tables: AttentionTables;
   /** Where `tables.bytes` was uploaded. */
   readonly uploaded: GpuSlice;
+  /** [T, (H + 2K)·D] */
   readonly projected: GpuSlice;
   /** Takes `queryBytes(shape, tables.queryRotations, tables.count)`. */
   readonly queries: GpuSlice;
@@ -179,7 +165,7 @@ export function rotateAndStore(
         cache.stride,
         firstHead,
         heads,
-        ...shapeUniforms(shape),
+        ...SHAPE_UNIFORMS.of(shape),
       ],
       workgroups: spread(Math.ceil((count * units * quadsOf(shape)) / THREADS), capabilities),
     };

@@ -1,15 +1,8 @@
 import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import type { TurnTables } from "../angle-tables.ts";
-import {
-  quadsOf,
-  SHAPE_FIELDS,
-  SHAPE_TYPES,
-  shapeUniforms,
-  storageCode,
-  type AttentionShape,
-  type LayerCache,
-} from "./attention-shape.ts";
+import { quadsOf, SHAPE_UNIFORMS, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import { ROTARY_TURN } from "./rotary-turn.ts";
 
 /**
  * Old keys from one copy to another, each turned by the difference of two angles: for tables that change with the length
@@ -24,26 +17,20 @@ export function turnKeysKernel(shape: AttentionShape): Kernel {
   const code = `// ${name}
 struct Uniforms {
   rows: u32, origin: u32, goal: u32, places: u32, stride: u32, heads: u32,
-  ${SHAPE_FIELDS},
+  ${SHAPE_UNIFORMS.fields},
 }
 
 @group(0) @binding(0) var<storage, read> angles: array<vec2f>;
 @group(0) @binding(1) var<storage, read> slots: array<u32>;
 ${storageCode("keys", 2, "write", shape.storage)}@group(0) @binding(3) var<uniform> uniforms: Uniforms;
 
+fn channelOf(begin: u32, channel: u32) -> f32 { return readKeys(begin + channel / 4u)[channel % 4u]; }
+
+${ROTARY_TURN}
 /** A channel after the turn of row \`row\`, of the head that begins at quad \`begin\`. */
 fn turned(begin: u32, channel: u32, row: u32) -> f32 {
-  let pairs = uniforms.pairs;
-  var turn = vec2f(1.0, 0.0);
-  var partner = channel;
-  if (channel < pairs) {
-    turn = angles[row * pairs + channel] * vec2f(1.0, -1.0);
-    partner = channel + pairs;
-  } else if (channel < 2u * pairs) {
-    partner = channel - pairs;
-    turn = angles[row * pairs + partner];
-  }
-  return readKeys(begin + channel / 4u)[channel % 4u] * turn.x + readKeys(begin + partner / 4u)[partner % 4u] * turn.y;
+  let turn = turnOf(channel, uniforms.pairs, row * uniforms.pairs);
+  return channelOf(begin, channel) * turn.factors.x + channelOf(begin, turn.partner) * turn.factors.y;
 }
 
 /** Some whole rows of some head for each workgroup. */
@@ -81,7 +68,7 @@ fn main(
     name,
     code,
     bindings: ["read", "read", "write"],
-    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_TYPES],
+    uniforms: ["u32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_UNIFORMS.types],
     features: [],
   };
 }
@@ -123,7 +110,7 @@ export function turnKeys(
   return cache.groups.map(({ heads, keys }) => ({
     kernel,
     buffers: [section(tables.sections.angles), section(tables.sections.slots), keys],
-    uniforms: [tables.count, from, to, cache.places, cache.stride, heads, ...shapeUniforms(shape)],
+    uniforms: [tables.count, from, to, cache.places, cache.stride, heads, ...SHAPE_UNIFORMS.of(shape)],
     workgroups: spread(Math.ceil((tables.count * heads) / rowsAtOnce), capabilities),
   }));
 }
