@@ -57,10 +57,11 @@ describe.skipIf(!gpu)("parts of one softmax", () => {
     }
   });
 
-  it("split and reduced at every size of subgroups give the same bits", async () => {
+  it("split and reduced give the same bits whatever the size of subgroups", async () => {
     const shape = shapeOf({ queryHeads: 2, keyHeads: 2 });
     const results: Float32Array[] = [];
-    for (const maximum of sizes.filter((size) => size !== 4 && size !== 16 && size !== 64)) {
+    // Each compiles two kernels: some of the sizes, the smallest and the largest among them.
+    for (const maximum of sizes.filter((size) => size !== 8 && size !== 16 && size !== 64)) {
       const plan = { ...splitPlan({ shape }, { ...LEAST }), maximum };
       const [split, reduce] = [splitKernel({ shape }, plan), reduceKernel(plan)];
       const { attended, expected } = await play(gpu!, {

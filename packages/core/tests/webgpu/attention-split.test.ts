@@ -1,9 +1,12 @@
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { splitKernel, splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
-import { causal, randomPlans, shapeOf, tableOf } from "./attention-plans.ts";
-import { LEAST, chunksOf, difference, play, type Scene } from "./attention-scene.ts";
+import { randomPlans } from "../random-plans.ts";
+import { causal, shapeOf, tableOf } from "./attention-plans.ts";
+import { LEAST, chunksOf, difference, play } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
+import { usualScenes } from "./usual-scenes.ts";
+import { workgroupMemory } from "./workgroup-memory.ts";
 
 const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
@@ -22,14 +25,7 @@ describe("the plan of a split", () => {
       for (const queryHeads of [1, 3, 8]) {
         const plan = splitPlan({ shape: shapeOf({ headSize, queryHeads }) }, LEAST);
         const { code } = splitKernel({ shape: shapeOf({ headSize, queryHeads }) }, plan);
-        const [query, weights, sums] = [
-          plan.heads * (headSize / 4) * 16,
-          plan.heads * plan.longest * 4,
-          plan.threads * 20,
-        ];
-        expect(query + weights + sums + plan.threads * plan.heads * 4 + 4).toBeLessThanOrEqual(
-          LEAST.maxWorkgroupMemory,
-        );
+        expect(workgroupMemory(code)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
         expect(code).not.toContain("enable subgroups");
       }
     expect(() => splitPlan({ shape: shapeOf({ headSize: 4096 }) }, LEAST)).toThrow(/4096 channels do not fit/);
@@ -48,19 +44,7 @@ describe("the plan of a split", () => {
 
 describe.skipIf(!gpu)("on the device", () => {
   const table = tableOf(3);
-  const scene = (changes: Partial<Scene>): Scene => ({
-    shape: shapeOf(),
-    plan: () => ({ segments: [causal(table)] }),
-    layout: { capacity: 128, pinned: 128 },
-    chunks: [40],
-    path: "split",
-    ...changes,
-  });
-  const expectAsDefined = async (changes: Partial<Scene>, tolerance = 3e-5) => {
-    const outcome = await play(gpu!, scene(changes));
-    expect(difference(outcome.attended, outcome.expected)).toBeLessThan(tolerance);
-    return outcome;
-  };
+  const { scene, expectAsDefined } = usualScenes(gpu!, { path: "split" });
 
   it.each([
     [6, 3, 4, 2, "f32"],

@@ -4,9 +4,12 @@ import { constantPosition } from "@longctx/core";
 import { broadcastTilesKernel, planBroadcastTiles } from "../../src/webgpu/kernels/attention-broadcast.ts";
 import { equalSubgroups } from "../../src/webgpu/kernel.ts";
 import { tiledKernel, tiledPlan } from "../../src/webgpu/kernels/attention-tiled.ts";
-import { causal, randomPlans, shapeOf, tableOf } from "./attention-plans.ts";
-import { LEAST, chunksOf, difference, play, type Scene } from "./attention-scene.ts";
+import { randomPlans } from "../random-plans.ts";
+import { causal, shapeOf, tableOf } from "./attention-plans.ts";
+import { LEAST, chunksOf, difference, play } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
+import { usualScenes } from "./usual-scenes.ts";
+import { workgroupMemory } from "./workgroup-memory.ts";
 
 /** Where keys pass: which device has it by default. */
 const WAYS: [way: string, software: boolean][] = [
@@ -20,10 +23,9 @@ afterAll(() => gpu?.destroy());
 describe("the plan of tiles", () => {
   it("fits the memory of a workgroup", () => {
     for (const headSize of [6, 8, 64, 80, 128, 256]) {
-      const plan = tiledPlan({ shape: shapeOf({ headSize }) }, LEAST);
-      expect(plan.keys * (32 * Math.ceil(headSize / 4) + 4 * plan.rows + 4)).toBeLessThanOrEqual(
-        LEAST.maxWorkgroupMemory,
-      );
+      const shape = shapeOf({ headSize });
+      const plan = tiledPlan({ shape }, LEAST);
+      expect(workgroupMemory(tiledKernel({ shape }, plan).code)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
       expect(plan.keys % 2).toBe(0);
     }
     expect(tiledPlan({ shape: shapeOf({ headSize: 64 }) }, LEAST).keys).toBe(16);
@@ -63,20 +65,7 @@ if (gpu && !lanes) process.stderr.write("Skipped: tiles by broadcast, for subgro
 
 describe.skipIf(!gpu).each(lanes ? WAYS : WAYS.slice(0, 1))("on the device, by way of %s", (way, software) => {
   const table = tableOf(3);
-  const scene = (changes: Partial<Scene>): Scene => ({
-    shape: shapeOf(),
-    plan: () => ({ segments: [causal(table)] }),
-    layout: { capacity: 128, pinned: 128 },
-    chunks: [40],
-    path: "tiled",
-    ...changes,
-    capabilities: { software, ...changes.capabilities },
-  });
-  const expectAsDefined = async (changes: Partial<Scene>, tolerance = 3e-5) => {
-    const outcome = await play(gpu!, scene(changes));
-    expect(difference(outcome.attended, outcome.expected)).toBeLessThan(tolerance);
-    return outcome;
-  };
+  const { scene, expectAsDefined } = usualScenes(gpu!, { path: "tiled", capabilities: { software } });
 
   it.each([
     [6, 3, 4, 2, "f32"],

@@ -11,6 +11,7 @@ import { causal, shapeOf, tableOf } from "./attention-plans.ts";
 import { difference, LEAST, play } from "./attention-scene.ts";
 import { gpuOrNull } from "./device.ts";
 import { columnsOf, errorOf, KEY, type Case } from "./product-scene.ts";
+import { workgroupMemory } from "./workgroup-memory.ts";
 
 /**
  * Every plan that hardware GPUs get for models of usual sizes, once each, on small shapes: a processor gets others, so
@@ -123,9 +124,10 @@ describe("the plans of hardware", () => {
       expect(16 * 8 * side * (wide + tall)).toBeLessThanOrEqual(maxWorkgroupMemory);
     }
     for (const shape of SHAPES) {
-      const tiles = tiledPlan({ shape }, capabilities);
-      expect(tiles.keys * (8 * shape.headSize + 4 * tiles.rows + 4)).toBeLessThanOrEqual(maxWorkgroupMemory);
-      expect(splitPlan({ shape }, capabilities).threads).toBeLessThanOrEqual(maxInvocations);
+      const [tiles, split] = [tiledPlan({ shape }, capabilities), splitPlan({ shape }, capabilities)];
+      for (const { code } of [tiledKernel({ shape }, tiles), splitKernel({ shape }, split), reduceKernel(split)])
+        expect(workgroupMemory(code)).toBeLessThanOrEqual(maxWorkgroupMemory);
+      expect(Math.max(tiles.rows, split.threads)).toBeLessThanOrEqual(maxInvocations);
     }
   });
 });

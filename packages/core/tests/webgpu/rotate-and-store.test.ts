@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { SlotMap, TEXT_POSITION, makeTable, type AttentionPlan } from "@longctx/core";
+import { SlotMap, makeTable, type AttentionPlan } from "@longctx/core";
 import { uniformFloat64 } from "../../src/random.ts";
 import { rotation } from "../../src/rotation.ts";
 import { attentionTables } from "../../src/webgpu/lane-table.ts";
@@ -50,19 +50,24 @@ describe("the shape of a cache", () => {
 describe.skipIf(!gpu)("on the device", () => {
   const random = uniformFloat64(5);
 
-  /** Stores rows at `first` and gives back what is kept, in float32. */
-  async function stored(
-    shape: AttentionShape,
-    plan: AttentionPlan,
-    first: number,
-    count: number,
-    capacity: number,
-    padding = 0,
-  ) {
+  interface Chunk {
+    readonly shape: AttentionShape;
+    readonly plan: AttentionPlan;
+    readonly first: number;
+    readonly count: number;
+    readonly capacity: number;
+    /** Rows of the projection behind the chunk's own. */
+    readonly padding?: number;
+    /** The largest number of the projection, 1 unless given. */
+    readonly largest?: number;
+  }
+
+  /** Stores a chunk's rows and gives back what the cache then has, as words. */
+  async function stored({ shape, plan, first, count, capacity, padding = 0, largest = 1 }: Chunk) {
     const { queryHeads, keyHeads, headSize, pairs } = shape;
     const kernels = new AttentionKernels(shape, gpu!.capabilities);
     const width = (queryHeads + 2 * keyHeads) * headSize;
-    const projected = Float32Array.from({ length: (count + padding) * width }, () => 2 * random() - 1);
+    const projected = Float32Array.from({ length: (count + padding) * width }, () => largest * (2 * random() - 1));
     const slots = new SlotMap({ capacity, pinned: 0 });
     slots.length = first;
     slots.append(count);
@@ -99,7 +104,13 @@ describe.skipIf(!gpu)("on the device", () => {
     const shape = shapeOf({ headSize: 64, pairs: 32, queryHeads: 1 });
     const table = makeTable(Float64Array.from({ length: 32 }, (_, i) => 10_000 ** (-i / 32)));
     const first = 100_000;
-    const { projected, keys, queries } = await stored(shape, { segments: [causal(table)] }, first, 1, 64);
+    const { projected, keys, queries } = await stored({
+      shape,
+      plan: { segments: [causal(table)] },
+      first,
+      count: 1,
+      capacity: 64,
+    });
     const angles = Array.from(table.inverse, (inverse) => [
       Math.cos(first * inverse),
       Math.sin(first * inverse),
@@ -113,14 +124,14 @@ describe.skipIf(!gpu)("on the device", () => {
 
   it("writes the chunk's slots round a ring's end and no other, however many rows the buffer has", async () => {
     const shape = shapeOf();
-    const { projected, width, stride, keys, values } = await stored(
+    const { projected, width, stride, keys, values } = await stored({
       shape,
-      { segments: [causal(tableOf(3))] },
-      8,
-      5,
-      10,
-      11,
-    );
+      plan: { segments: [causal(tableOf(3))] },
+      first: 8,
+      count: 5,
+      capacity: 10,
+      padding: 11,
+    });
     for (let slot = 0; slot < stride; slot++) {
       const row = [8, 9, 0, 1, 2].indexOf(slot);
       const value = values.subarray(8 * slot, 8 * (slot + 1));
@@ -131,12 +142,18 @@ describe.skipIf(!gpu)("on the device", () => {
     }
   });
 
-  it("numbers beyond 16 bits stay finite", async () => {
+  it("numbers beyond 16 bits become the largest of them", async () => {
     const shape = shapeOf({ storage: "f16", pairs: 0 });
-    const plan = { segments: [causal(makeTable(new Float64Array(0)), { keyPosition: TEXT_POSITION })] };
-    const { keys } = await stored(shape, plan, 0, 1, 4);
-    expect(new Uint32Array(keys.buffer, keys.byteOffset, 4).some((word) => word !== 0)).toBe(true);
-  });
+    const plan = { segments: [causal(makeTable(new Float64Array(0)))] };
+    const chunk = { shape, plan, first: 0, count: 1, capacity: 4, largest: 1e9 };
+    const { projected, keys, values } = await stored(chunk);
+    for (const [kept, column] of [[keys, 24], [values, 32]] as const) {
+      const own = projected.subarray(column, column + 8);
+      expect(Math.min(...own.map(Math.abs))).toBeGreaterThan(65_504);
+      const halves = new Uint16Array(kept.buffer, kept.byteOffset, 8);
+      expect([...halves]).toEqual(Array.from(own, (number) => (number < 0 ? 0xfbff : 0x7bff)));
+    }
+  }); // prettier-ignore
 
   it("norms queries and keys before they are turned", async () => {
     for (const headSize of [8, 6]) {
