@@ -102,7 +102,7 @@ function filledUp(values: Float32Array, rows: Axis, columns: Axis): Float32Array
   return all;
 }
 
-/** Rows of `groups` heads or channels back to their own size. */
+/** Heads, or rows of channels, one after another: back to their own size. */
 export function withoutPadding(values: Float32Array, axis: Axis): Float32Array {
   if (axis.from === axis.to) return values;
   const count = values.length / axis.to;

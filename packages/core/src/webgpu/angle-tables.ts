@@ -1,9 +1,13 @@
 import { LongctxError } from "../errors.ts";
+import type { FrequencyTable } from "../plan.ts";
 import { angles, type Rotation } from "../rotation.ts";
 import type { SlotMap } from "../slots.ts";
 import { packed, type Section } from "./packed-sections.ts";
 
-/** (cos, sin) of each rotation, token and pair, computed in float64: [rotations, T, d/2, 2]. */
+/**
+ * (cos, sin) of each rotation, token and pair, computed in float64: [rotations, T, d/2, 2]; with `from`, of the turn that
+ * takes what is under that rotation to the others. @throws LongctxError "method" for tables of another rotary size
+ */
 export function anglesOf(
   rotations: readonly Rotation[],
   tokens: readonly number[],
@@ -12,14 +16,7 @@ export function anglesOf(
 ): Float32Array {
   const table = new Float32Array(2 * rotations.length * tokens.length * pairs);
   rotations.forEach((by, r) => {
-    for (const {
-      table: { id, inverse },
-    } of [by, ...(from ? [from] : [])])
-      if (inverse.length > 0 && inverse.length !== pairs)
-        throw new LongctxError(
-          "method",
-          `The frequency table ${id.slice(0, 40)} has ${inverse.length} pairs, but the model rotates ${pairs}; make it from the model's own rotary size.`,
-        );
+    for (const { table: used } of from ? [by, from] : [by]) checkPairs(used, pairs);
     const { cos, sin } = angles(by, tokens, tokens.length, from);
     const kept = cos.length / tokens.length;
     for (let t = 0; t < tokens.length; t++) {
@@ -31,6 +28,15 @@ export function anglesOf(
     }
   });
   return table;
+}
+
+/** An empty table is that of no rotation; any other has the model's pairs. */
+function checkPairs({ id, inverse }: FrequencyTable, pairs: number): void {
+  if (inverse.length > 0 && inverse.length !== pairs)
+    throw new LongctxError(
+      "method",
+      `The frequency table ${id.slice(0, 40)} has ${inverse.length} pairs, but the model rotates ${pairs}; make it from the model's own rotary size.`,
+    );
 }
 
 /** Old keys that have to be turned from one rotation into another: `slots` of tokens and the angles between, [n, d/2, 2]. */

@@ -22,9 +22,6 @@ export class Commands {
   #uniforms: GPUBuffer | null = null;
   #staged = new ArrayBuffer(0);
   readonly #offset = new Uint32Array(1);
-  /** How many passes and dispatches were submitted so far. */
-  passes = 0;
-  dispatches = 0;
 
   constructor(device: GPUDevice, pipelines: Pipelines, ledger: Ledger) {
     this.#device = device;
@@ -65,8 +62,6 @@ export class Commands {
       pass.setBindGroup(0, group, this.#offset, 0, pipeline.uniformSize > 0 ? 1 : 0);
       pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
-    this.passes++;
-    this.dispatches += dispatches.length;
   }
 
   #writeUniforms(dispatches: readonly Dispatch[]): void {

@@ -14,8 +14,9 @@ export class Failures {
   readonly #device: GPUDevice;
   readonly #name: string;
   readonly #ledger: Ledger;
+  /** What failed outside of every scope and was not thrown yet. */
   #first: LongctxError | null = null;
-  /** It fails for ever. */
+  /** Why every call fails from now on. */
   #lost: LongctxError | null = null;
   #closed = false;
 
@@ -23,7 +24,9 @@ export class Failures {
     this.#device = device;
     this.#name = name;
     this.#ledger = ledger;
-    device.onuncapturederror = ({ error }) => this.#note(this.#describe(error));
+    device.onuncapturederror = ({ error }) => {
+      this.#first ??= this.#describe(error);
+    };
     void device.lost.then((lost) => this.#lose(lost));
   }
 
@@ -79,12 +82,7 @@ export class Failures {
     clearTimeout(timer);
   }
 
-  /** Runs calls that fill the error scopes; what they say is thrown by the promise. */
-  async guard(calls: () => void): Promise<void> {
-    await this.scoped(calls).told;
-  }
-
-  /** The same for who cannot wait now, or needs what the calls answer: whoever uses it awaits `told` before. */
+  /** Runs calls in error scopes of their own; who uses what they answer awaits `told` before, which says how they went. */
   scoped<Result>(calls: () => Result): Scoped<Result> {
     for (const kind of KINDS.toReversed()) this.#device.pushErrorScope(kind);
     const pop = () => KINDS.map(() => this.#device.popErrorScope());
@@ -106,10 +104,6 @@ export class Failures {
     if (!error) return;
     if (this.#lost) throw this.#lost;
     throw this.#describe(error);
-  }
-
-  #note(error: LongctxError): void {
-    this.#first ??= error;
   }
 
   #describe(error: GPUError): LongctxError {

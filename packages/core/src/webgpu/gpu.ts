@@ -110,7 +110,7 @@ export class Gpu {
     return slice;
   }
 
-  /** Writes from the slice's beginning, or so many bytes behind it; both sizes are multiples of 4 or padded with zeros. */
+  /** Writes from byte `at` of the slice on, a multiple of 4; a last word that the data does not fill ends with zeros. */
   write(slice: GpuSlice, data: ArrayBufferView, at = 0): void {
     writeInPieces(this.#device.queue, slice, data, at);
   }
@@ -244,17 +244,13 @@ export class Gpu {
     this.#failures.check();
   }
 
-  /** How many objects there are: what repeats itself leaves these numbers, and the ledger's bytes, as they are. */
+  /** Objects kept for what comes next: work that repeats itself leaves these numbers, and the ledger's bytes, as they are. */
   get held(): { readonly buffers: number; readonly bindGroups: number; readonly pipelines: number } {
     return {
       buffers: this.#purposes.size + this.#readback.held,
       bindGroups: this.commands.keptBindGroups,
       pipelines: this.pipelines.size,
     };
-  }
-
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /** Gives everything back, the device too. Calls after it are refused. */
