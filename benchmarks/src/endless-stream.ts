@@ -4,6 +4,7 @@ import { describeMachine, sourceRevision } from "./machine.ts";
 import { table, writeBetweenMarkers } from "./peers/report.ts";
 import { DOCUMENT, novelText, writeResult } from "./places.ts";
 import { Progress } from "./progress.ts";
+import { median, stepTimes } from "./timing.ts";
 
 export interface StreamOptions {
   readonly model: string;
@@ -44,9 +45,9 @@ export async function endlessStream({ model: path, precision, method, length, co
   await model.dispose();
   const report = `${table(
     ["after", `${STEPS} steps, ms each: median (mean)`, "cache"],
-    [early, late].map(({ tokens, median, mean, bytes }) => [
+    [early, late].map(({ tokens, median: typical, mean, bytes }) => [
       `${tokens} tokens`,
-      `${median.toFixed(2)} (${mean.toFixed(2)})`,
+      `${typical.toFixed(2)} (${mean.toFixed(2)})`,
       `${(bytes / 1e6).toFixed(1)} MB`,
     ]),
   )}\n\nLate steps take ${(late.median / early.median).toFixed(2)} times as long as early ones. Reading the last ${again.tokens} tokens again for every token, as sliding-window recomputation does, takes ${again.milliseconds.toFixed(0)} ms: ${(again.milliseconds / late.median).toFixed(0)} times as long.\n\n\`${method}\`, \`${precision}\`: \`${command}\``;
@@ -81,20 +82,13 @@ async function stepsInTurns(
   const times: number[][] = sessions.map(() => []);
   for (let done = 0; done < STEPS; done += TURN) {
     for (const [i, { session }] of sessions.entries()) {
-      await session.generate({ maxNew: 1, stopTokens: [] }).complete(); // what the other side put out of the way
-      let last = performance.now();
-      for await (const token of session.generate({ maxNew: TURN, stopTokens: [] })) {
-        void token;
-        const now = performance.now();
-        times[i].push(now - last);
-        last = now;
-      }
+      times[i].push(...(await stepTimes(session, TURN)));
     }
   }
   return sessions.map(({ tokens, session }, i) => ({
     tokens,
     bytes: session.bytes,
-    median: times[i].sort((a, b) => a - b)[times[i].length >> 1],
+    median: median(times[i]),
     mean: times[i].reduce((sum, time) => sum + time, 0) / times[i].length,
   }));
 }

@@ -14,6 +14,7 @@ import { describeMachine, sourceRevision } from "./machine.ts";
 import { table, writeBetweenMarkers } from "./peers/report.ts";
 import { DOCUMENT, novelText, readResult, writeResult } from "./places.ts";
 import { Progress, readingWork } from "./progress.ts";
+import { median, stepTimes } from "./timing.ts";
 
 export interface MethodCostOptions {
   readonly model: string;
@@ -125,7 +126,7 @@ async function inTurns(
     prefill: 0,
     steps: [] as number[],
   }));
-  const inOrder = (turn: number) => (turn % 2 === 0 ? sides : [...sides].reverse());
+  const inOrder = (turn: number) => (turn % 2 === 0 ? sides : sides.toReversed());
   for (const method of methods)
     await warmUp(model.session({ method, capacity }), ids.slice(0, Math.max(WARM_UP, method.readAtOnce)), ids.length);
   const most = Math.max(READ, ...methods.map(({ readAtOnce }) => readAtOnce));
@@ -138,14 +139,7 @@ async function inTurns(
   }
   for (let turn = 0; turn < TURNS; turn++) {
     for (const { session, steps } of inOrder(turn)) {
-      await session.generate({ maxNew: 1, stopTokens: [] }).complete(); // puts what the other side left out of the way
-      let last = performance.now();
-      for await (const token of session.generate({ maxNew: DECODED, stopTokens: [] })) {
-        void token;
-        const now = performance.now();
-        steps.push(now - last);
-        last = now;
-      }
+      steps.push(...(await stepTimes(session, DECODED)));
     }
   }
   for (const { session } of sides) session.dispose();
@@ -157,10 +151,6 @@ async function warmUp(session: Session, ids: readonly number[], length: number):
   await session.prefill(ids, { length });
   await session.generate({ maxNew: 4, stopTokens: [] }).complete();
   session.dispose();
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
 function spread(values: readonly { readonly ratio: number }[]): string {

@@ -7,6 +7,7 @@ import { causalAttention } from "./same-adapter/attention.ts";
 import { measureCeilings, type Ceilings } from "./same-adapter/ceilings.ts";
 import type { Contest } from "./same-adapter/contest.ts";
 import { products } from "./same-adapter/products.ts";
+import { median } from "./timing.ts";
 
 export interface SameAdapterOptions {
   readonly rounds: number;
@@ -157,8 +158,4 @@ async function hold(contest: Contest, gpu: Gpu, rounds: number): Promise<Contest
     gigabytes: bytes === null ? null : bytes / median(ours) / 1e6,
     difference,
   };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1];
 }

@@ -3,6 +3,7 @@ import { WebGpuBackend, type Dispatch, type Gpu, type GpuSlice } from "@longctx/
 import { describeMachine, sourceRevision } from "./machine.ts";
 import { table } from "./peers/report.ts";
 import { writeResult } from "./places.ts";
+import { median } from "./timing.ts";
 
 export interface StepOptions {
   readonly model: string;
@@ -142,10 +143,6 @@ interface Spread {
 
 function spreadOf(times: readonly number[]): Spread {
   return { median: median(times), least: Math.min(...times) };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
 interface StepResult {

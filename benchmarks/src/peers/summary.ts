@@ -1,3 +1,4 @@
+import { median } from "../timing.ts";
 import type { Settings } from "./protocol.ts";
 
 export const PHASES = ["prefill", "decode"] as const;
@@ -61,10 +62,4 @@ export function ratiosOf(contenders: readonly ContenderResult[]): Ratio[] {
         };
       }),
     );
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
