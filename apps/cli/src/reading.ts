@@ -10,8 +10,10 @@ import {
   type ModelContext,
 } from "longctx";
 import { openReference } from "./downloads.ts";
+import { bytes } from "./format.ts";
 import type { Io } from "./io.ts";
 import type { ReadingOptions } from "./options.ts";
+import { Progress } from "./progress.ts";
 
 export interface Reading {
   readonly model: LanguageModel;
@@ -44,11 +46,16 @@ export async function openModel<Prepared>(
     method?.check(context);
     const bounded = method?.layout({ ...context, chunk: options.chunk ?? 1 }) !== undefined;
     const prepared = prepare(checkpoint, bounded);
+    const progress = new Progress(io, "Loading", 1000);
     // Who asks for the cpu or the reference by name knows what computes.
     const onDevice = (choice: DeviceChoice) => {
+      progress.clear();
       if (device === "auto" || device === "webgpu") io.err(`${describeDevice(choice)}\n`);
     };
-    const model = await loadCheckpoint(checkpoint, { device, precision, trainedWindow, onDevice });
+    const onWeights = (done: number, total: number) =>
+      progress.update(done, total, `${bytes(done)} of ${bytes(total)}`);
+    const loading = { device, precision, trainedWindow, onDevice, onWeights, signal: io.signal };
+    const model = await loadCheckpoint(checkpoint, loading).finally(() => progress.clear());
     return { model, method, prepared };
   } catch (error) {
     checkpoint.close();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openFiles } from "../src/blobs.ts";
 import { openCheckpoint } from "../src/disk.ts";
+import type { DownloadProgress } from "../src/download-options.ts";
 import { fetchFile } from "../src/fetch-file.ts";
 import { buildGguf } from "./gguf-builder.ts";
 import { convertedMetadata, convertedTensors, goldenFolder } from "./model-files.ts";
@@ -84,6 +85,16 @@ describe("files that a page was given", () => {
     const error = await refusalOf(() => openFiles(make()));
     expect(error.code).toBe("file");
     expect(error.message).toContain(message);
+  });
+
+  test("tell how much of them is in memory, and a signal ends that", async () => {
+    const file = new File([gguf], "model.gguf");
+    const told: DownloadProgress[] = [];
+    (await openFiles(file, { onProgress: (progress) => told.push(progress) })).close();
+    expect(told).toEqual([{ file: "model.gguf", received: gguf.length, total: gguf.length }]);
+    const signal = AbortSignal.abort();
+    for (const files of [file, filesOf(llama)])
+      expect(await refusalOf(() => openFiles(files, { signal }))).toMatchObject({ code: "aborted" });
   });
 
   test("that changed since say so", async () => {

@@ -1,5 +1,6 @@
 import { createCpuBackend, HAS_CPU, storedTuning } from "#platform";
 import { LongctxError, type Backend, type ModelConfig, type Precision, type Weights } from "@longctx/core";
+import type { LoadingOptions, WebGpuOptions } from "@longctx/core/webgpu";
 import type { Checkpoint } from "@longctx/loaders";
 
 export const DEVICES = ["auto", "webgpu", "cpu", "reference"] as const;
@@ -28,21 +29,23 @@ export async function createBackend(
   checkpoint: Checkpoint,
   device: Device,
   precision: Precision,
+  loading: LoadingOptions = {},
 ): Promise<{ readonly backend: Backend; readonly choice: DeviceChoice }> {
   const { config, weights } = checkpoint;
+  const asked = { precision, onWeights: loading.onWeights, signal: loading.signal };
   if (device === "reference") {
     const { createReference } = await import("@longctx/core/reference");
     return { backend: createReference(config, weights), choice: { device, adapter: null, reason: "as asked" } };
   }
-  if (device === "webgpu") return onGpu(checkpoint, precision, false, "as asked");
-  if (device === "auto" && !HAS_CPU) return onGpu(checkpoint, precision, false, "the fast device of a page");
+  if (device === "webgpu") return onGpu(checkpoint, asked, "as asked");
+  if (device === "auto" && !HAS_CPU) return onGpu(checkpoint, asked, "the fast device of a page");
   let reason = "as asked";
   if (device === "auto") {
     try {
-      if (refusal === null) return await onGpu(checkpoint, precision, true, "a hardware adapter");
+      if (refusal === null) return await onGpu(checkpoint, { ...asked, hardwareOnly: true }, "a hardware adapter");
       reason = refusal;
     } catch (error) {
-      if (!(error instanceof LongctxError)) throw error;
+      if (!(error instanceof LongctxError) || error.code === "aborted") throw error;
       reason = error.message;
       // No adapter stays none; a model that is too large for it says nothing of the next.
       if (/adapter|package webgpu/.test(reason)) refusal = reason;
@@ -54,9 +57,9 @@ export async function createBackend(
   };
 }
 
-async function onGpu({ config, weights }: Checkpoint, precision: Precision, hardwareOnly: boolean, reason: string) {
+async function onGpu({ config, weights }: Checkpoint, options: WebGpuOptions, reason: string) {
   const { createWebGpu } = await import("@longctx/core/webgpu");
-  const backend = await createWebGpu(config, weights, { precision, hardwareOnly, ...storedTuning() });
+  const backend = await createWebGpu(config, weights, { ...options, ...storedTuning() });
   const { name, capabilities } = backend.gpu;
   const slow = capabilities.software ? "; it computes on the processor: right results, but slow" : "";
   return { backend, choice: { device: "webgpu" as const, adapter: name, reason: `${reason}${slow}` } };

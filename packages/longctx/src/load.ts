@@ -1,5 +1,6 @@
 import { openReference } from "#platform";
 import { LanguageModel, LongctxError, listed, PRECISIONS, type Precision } from "@longctx/core";
+import type { LoadingOptions } from "@longctx/core/webgpu";
 import { openFiles, type Checkpoint, type DownloadProgress } from "@longctx/loaders";
 import { createBackend, DEVICES, type Device, type DeviceChoice } from "./device.ts";
 
@@ -13,11 +14,13 @@ export type ModelSource = string | Blob | readonly File[];
 export interface OpenOptions {
   /** T of the methods, in place of what the checkpoint says. */
   readonly trainedWindow?: number;
+  /** Told how far a download is, or the reading of a file that a page holds in memory. */
   readonly onProgress?: (progress: DownloadProgress) => void;
+  /** Ends what goes on with an error "aborted"; nothing is held then. */
   readonly signal?: AbortSignal;
 }
 
-export interface LoadOptions extends OpenOptions {
+export interface LoadOptions extends OpenOptions, LoadingOptions {
   /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu`, and `auto` in a page, any adapter. */
   readonly device?: Device;
   /** Told what was chosen, and why. */
@@ -44,10 +47,11 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
 /** The model of an open checkpoint, for programs that look at the description first. Disposing of the model closes it. */
 export async function loadCheckpoint(
   checkpoint: Checkpoint,
-  options: Pick<LoadOptions, "device" | "precision" | "trainedWindow" | "onDevice"> = {},
+  options: Omit<LoadOptions, "onProgress"> = {},
 ): Promise<LanguageModel> {
   const { device, precision } = checkBackend(options);
-  const { backend, choice } = await createBackend(checkpoint, device, precision);
+  if (options.signal?.aborted) throw new LongctxError("aborted", "Stopped before the model was loaded, as asked.");
+  const { backend, choice } = await createBackend(checkpoint, device, precision, options);
   options.onDevice?.(choice);
   const { tokenizer, chatTemplate, weights } = checkpoint;
   return new LanguageModel({

@@ -1,6 +1,7 @@
 import type { Backend, Cache, ForwardRequest, LayerHooks } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
+import { eventLoopTurn } from "../event-loop.ts";
 import type { LayerView } from "../method.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
@@ -49,7 +50,7 @@ class ReferenceDecoder implements Backend {
     let hidden = this.#embed(ids);
     for (let layer = 0; layer < this.config.layerCount; layer++) {
       hidden = await this.#layer(layer, hidden, first, cache, request);
-      await turn(); // a chunk takes seconds, and signals and timers want to be heard
+      await eventLoopTurn(); // a chunk takes seconds, and signals and timers want to be heard
     }
     const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
     const logits = multiply(this.#weights.head, rmsNorm(last, this.#weights.finalNorm, norm.epsilon));
@@ -187,10 +188,4 @@ class ReferenceDecoder implements Backend {
 
 function range(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
-}
-
-/** Lets the event loop go round once; browsers have no setImmediate. */
-function turn(): Promise<void> {
-  const { setImmediate: soon = setTimeout } = globalThis as { setImmediate?: (act: () => void) => unknown };
-  return new Promise((resolve) => void soon(resolve));
 }

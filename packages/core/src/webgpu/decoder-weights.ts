@@ -5,7 +5,8 @@ import type { AlignedModel } from "./aligned.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
 import type { GpuMatrix } from "./kernels/product.ts";
-import { uploadBiases, uploadExpertGates, uploadGateUp, uploadMatrices } from "./weights-upload.ts";
+import { canInterleave } from "./weights-packed.ts";
+import { interleavable, matrixSteps, uploadBiases, type UploadSteps } from "./weights-upload.ts";
 
 export interface GpuLayerWeights {
   readonly attentionNorm: GpuSlice;
@@ -42,8 +43,8 @@ export interface GpuWeights {
   readonly head: readonly GpuMatrix[];
 }
 
-/** Every tensor on the device, packed as stored. @throws LongctxError "file" when one is missing or has another shape */
-export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuWeights {
+/** Every tensor to the device, packed as stored. @throws LongctxError "file" when one is missing or has another shape */
+export function* weightSteps(gpu: Gpu, { config, weights }: AlignedModel): UploadSteps<GpuWeights> {
   const { hiddenSize, feedForwardSize, headSize, queryHeads, keyHeads, vocabSize, bias } = config;
   const querySize = queryHeads * headSize;
   const keySize = keyHeads * headSize;
@@ -52,25 +53,25 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
     size,
     tensor: present ? weights.get(`layers.${index}.${name}.bias`, [size]) : undefined,
   });
-  const network = (index: number): FeedForwardWeights => {
+  function* network(index: number): UploadSteps<FeedForwardWeights> {
     const biasOf = biasIn(index);
     const gate = weights.get(`layers.${index}.gate`, [feedForwardSize, hiddenSize]);
     const up = weights.get(`layers.${index}.up`, [feedForwardSize, hiddenSize]);
-    const interleaved = uploadGateUp(gpu, gate, up);
+    const interleaved = canInterleave(gate, up);
     return {
       router: null,
-      gateUp: interleaved ?? uploadMatrices(gpu, [gate, up]),
-      interleaved: interleaved !== null,
+      gateUp: yield* matrixSteps(gpu, [gate, up], { interleave: interleaved }),
+      interleaved,
       gateUpBias: uploadBiases(
         gpu,
         ["gate", "up"].map((name) => biasOf(name, feedForwardSize, bias.feedForward)),
-        interleaved !== null,
+        interleaved,
       ),
-      down: uploadMatrices(gpu, [weights.get(`layers.${index}.down`, [hiddenSize, feedForwardSize])]),
+      down: yield* matrixSteps(gpu, [weights.get(`layers.${index}.down`, [hiddenSize, feedForwardSize])]),
       downBias: uploadBiases(gpu, [biasOf("down", hiddenSize, bias.feedForward)]),
     };
-  };
-  const mixture = (index: number, { count, feedForwardSize: size }: ExpertsConfig): FeedForwardWeights => {
+  }
+  function* mixture(index: number, { count, feedForwardSize: size }: ExpertsConfig): UploadSteps<FeedForwardWeights> {
     if (config.postNorms)
       throw new LongctxError(
         "config",
@@ -78,32 +79,32 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
       );
     const experts = Array.from({ length: count }, (_, expert) => `layers.${index}.experts.${expert}.`);
     const gain = weights.get(`layers.${index}.feedForwardNorm`, [hiddenSize]).toFloat32();
+    const gates = experts.flatMap((at) =>
+      ["gate", "up"].map((name) => weights.get(`${at}${name}`, [size, hiddenSize])),
+    );
     const router = weights.get(`layers.${index}.router`, [count, hiddenSize]).toFloat32();
     return {
       router: gpu.upload(
         router.map((weight, i) => weight * gain[i % hiddenSize]),
         "weights",
       ),
-      gateUp: uploadExpertGates(
-        gpu,
-        experts.flatMap((at) => ["gate", "up"].map((name) => weights.get(`${at}${name}`, [size, hiddenSize]))),
-      ),
+      gateUp: yield* matrixSteps(gpu, interleavable(gates), { interleave: true }),
       interleaved: true,
       gateUpBias: null,
-      down: uploadMatrices(
+      down: yield* matrixSteps(
         gpu,
         experts.map((at) => weights.get(`${at}down`, [hiddenSize, size])),
       ),
       downBias: null,
     };
-  };
-  const layer = (_: unknown, index: number): GpuLayerWeights => {
+  }
+  function* layer(index: number): UploadSteps<GpuLayerWeights> {
     const matrix = (name: string, outputs: number, inputs: number): WeightTensor =>
       weights.get(`layers.${index}.${name}`, [outputs, inputs]);
     const biasOf = biasIn(index);
     return {
       attentionNorm: vector(`layers.${index}.attentionNorm`),
-      project: uploadMatrices(gpu, [
+      project: yield* matrixSteps(gpu, [
         matrix("query", querySize, hiddenSize),
         matrix("key", keySize, hiddenSize),
         matrix("value", keySize, hiddenSize),
@@ -114,20 +115,22 @@ export function uploadWeights(gpu: Gpu, { config, weights }: AlignedModel): GpuW
         biasOf("value", keySize, bias.value),
       ]),
       headNorms: config.queryKeyNorm ? gpu.upload(headNorms(weights, index, headSize), "weights") : null,
-      output: uploadMatrices(gpu, [matrix("output", hiddenSize, querySize)]),
+      output: yield* matrixSteps(gpu, [matrix("output", hiddenSize, querySize)]),
       outputBias: uploadBiases(gpu, [biasOf("output", hiddenSize, bias.output)]),
       feedForwardNorm: vector(`layers.${index}.feedForwardNorm`),
       attentionPostNorm: config.postNorms ? vector(`layers.${index}.attentionPostNorm`) : null,
       feedForwardPostNorm: config.postNorms ? vector(`layers.${index}.feedForwardPostNorm`) : null,
-      ...(config.experts ? mixture(index, config.experts) : network(index)),
+      ...(yield* config.experts ? mixture(index, config.experts) : network(index)),
     };
-  };
-  const embedding = uploadMatrices(gpu, [weights.get("embedding", [vocabSize, hiddenSize])]);
+  }
+  const embedding = yield* matrixSteps(gpu, [weights.get("embedding", [vocabSize, hiddenSize])]);
+  const layers: GpuLayerWeights[] = [];
+  for (let index = 0; index < config.layerCount; index++) layers.push(yield* layer(index));
   return {
     embedding,
-    layers: Array.from({ length: config.layerCount }, layer),
+    layers,
     finalNorm: vector("finalNorm"),
-    head: config.tiedEmbedding ? embedding : uploadMatrices(gpu, [weights.get("head", [vocabSize, hiddenSize])]),
+    head: config.tiedEmbedding ? embedding : yield* matrixSteps(gpu, [weights.get("head", [vocabSize, hiddenSize])]),
   };
 }
 

@@ -4,99 +4,58 @@ import { LongctxError } from "../errors.ts";
 import { checkIds } from "../forward-checks.ts";
 import { drawToken, type Draw } from "../sampling.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
-import type { Weights } from "../weights.ts";
-import { alignModel } from "./aligned.ts";
-import { headNorms, uploadWeights } from "./decoder-weights.ts";
 import { ChunkPass, type Decoder } from "./chunk-pass.ts";
-import { DecoderStages } from "./decoder.ts";
 import { GpuCache } from "./gpu-cache.ts";
-import { openGpu, type Gpu, type GpuOptions } from "./gpu.ts";
+import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
-import { NO_TOKEN } from "./kernels/argmax.ts";
-import { attentionShape } from "./kernels/attention-shape.ts";
-import { AttentionKernels } from "./kernels/attention.ts";
+import { argmaxKernels, NO_TOKEN } from "./kernels/argmax.ts";
+import { sampleKernels } from "./kernels/sample.ts";
 import { watchedHooks } from "./watched-hooks.ts";
-import { Workspace } from "./workspace.ts";
 
-export interface WebGpuOptions extends GpuOptions {
-  /** `fast` keeps keys and values in 16 bits. */
-  readonly precision?: Precision;
-  /** A device that is open already; it stays open when the backend is disposed of. */
-  readonly device?: Gpu;
+interface BackendOptions {
+  readonly precision: Precision;
+  /** Freed with the backend. */
+  readonly weights: readonly GpuSlice[];
+  /** Destroy the device with it too. */
+  readonly ownsDevice: boolean;
 }
 
-/**
- * The model on a GPU: weights packed as they are stored, one compute pass a chunk or token. The checkpoint may be closed
- * then, for nothing more is read of it.
- * @throws LongctxError "device" when there is no adapter, or not the one asked for
- */
-export async function createWebGpu(
-  config: ModelConfig,
-  weights: Weights,
-  options: WebGpuOptions = {},
-): Promise<WebGpuBackend> {
-  const gpu = options.device ?? (await openGpu(options));
-  let backend: WebGpuBackend | undefined;
-  try {
-    backend = new WebGpuBackend(gpu, config, weights, options);
-    await backend.prepare();
-    return backend;
-  } catch (error) {
-    await backend?.dispose(); // a device that others use stays open, without these weights
-    if (!options.device) gpu.destroy();
-    throw error;
-  }
-}
-
+/** The decoder of `createWebGpu`, ready to read. */
 export class WebGpuBackend implements Backend {
   readonly device = "webgpu";
   readonly precision: Precision;
   readonly config: ModelConfig;
   readonly preferredChunk: number;
   readonly gpu: Gpu;
-  readonly #owned: boolean;
+  readonly #ownsDevice: boolean;
   readonly #decoder: Decoder;
   readonly #weights: readonly GpuSlice[];
-  /** Rejects when the device could not hold the weights. */
-  readonly #uploaded: Promise<void>;
   #disposed = false;
   #inHook = false;
   /** Calls share the workspace, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(gpu: Gpu, config: ModelConfig, weights: Weights, { precision = "exact", device }: WebGpuOptions) {
-    const { capabilities } = gpu;
-    this.gpu = gpu;
-    this.config = config;
+  constructor(decoder: Decoder, { precision, weights, ownsDevice }: BackendOptions) {
+    this.gpu = decoder.gpu;
+    this.config = decoder.config;
     this.precision = precision;
-    this.preferredChunk = capabilities.software ? 128 : 512;
-    this.#owned = device === undefined;
-    const model = alignModel(config, weights);
-    const shape = attentionShape(model.config, precision === "fast" ? "f16" : "f32");
-    const { result, told } = gpu.scoped(() => gpu.collect(() => uploadWeights(gpu, model)));
-    const { result: uploaded, slices } = result;
-    this.#weights = slices;
-    this.#uploaded = told;
-    const workspace = new Workspace(gpu);
-    this.#decoder = {
-      gpu,
-      config,
-      model,
-      weights: uploaded,
-      headGains: config.queryKeyNorm
-        ? Array.from({ length: config.layerCount }, (_, layer) => headNorms(weights, layer, config.headSize))
-        : null,
-      workspace,
-      stages: new DecoderStages(model, uploaded, capabilities, workspace),
-      attention: new AttentionKernels(shape, capabilities, config.queryKeyNorm ? model.headEpsilon : null),
-    };
+    this.preferredChunk = this.gpu.capabilities.software ? 128 : 512;
+    this.#ownsDevice = ownsDevice;
+    this.#decoder = decoder;
+    this.#weights = weights;
   }
 
-  /** Waits for the weights, and compiles side by side what single tokens and whole chunks need. */
+  /**
+   * Compiles side by side what single tokens and whole chunks need; on hardware all that a generation meets, the last
+   * chunk of a text and whoever draws from the logits too. A processor takes seconds a kernel, so there the rest waits.
+   */
   async prepare(): Promise<void> {
     const { stages, attention, workspace, config } = this.#decoder;
     const ids = workspace.put(new Uint32Array(1));
-    const dispatches = [1, this.preferredChunk].flatMap((count) => [
+    const { software } = this.gpu.capabilities;
+    // Plans change at powers of two, or have one between the numbers of tokens where they do; buffers are made largest first.
+    const powers = Array.from({ length: Math.log2(this.preferredChunk) + 1 }, (_, i) => this.preferredChunk / 2 ** i);
+    const dispatches = (software ? [1, this.preferredChunk] : powers).flatMap((count) => [
       ...stages.embed(ids, count),
       ...Array.from({ length: config.layerCount }, (_, layer) => [
         ...stages.project(layer, count),
@@ -104,8 +63,8 @@ export class WebGpuBackend implements Backend {
       ]).flat(),
       ...stages.head(count, { first: 0, count: 1 }),
     ]);
-    await this.gpu.prepare([...attention.kernels, ...dispatches.map(({ kernel }) => kernel)]);
-    await this.#uploaded;
+    const choosers = software ? [] : [...argmaxKernels(), ...sampleKernels()];
+    await this.gpu.prepare([...attention.kernels, ...dispatches.map(({ kernel }) => kernel), ...choosers]);
     await workspace.settled();
     await this.gpu.run([]);
   }
@@ -125,7 +84,9 @@ export class WebGpuBackend implements Backend {
   async sample(request: ForwardRequest, draw: Draw): Promise<SampledToken> {
     const id = await this.#pass(request, (pass) => pass.sample(draw));
     const logits = async () => {
-      const [bytes] = await this.gpu.runAndRead([], [this.#own(request.cache).lastLogits(this.config.vocabSize)]);
+      const cache = this.#own(request.cache);
+      cache.check();
+      const [bytes] = await this.gpu.runAndRead([], [cache.lastLogits(this.config.vocabSize)]);
       return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     };
     return { id: id === NO_TOKEN ? drawToken(await logits(), draw) : id, logits };
@@ -148,10 +109,11 @@ export class WebGpuBackend implements Backend {
   }
 
   #own(cache: Cache): GpuCache {
-    if (!(cache instanceof GpuCache) || cache.gpu !== this.gpu)
+    // Every decoder has a shape of its own.
+    if (!(cache instanceof GpuCache) || cache.shape !== this.#decoder.attention.shape)
       throw new LongctxError(
         "argument",
-        "This cache belongs to another device; make it with this backend's createCache.",
+        "This cache belongs to another model or device; make it with this backend's createCache.",
       );
     return cache;
   }
@@ -203,7 +165,7 @@ export class WebGpuBackend implements Backend {
     this.#disposed = true;
     await this.#queue;
     this.#decoder.workspace.release();
-    if (this.#owned) this.gpu.destroy();
+    if (this.#ownsDevice) this.gpu.destroy();
     else for (const slice of this.#weights) this.gpu.free(slice);
   }
 }

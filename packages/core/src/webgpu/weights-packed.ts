@@ -1,5 +1,6 @@
 import { LongctxError } from "../errors.ts";
 import type { TensorType, WeightTensor } from "../weights.ts";
+import { BLOCK, PACKED_LAYOUTS, type PackedLayout } from "./packed-layouts.ts";
 
 /**
  * Weight matrices as the kernels read them: the stored numbers, only in another order. A row is cut into blocks of 32
@@ -18,9 +19,27 @@ export interface PackedMatrix {
   readonly columns: number;
   /** Of a row: ⌈columns / 32⌉. */
   readonly blocks: number;
+}
+
+/** A packed matrix before anything of it is read. */
+export interface PackedPart extends PackedMatrix {
+  readonly codeBytes: number;
+  /** 0 for floats. */
+  readonly scaleBytes: number;
+  /** A few rows at a time, so that what is held of a matrix does not grow with it; once, and part after part. */
+  pieces(): Generator<PackedPiece, void, undefined>;
+}
+
+/** Some rows of a packed matrix; their words hold the next piece's as soon as that is asked for. */
+export interface PackedPiece {
   readonly codes: Uint32Array<ArrayBuffer>;
   /** Null for floats. */
   readonly scales: Uint32Array<ArrayBuffer> | null;
+  /** Bytes from the beginning of the matrix' codes, and of its scales. */
+  readonly codesAt: number;
+  readonly scalesAt: number;
+  /** Bytes that these rows take in the checkpoint. */
+  readonly stored: number;
 }
 
 export interface PackOptions {
@@ -30,28 +49,21 @@ export interface PackOptions {
   readonly interleave?: boolean;
 }
 
-export const BLOCK = 32;
-
-/** What is packed out of one storage block; `block` is the number of its first block of 32. */
-type Pack = (stored: DataView, at: number, codes: Uint32Array, scales: Uint32Array, block: number) => void;
-
-interface PackedLayout {
-  /** Values and bytes of a storage block. */
-  readonly values: number;
-  readonly bytes: number;
-  /** Words of `codes` for a block. */
-  readonly codeWords: number;
-  /** `scales` has `scaleWords` for every `scaleBlocks` blocks. */
-  readonly scaleWords: number;
-  readonly scaleBlocks: number;
-  readonly pack?: Pack;
-}
+/** Stored bytes that are packed at once: a millisecond or so. */
+const PIECE = 2 ** 18;
+/** Stored bytes that are read at once. */
+const WINDOW = 2 ** 21;
+/** So many rows begin with a word of scales of their own, whatever the type. */
+const ROW_STEP = 8;
 
 /**
  * Stacks matrices of equal width into one, in parts that a binding can hold and that have one type each.
  * @throws LongctxError "file" when rows are not whole storage blocks
  */
-export function* packMatrices(tensors: readonly WeightTensor[], options: PackOptions): Generator<PackedMatrix> {
+export function* packMatrices(
+  tensors: readonly WeightTensor[],
+  options: PackOptions,
+): Generator<PackedPart, void, undefined> {
   const { maxBinding, interleave = false } = options;
   let first = 0;
   for (const run of interleave ? [tensors] : runsOfOneType(tensors)) {
@@ -60,22 +72,23 @@ export function* packMatrices(tensors: readonly WeightTensor[], options: PackOpt
     const layout = PACKED_LAYOUTS[type];
     if (columns % layout.values !== 0)
       throw new LongctxError("file", `${name} has rows of ${columns} values, which are not whole blocks of ${type}.`);
-    if (interleave && run.some((tensor) => tensor.type !== type || tensor.shape[0] !== shape[0]))
+    if (interleave && run.some((tensor) => !canInterleave(tensor, run[0])))
       throw new Error(`${run.map((tensor) => tensor.name).join(" and ")} differ and cannot be interleaved.`);
     const rows = run.reduce((sum, tensor) => sum + tensor.shape[0], 0);
-    const stored = storedBytes(run);
-    const rowBytes = (columns / layout.values) * layout.bytes;
     const blocks = Math.ceil(columns / BLOCK);
-    const atOnce = Math.max(8, Math.floor(maxBinding / (blocks * layout.codeWords * 4) / 8) * 8);
+    const rowBytes = (columns / layout.values) * layout.bytes;
+    const stored = storedRows(run, rowBytes);
     const source = rowSource(run, interleave);
+    const atOnce = stepsOf(maxBinding / (blocks * layout.codeWords * 4));
     for (let from = 0; from < rows; from += atOnce) {
-      const count = Math.min(atOnce, rows - from);
-      const part = emptyMatrix(type, first + from, count, columns);
-      for (let row = 0; row < count; row++) {
-        const [tensor, at] = source(from + row);
-        packRow(layout, stored(tensor), at * rowBytes, rowBytes, part, row);
-      }
-      yield part;
+      const matrix = { type, first: first + from, rows: Math.min(atOnce, rows - from), columns, blocks };
+      const rowAt = (row: number) => stored(...source(from + row));
+      yield {
+        ...matrix,
+        codeBytes: 4 * codeWordsOf(layout, matrix.rows * blocks),
+        scaleBytes: 4 * scaleWordsOf(layout, matrix.rows * blocks),
+        pieces: () => piecesOf(layout, matrix, rowBytes, rowAt),
+      };
     }
     first += rows;
   }
@@ -86,24 +99,64 @@ export function canInterleave(a: WeightTensor, b: WeightTensor): boolean {
   return a.type === b.type && a.shape[0] === b.shape[0] && a.shape[1] === b.shape[1];
 }
 
-function emptyMatrix(type: TensorType, first: number, rows: number, columns: number): PackedMatrix {
-  const { codeWords, scaleWords, scaleBlocks } = PACKED_LAYOUTS[type];
-  const blocks = Math.ceil(columns / BLOCK);
-  const codes = new Uint32Array(rows * blocks * codeWords);
-  const scales = scaleWords > 0 ? new Uint32Array(Math.ceil((rows * blocks) / scaleBlocks) * scaleWords) : null;
-  return { type, first, rows, columns, blocks, codes, scales };
+/** Bytes of a tensor in the checkpoint. */
+export function storedBytes({ type, shape }: WeightTensor): number {
+  const { values, bytes } = PACKED_LAYOUTS[type];
+  return (shape.reduce((product, size) => product * size, 1) / values) * bytes;
 }
 
-function packRow(layout: PackedLayout, stored: DataView, at: number, bytes: number, out: PackedMatrix, row: number) {
+function* piecesOf(
+  layout: PackedLayout,
+  { rows, blocks }: PackedMatrix,
+  rowBytes: number,
+  rowAt: (row: number) => StoredRow,
+): Generator<PackedPiece, void, undefined> {
+  const atOnce = Math.min(rows, stepsOf(PIECE / rowBytes));
+  const codes = new Uint32Array(codeWordsOf(layout, atOnce * blocks));
+  const scales = new Uint32Array(scaleWordsOf(layout, atOnce * blocks));
+  for (let from = 0; from < rows; from += atOnce) {
+    const count = Math.min(atOnce, rows - from);
+    scales.fill(0); // half of its last word may stay free
+    for (let row = 0; row < count; row++) packRow(layout, rowAt(from + row), rowBytes, { codes, scales, blocks }, row);
+    yield {
+      codes: codes.subarray(0, codeWordsOf(layout, count * blocks)),
+      scales: scales.length > 0 ? scales.subarray(0, scaleWordsOf(layout, count * blocks)) : null,
+      codesAt: 4 * codeWordsOf(layout, from * blocks),
+      scalesAt: 4 * scaleWordsOf(layout, from * blocks),
+      stored: count * rowBytes,
+    };
+  }
+}
+
+/** A multiple of `ROW_STEP` rows, at least one. */
+function stepsOf(rows: number): number {
+  return Math.max(ROW_STEP, Math.floor(rows / ROW_STEP) * ROW_STEP);
+}
+
+function codeWordsOf({ codeWords }: PackedLayout, blocks: number): number {
+  return blocks * codeWords;
+}
+
+function scaleWordsOf({ scaleWords, scaleBlocks }: PackedLayout, blocks: number): number {
+  return Math.ceil(blocks / scaleBlocks) * scaleWords;
+}
+
+interface PackedWords {
+  readonly codes: Uint32Array;
+  readonly scales: Uint32Array;
+  readonly blocks: number;
+}
+
+function packRow(layout: PackedLayout, { view, at }: StoredRow, bytes: number, out: PackedWords, row: number): void {
   const { pack, codeWords, values } = layout;
   const { codes, scales, blocks } = out;
-  if (!pack || !scales) {
+  if (!pack) {
     const to = new Uint8Array(codes.buffer, row * blocks * codeWords * 4, bytes);
-    to.set(new Uint8Array(stored.buffer, stored.byteOffset + at, bytes));
+    to.set(new Uint8Array(view.buffer, view.byteOffset + at, bytes));
     return;
   }
   for (let block = 0; block < blocks; block += values / BLOCK, at += layout.bytes)
-    pack(stored, at, codes, scales, row * blocks + block);
+    pack(view, at, codes, scales, row * blocks + block);
 }
 
 /** Which tensor, and which row of it, is row n of the stack. */
@@ -120,16 +173,32 @@ function rowSource(tensors: readonly WeightTensor[], interleave: boolean): (row:
   };
 }
 
-/** The bytes of tensor n, read when they are asked for, and let go of when those two further on are: in that order they are packed. */
-function storedBytes(tensors: readonly WeightTensor[]): (tensor: number) => DataView {
-  const held = new Map<number, DataView>();
-  return (tensor) => {
-    const known = held.get(tensor);
-    if (known) return known;
-    held.delete(tensor - 2);
-    const view = viewOf(tensors[tensor].bytes());
-    held.set(tensor, view);
-    return view;
+/** A row's bytes as they are stored: those behind `at`. */
+interface StoredRow {
+  readonly view: DataView;
+  readonly at: number;
+}
+
+/**
+ * Rows of tensor n, read some at a time where the tensor can be, and let go of when those two tensors further on are
+ * read: in that order they are packed.
+ */
+function storedRows(tensors: readonly WeightTensor[], rowBytes: number): (tensor: number, row: number) => StoredRow {
+  const windows = new Map<number, { readonly first: number; readonly end: number; readonly view: DataView }>();
+  const read = (tensor: WeightTensor, row: number) => {
+    const rows = tensor.shape[0];
+    if (!tensor.rows) return { first: 0, end: rows, view: viewOf(tensor.bytes()) };
+    const end = Math.min(rows, row + Math.max(1, Math.floor(WINDOW / rowBytes)));
+    return { first: row, end, view: viewOf(tensor.rows(row, end)) };
+  };
+  return (tensor, row) => {
+    let window = windows.get(tensor);
+    if (!window || row < window.first || row >= window.end) {
+      windows.delete(tensor - 2);
+      window = read(tensors[tensor], row);
+      windows.set(tensor, window);
+    }
+    return { view: window.view, at: (row - window.first) * rowBytes };
   };
 }
 
@@ -145,134 +214,3 @@ function runsOfOneType(tensors: readonly WeightTensor[]): WeightTensor[][] {
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
-
-const LOW = 0x0f0f0f0f;
-
-/** Words as they are stored. */
-function copyWords(stored: DataView, at: number, to: Uint32Array, from: number, count: number): void {
-  for (let i = 0; i < count; i++) to[from + i] = stored.getUint32(at + 4 * i, true);
-}
-
-/** Writes half a word, the even one first. */
-function setHalf(words: Uint32Array, half: number, bits: number): void {
-  const word = half >> 1;
-  words[word] = half & 1 ? (words[word] & 0xffff) | (bits << 16) : (words[word] & 0xffff0000) | bits;
-}
-
-/** Bit 4w + j to bit 8j + w. */
-function spreadFifth(bits: number): number {
-  let spread = 0;
-  for (let w = 0; w < 8; w++) spread |= (Math.imul((bits >>> (4 * w)) & 15, 0x204081) & 0x01010101) << w;
-  return spread;
-}
-
-/** 32 nibbles that lie one a byte, in the low or (shift 4) high halves of 32 bytes. */
-function nibblesOf(stored: DataView, at: number, shift: number, codes: Uint32Array, word: number): void {
-  for (let w = 0; w < 4; w++) {
-    const low = (stored.getUint32(at + 4 * w, true) >>> shift) & LOW;
-    const high = (stored.getUint32(at + 16 + 4 * w, true) >>> shift) & LOW;
-    codes[word + w] = low | (high << 4);
-  }
-}
-
-/** d, dmin and the eight 6-bit scales and minima of a super-block, one byte each: five words. */
-function superScales(stored: DataView, at: number, scales: Uint32Array, word: number): void {
-  const byte = (i: number) => stored.getUint8(at + 4 + i);
-  scales[word] = stored.getUint32(at, true);
-  for (let j = 0; j < 8; j++) {
-    const scale = j < 4 ? byte(j) & 63 : (byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4);
-    const minimum = j < 4 ? byte(j + 4) & 63 : (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4);
-    setHalf(scales, 2 * (word + 1) + j, scale | (minimum << 8));
-  }
-}
-
-const none = { scaleWords: 0, scaleBlocks: 1 };
-
-export const PACKED_LAYOUTS: Readonly<Record<TensorType, PackedLayout>> = {
-  F32: { values: 1, bytes: 4, codeWords: 32, ...none },
-  F16: { values: 1, bytes: 2, codeWords: 16, ...none },
-  BF16: { values: 1, bytes: 2, codeWords: 16, ...none },
-  // [scale of an even block, of the odd one]
-  Q8_0: {
-    values: 32, bytes: 34, codeWords: 8, scaleWords: 1, scaleBlocks: 2,
-    pack(stored, at, codes, scales, block) {
-      copyWords(stored, at + 2, codes, 8 * block, 8);
-      setHalf(scales, block, stored.getUint16(at, true));
-    },
-  },
-  Q4_0: {
-    values: 32, bytes: 18, codeWords: 4, scaleWords: 1, scaleBlocks: 2,
-    pack(stored, at, codes, scales, block) {
-      copyWords(stored, at + 2, codes, 4 * block, 4);
-      setHalf(scales, block, stored.getUint16(at, true));
-    },
-  },
-  // [scale, minimum]
-  Q4_1: {
-    values: 32, bytes: 20, codeWords: 4, scaleWords: 1, scaleBlocks: 1,
-    pack(stored, at, codes, scales, block) {
-      copyWords(stored, at + 4, codes, 4 * block, 4);
-      scales[block] = stored.getUint32(at, true);
-    },
-  },
-  // fifth bits of an even block, of the odd one, [scale, scale]
-  Q5_0: {
-    values: 32, bytes: 22, codeWords: 4, scaleWords: 3, scaleBlocks: 2,
-    pack(stored, at, codes, scales, block) {
-      copyWords(stored, at + 6, codes, 4 * block, 4);
-      const word = 3 * (block >> 1);
-      scales[word + (block & 1)] = spreadFifth(stored.getUint32(at + 2, true));
-      setHalf(scales, 2 * (word + 2) + (block & 1), stored.getUint16(at, true));
-    },
-  },
-  // [scale, minimum], fifth bits
-  Q5_1: {
-    values: 32, bytes: 24, codeWords: 4, scaleWords: 2, scaleBlocks: 1,
-    pack(stored, at, codes, scales, block) {
-      copyWords(stored, at + 8, codes, 4 * block, 4);
-      scales[2 * block] = stored.getUint32(at, true);
-      scales[2 * block + 1] = spreadFifth(stored.getUint32(at + 4, true));
-    },
-  },
-  // [d, dmin], eight times [scale, minimum] in bytes
-  Q4_K: {
-    values: 256, bytes: 144, codeWords: 4, scaleWords: 5, scaleBlocks: 8,
-    pack(stored, at, codes, scales, block) {
-      superScales(stored, at, scales, 5 * (block >> 3));
-      for (let j = 0; j < 8; j++) nibblesOf(stored, at + 16 + 32 * (j >> 1), 4 * (j & 1), codes, 4 * (block + j));
-    },
-  },
-  // as Q4_K, then eight times fifth bits
-  Q5_K: {
-    values: 256, bytes: 176, codeWords: 4, scaleWords: 13, scaleBlocks: 8,
-    pack(stored, at, codes, scales, block) {
-      const word = 13 * (block >> 3);
-      superScales(stored, at, scales, word);
-      for (let j = 0; j < 8; j++) {
-        nibblesOf(stored, at + 48 + 32 * (j >> 1), 4 * (j & 1), codes, 4 * (block + j));
-        let high = 0;
-        for (let w = 0; w < 8; w++) high |= ((stored.getUint32(at + 16 + 4 * w, true) >>> j) & 0x01010101) << w;
-        scales[word + 5 + j] = high;
-      }
-    },
-  },
-  // d, eight times [scale of values 0–15, of 16–31] in signed bytes, eight times two words of fifth and sixth bits
-  Q6_K: {
-    values: 256, bytes: 210, codeWords: 4, scaleWords: 21, scaleBlocks: 8,
-    pack(stored, at, codes, scales, block) {
-      const word = 21 * (block >> 3);
-      scales[word] = stored.getUint16(at + 208, true);
-      copyWords(stored, at + 192, scales, word + 1, 4);
-      for (let j = 0; j < 8; j++) {
-        nibblesOf(stored, at + (j >> 2) * 64 + (j & 1) * 32, (j & 2) * 2, codes, 4 * (block + j));
-        for (let half = 0; half < 2; half++) {
-          const from = at + 128 + (j >> 2) * 32 + 16 * half;
-          let high = 0;
-          for (let w = 0; w < 4; w++)
-            high |= ((stored.getUint32(from + 4 * w, true) >>> (2 * (j & 3))) & 0x03030303) << (2 * w);
-          scales[word + 5 + 2 * j + half] = high;
-        }
-      }
-    },
-  },
-}; // prettier-ignore

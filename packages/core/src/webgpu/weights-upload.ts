@@ -4,43 +4,49 @@ import type { GpuSlice } from "./kernel.ts";
 import type { GpuMatrix } from "./kernels/product.ts";
 import { canInterleave, packMatrices, type PackOptions } from "./weights-packed.ts";
 
+/** What goes to the device step by step; each tells how many bytes of the checkpoint went with it. */
+export type UploadSteps<Result> = Generator<number, Result, undefined>;
+
 /** One matrix below the other, as packed parts on the device: one where the types agree and a binding can hold it. */
+export function* matrixSteps(
+  gpu: Gpu,
+  tensors: readonly WeightTensor[],
+  options?: Partial<PackOptions>,
+): UploadSteps<GpuMatrix[]> {
+  const matrices: GpuMatrix[] = [];
+  const { maxBinding, maxBuffer } = gpu.capabilities;
+  for (const part of packMatrices(tensors, { maxBinding: Math.min(maxBinding, maxBuffer), ...options })) {
+    const { type, first, rows, columns, blocks } = part;
+    const codes = gpu.allocate(part.codeBytes, "weights");
+    const scales = part.scaleBytes > 0 ? gpu.allocate(part.scaleBytes, "weights") : null;
+    for (const piece of part.pieces()) {
+      gpu.write(codes, piece.codes, piece.codesAt);
+      if (scales && piece.scales) gpu.write(scales, piece.scales, piece.scalesAt);
+      yield piece.stored;
+    }
+    matrices.push({ type, first, rows, columns, blocks, codes, scales });
+  }
+  return matrices;
+}
+
+/** The same in one go. */
 export function uploadMatrices(
   gpu: Gpu,
   tensors: readonly WeightTensor[],
   options?: Partial<PackOptions>,
 ): GpuMatrix[] {
-  const parts: GpuMatrix[] = [];
-  const { maxBinding, maxBuffer } = gpu.capabilities;
-  for (const part of packMatrices(tensors, { maxBinding: Math.min(maxBinding, maxBuffer), ...options })) {
-    const codes = gpu.upload(part.codes, "weights");
-    parts.push({ ...part, codes, scales: part.scales && gpu.upload(part.scales, "weights") });
+  const steps = matrixSteps(gpu, tensors, options);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
   }
-  return parts;
-}
-
-/**
- * Gate and up with their rows by turns, so that one product gives activation(gate) · up; null where the two are stored
- * differently: then they are products of their own, and `activate` joins them.
- */
-export function uploadGateUp(gpu: Gpu, gate: WeightTensor, up: WeightTensor): GpuMatrix[] | null {
-  return canInterleave(gate, up) ? uploadMatrices(gpu, [gate, up], { interleave: true }) : null;
-}
-
-/** The gate and up matrices of experts, [E·2F, hidden], one below the other, and their rows by turns. */
-export function uploadExpertGates(
-  gpu: Gpu,
-  gatesAndUps: readonly WeightTensor[],
-  options?: Partial<Pick<PackOptions, "maxBinding">>,
-): GpuMatrix[] {
-  const alike = gatesAndUps.every((tensor) => canInterleave(tensor, gatesAndUps[0]));
-  return uploadMatrices(gpu, alike ? gatesAndUps : gatesAndUps.map(inFloats), {
-    ...options,
-    interleave: true,
-  });
 }
 
 /** Matrices of several types cannot have their rows by turns; rare enough to be kept as they are computed with. */
+export function interleavable(tensors: readonly WeightTensor[]): readonly WeightTensor[] {
+  return tensors.every((tensor) => canInterleave(tensor, tensors[0])) ? tensors : tensors.map(inFloats);
+}
+
 function inFloats(tensor: WeightTensor): WeightTensor {
   const toFloat32 = () => tensor.toFloat32();
   return {

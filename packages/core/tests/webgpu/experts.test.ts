@@ -6,7 +6,7 @@ import { expertProduct, type ExpertProduct } from "../../src/webgpu/kernels/expe
 import { routeBytes, routeTokens, type RouteKey } from "../../src/webgpu/kernels/experts.ts";
 import type { RowPlan } from "../../src/webgpu/kernels/product-row.ts";
 import { productReference } from "../../src/webgpu/kernels/product.ts";
-import { uploadExpertGates, uploadMatrices } from "../../src/webgpu/weights-upload.ts";
+import { interleavable, uploadMatrices } from "../../src/webgpu/weights-upload.ts";
 import { floats, gpuOrNull, relativeError } from "./device.ts";
 import { noisy, storedMatrix } from "./stored-weights.ts";
 
@@ -97,7 +97,7 @@ async function errorsOf(type: TensorType, { plan, maxBinding, maxWorkgroups, act
   ]);
   const downs = Array.from({ length: EXPERTS }, (_, e) => storedMatrix(type, hidden, inner, 40 + e));
   const options = maxBinding ? { maxBinding } : {};
-  const gateUp = uploadExpertGates(gpu, pairs.flat(), options);
+  const gateUp = uploadMatrices(gpu, interleavable(pairs.flat()), { ...options, interleave: true });
   const down = uploadMatrices(gpu, downs, options);
   const [input, gain, before] = [noisy(TOKENS * hidden, 5), noisy(hidden, 6), noisy(TOKENS * hidden, 7)];
   const middle = put(new Float32Array(2 * TOKENS * inner));

@@ -1,9 +1,9 @@
-import type { Activation, TensorType } from "@longctx/core";
+import type { Activation, TensorType, WeightTensor } from "@longctx/core";
 import { ACTIVATE } from "../../src/reference/dense.ts";
 import type { Gpu } from "../../src/webgpu/gpu.ts";
 import type { Capabilities, Dispatch } from "../../src/webgpu/kernel.ts";
 import { productReference, type Product, type ProductKey } from "../../src/webgpu/kernels/product.ts";
-import { uploadGateUp, uploadMatrices } from "../../src/webgpu/weights-upload.ts";
+import { uploadMatrices } from "../../src/webgpu/weights-upload.ts";
 import { floats, relativeError } from "./device.ts";
 import { noisy, storedMatrix } from "./stored-weights.ts";
 
@@ -28,6 +28,10 @@ export interface Case {
   readonly bias?: boolean;
   readonly activation?: Activation;
   readonly maxBinding?: number;
+  /** In place of a random one. */
+  readonly matrix?: WeightTensor;
+  /** What becomes of inputs from −1 to 1. */
+  readonly input?: (value: number, column: number) => number;
 }
 
 /** Runs one product of the given shape and gives its error against float64. */
@@ -36,7 +40,7 @@ export async function errorOf(
   make: (product: Product, capabilities: Capabilities) => Dispatch,
   type: TensorType,
   [tokens, rows, columns]: readonly [number, number, number],
-  { product = {}, norm, bias, activation, maxBinding = 2 ** 27 }: Case = {},
+  { product = {}, norm, bias, activation, maxBinding = 2 ** 27, matrix, input: change = (value) => value }: Case = {},
 ): Promise<number> {
   const held: { dispose(): void }[] = [];
   const put = (data: Float32Array) => {
@@ -44,10 +48,12 @@ export async function errorOf(
     held.push({ dispose: () => device.free(slice) });
     return slice;
   };
-  const first = storedMatrix(type, activation ? rows / 2 : rows, columns, 5);
+  const first = matrix ?? storedMatrix(type, activation ? rows / 2 : rows, columns, 5);
   const second = storedMatrix(type, activation ? rows / 2 : 1, columns, 6);
-  const matrices = activation ? uploadGateUp(device, first, second)! : uploadMatrices(device, [first], { maxBinding });
-  const input = noisy(tokens * columns, 7);
+  const matrices = activation
+    ? uploadMatrices(device, [first, second], { interleave: true })
+    : uploadMatrices(device, [first], { maxBinding });
+  const input = noisy(tokens * columns, 7).map((value, i) => change(value, i % columns));
   const gain = noisy(columns, 8);
   const biases = noisy(rows, 9);
   const width = activation ? rows / 2 : rows;
@@ -63,7 +69,7 @@ export async function errorOf(
     ...(bias ? { bias: put(biases) } : {}),
     ...(activation ? { activation } : {}),
   };
-  await device.run(matrices.map((matrix) => make({ ...whole, matrix }, device.capabilities)));
+  await device.run(matrices.map((part) => make({ ...whole, matrix: part }, device.capabilities)));
   const actual = await floats(device, output);
   const weights = new Float64Array(rows * columns);
   const stored = [first.toFloat32(), second.toFloat32()];

@@ -1,13 +1,38 @@
 import { describe, expect, it } from "vitest";
-import { TENSOR_TYPES, type TensorType } from "@longctx/core";
-import { packMatrices, type PackedMatrix } from "../../src/webgpu/weights-packed.ts";
+import { TENSOR_TYPES, type TensorType, type WeightTensor } from "@longctx/core";
+import { packMatrices, storedBytes, type PackedMatrix, type PackOptions } from "../../src/webgpu/weights-packed.ts";
 import { halves } from "../../../loaders/src/half.ts";
 import { storedMatrix } from "./stored-weights.ts";
 
 const large = { maxBinding: 2 ** 27 };
 
+interface WholeMatrix extends PackedMatrix {
+  readonly codes: Uint32Array;
+  readonly scales: Uint32Array | null;
+  /** How many pieces it came in, and the bytes of the largest. */
+  readonly pieces: number;
+  readonly largest: number;
+}
+
+/** What the device has in the end: every piece at its place. */
+function wholeMatrices(tensors: readonly WeightTensor[], options: PackOptions): WholeMatrix[] {
+  return Array.from(packMatrices(tensors, options), (part) => {
+    const codes = new Uint8Array(part.codeBytes);
+    const scales = new Uint8Array(part.scaleBytes);
+    let [pieces, largest] = [0, 0];
+    for (const piece of part.pieces()) {
+      codes.set(new Uint8Array(piece.codes.buffer, 0, piece.codes.byteLength), piece.codesAt);
+      if (piece.scales) scales.set(new Uint8Array(piece.scales.buffer, 0, piece.scales.byteLength), piece.scalesAt);
+      largest = Math.max(largest, piece.stored);
+      pieces++;
+    }
+    const words = (bytes: Uint8Array<ArrayBuffer>) => new Uint32Array(bytes.buffer);
+    return { ...part, codes: words(codes), scales: part.scaleBytes > 0 ? words(scales) : null, pieces, largest };
+  });
+}
+
 /** One weight out of a packed matrix, by what is written of its layout, one bit after another. */
-function weightAt({ type, codes, scales: words, blocks }: PackedMatrix, row: number, column: number): number {
+function weightAt({ type, codes, scales: words, blocks }: WholeMatrix, row: number, column: number): number {
   const block = row * blocks + (column >> 5);
   const v = column & 31;
   const half = (word: number, high = 0) => halves()[(word >>> (16 * high)) & 0xffff];
@@ -62,7 +87,7 @@ describe.each(TENSOR_TYPES)("a packed matrix of %s", (type) => {
   const stored = storedMatrix(type, 5, columns, 3);
 
   it("holds the weights as they were stored", () => {
-    const [packed, ...rest] = packMatrices([stored], large);
+    const [packed, ...rest] = wholeMatrices([stored], large);
     expect(rest).toEqual([]);
     const expected = stored.toFloat32();
     const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -73,7 +98,7 @@ describe.each(TENSOR_TYPES)("a packed matrix of %s", (type) => {
   });
 
   it("has the columns behind its last as zeros", () => {
-    const [packed] = packMatrices([stored], large);
+    const [packed] = wholeMatrices([stored], large);
     for (let column = columns; column < 32 * packed.blocks; column++) expect(weightAt(packed, 2, column)).toBe(0);
   });
 });
@@ -84,7 +109,7 @@ describe("matrices packed together", () => {
   const values = [a.toFloat32(), b.toFloat32()];
 
   it("lie one below the other, in parts of one type that a binding can hold", () => {
-    const parts = [...packMatrices([a, b, storedMatrix("Q8_0", 3, 64)], { maxBinding: 512 })];
+    const parts = wholeMatrices([a, b, storedMatrix("Q8_0", 3, 64)], { maxBinding: 512 });
     expect(parts.map(({ type, first, rows }) => [type, first, rows])).toEqual([
       ["Q4_0", 0, 16],
       ["Q4_0", 16, 16],
@@ -96,14 +121,14 @@ describe("matrices packed together", () => {
   });
 
   it("lie row by row by turns when they are interleaved", () => {
-    const [packed] = packMatrices([a, b], { ...large, interleave: true });
+    const [packed] = wholeMatrices([a, b], { ...large, interleave: true });
     for (let row = 0; row < 40; row++)
       expect(weightAt(packed, row, 7)).toBeCloseTo(values[row % 2][Math.floor(row / 2) * 64 + 7], 7);
   });
 
   it("are no larger than they were stored, but for the K types' scales", () => {
     const bytesOf = (type: TensorType) => {
-      const [{ codes, scales }] = packMatrices([storedMatrix(type, 8, 512)], large);
+      const [{ codes, scales }] = wholeMatrices([storedMatrix(type, 8, 512)], large);
       return (codes.byteLength + (scales?.byteLength ?? 0)) / storedMatrix(type, 8, 512).bytes().length;
     };
     for (const type of TENSOR_TYPES) expect(bytesOf(type)).toBeLessThan(type.endsWith("_K") ? 1.03 : 1.0001);
@@ -111,6 +136,33 @@ describe("matrices packed together", () => {
 
   it("are refused when their rows are not whole blocks", () => {
     const broken = { ...a, shape: [20, 48] };
-    expect(() => [...packMatrices([broken], large)]).toThrow(/48 values, which are not whole blocks of Q4_0/);
+    expect(() => wholeMatrices([broken], large)).toThrow(/48 values, which are not whole blocks of Q4_0/);
   });
+});
+
+it.each(TENSOR_TYPES)("a large matrix of %s comes in pieces, and little of it is read at once", (type) => {
+  const columns = columnsOf(type);
+  const rowBytes = storedBytes(storedMatrix(type, 1, columns));
+  const rows = Math.ceil((5 * 2 ** 19) / rowBytes) + 3;
+  const stored = storedMatrix(type, rows, columns, 4);
+  const bytes = stored.bytes();
+  const reads: number[] = [];
+  const read = (from: number, to: number) => {
+    reads.push((to - from) * rowBytes);
+    return bytes.subarray(from * rowBytes, to * rowBytes);
+  };
+  const inRows = { ...stored, rows: read, bytes: () => expect.unreachable("read as a whole") };
+  const [packed] = wholeMatrices([inRows], large);
+  expect(packed.pieces).toBeGreaterThanOrEqual(10);
+  expect(packed.largest).toBeLessThanOrEqual(2 ** 18);
+  expect(reads).toHaveLength(2);
+  expect(Math.max(...reads)).toBeLessThanOrEqual(2 ** 21);
+  expect(reads[0] + reads[1]).toBe(bytes.length);
+  const expected = stored.toFloat32();
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const off = Array.from({ length: rows }, (_, row) => {
+    const column = (7 * row) % columns;
+    return Math.abs(weightAt(packed, row, column) - expected[row * columns + column]);
+  });
+  expect(off.findIndex((difference) => !(difference < 1e-7 * largest))).toBe(-1);
 });

@@ -28,6 +28,12 @@ it("the cpu is taken for the asking", async () => {
   expect(await chosen("cpu")).toEqual({ device: "cpu", adapter: null, reason: "as asked", computes: "cpu" });
 });
 
+it("a signal ends loading, and auto does not take the cpu then", async () => {
+  const signal = AbortSignal.abort();
+  for (const device of ["auto", "webgpu", "cpu"] as const)
+    await expect(load(LLAMA, { device, signal })).rejects.toMatchObject({ code: "aborted" });
+});
+
 describe.runIf(gpu === null)("without an adapter", () => {
   it("auto takes the cpu and says why, and webgpu is refused", async () => {
     expect(await chosen("auto")).toMatchObject({
