@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { compose, type AttentionPlan, type Cache, type ForwardRequest, type ModelConfig } from "@longctx/core";
+import {
+  compose,
+  makeDraws,
+  type AttentionPlan,
+  type Cache,
+  type ForwardRequest,
+  type ModelConfig,
+} from "@longctx/core";
 import { createWebGpu, openGpu, type WebGpuBackend } from "../../src/webgpu/index.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../tiny-model.ts";
 import { failure } from "./failure.ts";
@@ -119,6 +126,8 @@ describe("a device that is out of memory once", () => {
     expect(gpu.ledger.memory).toMatchObject({ weights: 0, cache: 0 });
     const wrong = { ...config, vocabSize: 33 }; // found when layers are there already, with tied ends last
     expect(await failure(() => createWebGpu(wrong, weights, { device: gpu }))).toMatch(/^file: /);
+    const wide = { ...config, headSize: 4096 }; // found by attention, which a workgroup has no room for
+    expect(await failure(() => createWebGpu(wide, tinyWeights(wide), { device: gpu }))).toMatch(/^config: .*4096/);
     expect(gpu.ledger.of("weights")).toBe(0);
     const backend = await createWebGpu(config, weights, { device: gpu });
     expect(await read(backend, backend.createCache(layout), 3)).toBe("");
@@ -189,6 +198,28 @@ describe("a hook that answers with less attention than it was shown", () => {
     expect(await read(backend, backend.createCache(layout), 3, { hooks })).toMatch(
       /^argument: A hook replaced the attention of layer 1, 96 numbers, by 95/,
     );
+    await backend.dispose();
+  });
+});
+
+describe("a cache", () => {
+  it("is refused by another model of the same device", async () => {
+    const gpu = await openGpu({ source: new MockGpu().source });
+    const models = [1, 2].map(() => createWebGpu(config, tinyWeights(config), { device: gpu }));
+    const [one, other] = await Promise.all(models);
+    const cache = one.createCache(layout);
+    expect(await read(other, cache, 3)).toMatch(/^argument: This cache belongs to another model or device/);
+    expect(await read(one, cache, 3)).toBe("");
+    gpu.destroy();
+  });
+
+  it("that was disposed of says so when its last logits are fetched", async () => {
+    const backend = await modelOn(new MockGpu());
+    const cache = backend.createCache(layout);
+    const plan = planOf(backend.config, compose(), cache, 1);
+    const { logits } = await backend.sample({ cache, ids: [1], plan, logitRows: 1 }, makeDraws({})([1]));
+    cache.dispose();
+    expect(await failure(logits)).toMatch(/^argument: This cache was disposed of/);
     await backend.dispose();
   });
 });
