@@ -7,7 +7,7 @@ import type { Gpu } from "./gpu.ts";
 import type { Capabilities, Dispatch } from "./kernel.ts";
 import { AttentionKernels, planQueryTiles } from "./kernels/attention.ts";
 import { cacheShape, queryBytes, type AttentionShape } from "./kernels/attention-shape.ts";
-import { partBytes, splitPlan, type SplitSizes } from "./kernels/attention-split.ts";
+import { splitPlan, type SplitSizes } from "./kernels/attention-split.ts";
 import { planProduct, productDispatch } from "./kernels/product-path.ts";
 import { productKey, type Product } from "./kernels/product.ts";
 import { attentionTables } from "./lane-table.ts";
@@ -83,7 +83,9 @@ export async function tune(
   const { attention: shape } = sizes;
   // What a stored tuning says is no standard to measure against.
   const capabilities = { ...gpu.capabilities, tuning: undefined };
-  const tuner = new Tuner(gpu, options);
+  const lacking = PRODUCT_CLASSES.filter((name) => productCandidates(name, capabilities).length === 0);
+  const only = (options.only ?? KERNELS).filter((name) => !lacking.some((of) => of === name));
+  const tuner = new Tuner(gpu, { ...options, only });
   const products: Partial<Record<ProductClass, ProductPlan>> = {};
   for (const name of PRODUCT_CLASSES) {
     const plan = await tuner.choose(name, () => productContest(gpu, name, sizes, capabilities));
@@ -160,8 +162,8 @@ function productContest(
   capabilities: Capabilities,
 ): Contest<ProductPlan> {
   const product = makeProduct(gpu, name, sizes);
-  const { tokens, matrix } = product;
-  const shape = { tokens, rows: matrix.rows, blocks: matrix.blocks };
+  const { tokens, matrix, precision } = product;
+  const shape = { tokens, rows: matrix.rows, blocks: matrix.blocks, precision };
   return {
     standard: planProduct(productKey(product), shape, capabilities),
     candidates: productCandidates(name, capabilities),
@@ -214,7 +216,7 @@ async function timeOf(gpu: Gpu, dispatches: readonly Dispatch[]): Promise<number
 
 /** A product over zeros, which take as long as other numbers. */
 function makeProduct(gpu: Gpu, of: ProductClass, { rows, columns, chunk }: TuneSizes): Product {
-  const packed = of.endsWith("packed");
+  const packed = of.includes("packed");
   const tokens = of.startsWith("one") ? 1 : chunk;
   const type: TensorType = packed ? "Q4_0" : "F32";
   const bytes = new Uint8Array(packed ? (rows * columns * 18) / 32 : rows * columns * 4);
@@ -232,6 +234,7 @@ function makeProduct(gpu: Gpu, of: ProductClass, { rows, columns, chunk }: TuneS
     input: gpu.allocate(4 * tokens * columns, "trials"),
     output: gpu.allocate(4 * tokens * rows, "trials"),
     outputStride: rows,
+    precision: of.endsWith("fast") ? "fast" : "exact",
   };
 }
 
@@ -276,7 +279,7 @@ function makeAttention(
       })),
     },
     attended: allocate(4 * tokens * shape.queryHeads * shape.headSize),
-    parts: allocate(partBytes(shape, tables.path === "split" ? tables.workCount : 1)),
+    parts: allocate(kernels.partBytes(tables)),
   });
 }
 

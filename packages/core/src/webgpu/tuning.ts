@@ -7,7 +7,8 @@ import type { SplitSizes } from "./kernels/attention-split.ts";
 import type { TiledPlan } from "./kernels/attention-tiled.ts";
 import type { BroadcastPlan } from "./kernels/product-broadcast.ts";
 import type { RowPlan } from "./kernels/product-row.ts";
-import type { TilePlan } from "./kernels/product-tiled.ts";
+import { tileMemory, type TilePlan } from "./kernels/product-tile.ts";
+import { multipliesHalves } from "./kernels/product-tiled.ts";
 
 /** Which of the kernels of products, and how. */
 export type ProductPlan =
@@ -20,7 +21,15 @@ export type QueryTilesPlan =
   | ({ readonly path: "tiles" } & TiledPlan)
   | ({ readonly path: "broadcast" } & BroadcastTilePlan);
 
-export const PRODUCT_CLASSES = ["one row, plain", "one row, packed", "many rows, plain", "many rows, packed"] as const;
+/** `fast`: of models opened with that precision, where the device multiplies halves; else they have the others' plans. */
+export const PRODUCT_CLASSES = [
+  "one row, plain",
+  "one row, packed",
+  "many rows, plain",
+  "many rows, packed",
+  "many rows, plain, fast",
+  "many rows, packed, fast",
+] as const;
 export type ProductClass = (typeof PRODUCT_CLASSES)[number];
 
 /** Plans that were measured to be faster on one adapter than those that kernels choose; what is absent stays theirs. */
@@ -34,11 +43,12 @@ export interface Tuning {
 /** Rows of the input from which on a tuned plan for many is taken; fewer leave most of a tile idle. */
 const MANY = 64;
 
-/** Null for a few rows, which are not tuned. */
-export function productClass(type: TensorType, tokens: number): ProductClass | null {
+/** Null for a few rows, which are not tuned. `halves`: whether they may be multiplied. */
+export function productClass(type: TensorType, tokens: number, halves: boolean): ProductClass | null {
   const kind = type.startsWith("Q") ? "packed" : "plain";
   if (tokens === 1) return `one row, ${kind}`;
-  return tokens >= MANY ? `many rows, ${kind}` : null;
+  if (tokens < MANY) return null;
+  return halves ? `many rows, ${kind}, fast` : `many rows, ${kind}`;
 }
 
 /** What changes the speed of attention beside the adapter. */
@@ -46,7 +56,7 @@ export function attentionClass(shape: AttentionShape): string {
   return `${shape.headSize} channels, ${groupOf(shape)} ${groupOf(shape) === 1 ? "head" : "heads"} a key, ${shape.storage}`;
 }
 
-/** Plans worth a measurement on a device; every one of them gives right results there. */
+/** Plans worth a measurement on a device, none where it lacks what the class needs; each gives right results there. */
 export function productCandidates(of: ProductClass, capabilities: Capabilities): readonly ProductPlan[] {
   const { software, maxInvocations, maxWorkgroupMemory } = capabilities;
   const lanes = equalSubgroups(capabilities);
@@ -64,6 +74,8 @@ export function productCandidates(of: ProductClass, capabilities: Capabilities):
       ),
     );
   }
+  const halves = of.endsWith("fast");
+  if (halves && !multipliesHalves("fast", capabilities)) return [];
   if (software && lanes)
     return [
       [2, 2],
@@ -73,13 +85,16 @@ export function productCandidates(of: ProductClass, capabilities: Capabilities):
   const sides = [
     [16, 4, 2],
     [16, 4, 4],
+    [16, 4, 8],
     [16, 8, 4],
     [8, 8, 4],
     [8, 8, 8],
   ] as const;
   return sides
-    .filter(([side, wide, tall]) => side * side <= maxInvocations && 128 * side * (wide + tall) <= maxWorkgroupMemory)
-    .map(([side, wide, tall]) => ({ path: "tiles", side, wide, tall }) as const);
+    .map(([side, wide, tall]) => ({ side, wide, tall }))
+    .flatMap((plan): TilePlan[] => (halves ? [plan, { ...plan, half: true }] : [plan]))
+    .filter((plan) => plan.side ** 2 <= maxInvocations && tileMemory(plan) <= maxWorkgroupMemory)
+    .map((plan) => ({ path: "tiles", ...plan }));
 }
 
 export function tilesCandidates(shape: AttentionShape, capabilities: Capabilities): readonly QueryTilesPlan[] {
@@ -91,16 +106,19 @@ export function tilesCandidates(shape: AttentionShape, capabilities: Capabilitie
       [2, 2],
       [2, 4],
     ].map(([queries, eights]) => ({ path: "broadcast", lanes, queries, keys: (8 / lanes) * eights }) as const);
-  return [32, 64, 128].flatMap((rows) =>
-    [8, 16, 32]
-      .filter((keys) => rows <= maxInvocations && keys * tileBytes(shape, rows) <= maxWorkgroupMemory)
-      .map((keys) => ({ path: "tiles", rows, keys }) as const),
+  const own = [32, 64, 128].flatMap((rows) => [8, 16, 32].map((keys) => ({ path: "tiles", rows, keys }) as const));
+  const shared = [2, 4, 8].flatMap((lanes) =>
+    [32, 64].flatMap((rows) => [4, 6, 8, 12].map((keys) => ({ path: "tiles", rows, keys, lanes }) as const)),
   );
+  return [...own, ...shared].filter((plan: { rows: number; keys: number; lanes?: number }) => {
+    const { rows, keys, lanes = 1 } = plan;
+    return rows * lanes <= maxInvocations && keys * tileBytes(shape, rows, lanes) <= maxWorkgroupMemory;
+  });
 }
 
 /** Workgroup memory that a key and its value take with the scores of a tile's queries. */
-export function tileBytes(shape: AttentionShape, rows: number): number {
-  return 2 * 16 * quadsOf(shape) + 4 * rows + 4;
+export function tileBytes(shape: AttentionShape, rows: number, lanes = 1): number {
+  return 2 * 16 * quadsOf(shape) + 4 * rows * lanes + 4;
 }
 
 export const PIECES_CANDIDATES: readonly SplitSizes[] = [64, 128, 256].flatMap((threads) =>

@@ -53,7 +53,7 @@ describe("the code of a kernel", () => {
       expect(bindings[Number(number)]).toBe(access === "read" ? "read" : "write");
     expect(code).toMatch(new RegExp(`@binding\\(${bindings.length}\\) var<uniform> uniforms: Uniforms;`));
     expect(code.includes("enable subgroups;")).toBe((features as readonly string[]).includes("subgroups"));
-    // Halves are stored as bits and computed with as floats, so no kernel needs the feature.
+    // Halves are stored as bits and computed with as floats: only tiles of products have another way.
     expect(code).not.toContain("enable f16;");
   });
 });

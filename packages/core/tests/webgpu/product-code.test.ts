@@ -3,7 +3,8 @@ import { ACTIVATIONS, TENSOR_TYPES } from "@longctx/core";
 import type { Kernel } from "../../src/webgpu/kernel.ts";
 import { broadcastProductKernel } from "../../src/webgpu/kernels/product-broadcast.ts";
 import { rowProductKernel, type RowPlan } from "../../src/webgpu/kernels/product-row.ts";
-import { tiledProductKernel, type TilePlan } from "../../src/webgpu/kernels/product-tiled.ts";
+import type { TilePlan } from "../../src/webgpu/kernels/product-tile.ts";
+import { tiledProductKernel } from "../../src/webgpu/kernels/product-tiled.ts";
 import { productKey, type GpuMatrix, type ProductKey } from "../../src/webgpu/kernels/product.ts";
 
 const flags = [false, true];
@@ -33,6 +34,8 @@ describe("the code of a product", () => {
       ...[1, 4].map((tall) => tiledProductKernel(KEYS[0], { ...TILES, tall })),
       tiledProductKernel(KEYS[0], { ...TILES, side: 8 }),
       tiledProductKernel(KEYS[0], { ...TILES, wide: 8 }),
+      tiledProductKernel(KEYS[0], { ...TILES, half: true }),
+      tiledProductKernel(KEYS[0], { ...TILES, half: true, tall: 4 }),
       rowProductKernel(KEYS[0], { ...PLAN, lanes: 1, teams: 8, broadcast: 8 }),
       rowProductKernel(KEYS[0], { ...PLAN, lanes: 1, teams: 4, broadcast: 4 }),
       ...[4, 8].map((lanes) => broadcastProductKernel(KEYS[0], { lanes, rows: 1, tokens: 1 })),
@@ -47,6 +50,16 @@ describe("the code of a product", () => {
     expect(new Set(byName.values()).size).toBe(byName.size);
   });
 
+  it("enables halves where the tiles are of halves", () => {
+    const tiles = (plan: TilePlan) => tiledProductKernel(KEYS[0], plan);
+    expect(tiles({ ...TILES, half: true })).toMatchObject({
+      features: ["shader-f16"],
+      code: expect.stringMatching(/^enable f16;/) as string,
+    });
+    expect(tiles(TILES).features).toEqual([]);
+    expect(tiles(TILES).code).not.toContain("f16");
+  });
+
   it("binds at most eight buffers, what every device has", () => {
     for (const key of KEYS) expect(rowProductKernel(key, PLAN).bindings.length).toBeLessThanOrEqual(8);
   });
@@ -57,6 +70,8 @@ describe("the code of a product", () => {
     const broadcast = { lanes: 4, rows: 1, tokens: 1 };
     expect(broadcastProductKernel({ ...KEYS[0], type: "Q8_0" }, broadcast).code).toMatchSnapshot("broadcast of Q8_0");
     expect(tiledProductKernel({ ...KEYS[0], type: "F16" }, { ...TILES, tall: 1 }).code).toMatchSnapshot("tiles of F16");
+    const halves: TilePlan = { side: 8, wide: 2, tall: 2, half: true };
+    expect(tiledProductKernel({ ...KEYS[0], type: "Q4_1" }, halves).code).toMatchSnapshot("tiles of Q4_1 in halves");
   });
 
   it("needs widths that 4 divides", () => {

@@ -5,6 +5,7 @@ import type { Capabilities } from "../../src/webgpu/kernel.ts";
 import { planQueryTiles } from "../../src/webgpu/kernels/attention.ts";
 import { splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
 import { planProduct } from "../../src/webgpu/kernels/product-path.ts";
+import { tileMemory } from "../../src/webgpu/kernels/product-tile.ts";
 import { tune } from "../../src/webgpu/tune.ts";
 import {
   attentionClass,
@@ -24,6 +25,10 @@ import { KEY } from "./product-scene.ts";
 
 const shape = shapeOf({ queryHeads: 9, keyHeads: 3, headSize: 64 });
 const processor: Capabilities = { ...LEAST, software: true, subgroups: { smallest: 8, largest: 8 } };
+const halves: Capabilities = { ...LEAST, f16: true };
+/** Those that a device has candidates for. */
+const classesOf = ({ f16 }: Pick<Capabilities, "f16">) =>
+  PRODUCT_CLASSES.filter((name) => f16 || !name.endsWith("fast"));
 const tuning: Tuning = {
   products: {
     "one row, plain": { path: "rows", lanes: 16, teams: 8, rows: 4, tokens: 1, unit: "block" },
@@ -56,7 +61,7 @@ describe("plans of a tuning", () => {
     const other = shapeOf({ headSize: 128 });
     expect(planQueryTiles(other, tuned)).toEqual(planQueryTiles(other, LEAST));
     expect(splitPlan({ shape: other }, tuned)).toEqual(splitPlan({ shape: other }, LEAST));
-    expect(productClass("F16", 63)).toBeNull();
+    expect(productClass("F16", 63, false)).toBeNull();
   });
 
   it("keep gate and up in one invocation", () => {
@@ -66,13 +71,29 @@ describe("plans of a tuning", () => {
     expect(plan).toMatchObject({ path: "rows", rows: 2 });
   });
 
+  it("are of halves only where the device multiplies them, and tried beside those of floats there", () => {
+    const of = "many rows, packed, fast";
+    for (const capabilities of [LEAST, processor, { ...processor, f16: true }])
+      expect(productCandidates(of, capabilities)).toEqual([]);
+    const candidates = productCandidates(of, halves);
+    const floats = candidates.filter((plan) => plan.path === "tiles" && !plan.half);
+    expect(floats).toEqual(productCandidates("many rows, packed", halves));
+    expect(candidates.length).toBeGreaterThan(2 * floats.length);
+  });
+
   it("have the usual ones among their candidates, and fit the device", () => {
-    for (const capabilities of [LEAST, processor]) {
-      for (const name of PRODUCT_CLASSES) {
+    for (const capabilities of [LEAST, processor, halves]) {
+      for (const name of classesOf(capabilities)) {
         const candidates = productCandidates(name, capabilities);
         expect(candidates.length).toBeGreaterThan(2);
-        const bytes = candidates.map((plan) => (plan.path === "tiles" ? 128 * plan.side * (plan.wide + plan.tall) : 0));
+        const bytes = candidates.map((plan) => (plan.path === "tiles" ? tileMemory(plan) : 0));
         expect(Math.max(...bytes)).toBeLessThanOrEqual(capabilities.maxWorkgroupMemory);
+      }
+      for (const name of classesOf(capabilities).filter((of) => of.startsWith("many"))) {
+        const precision = name.endsWith("fast") ? "fast" : "exact";
+        const type = name.includes("packed") ? "Q4_0" : "F32";
+        const usual = planProduct({ ...KEY, type }, { tokens: 2048, rows: 1536, blocks: 18, precision }, capabilities);
+        expect(productCandidates(name, capabilities)).toContainEqual(usual);
       }
       expect(tilesCandidates(shape, capabilities)).toContainEqual(planQueryTiles(shape, capabilities));
     }
@@ -105,8 +126,8 @@ describe("a stored tuning", () => {
     expect(() => parseTuning(make(), "GPU", LEAST)).toThrow(message);
   });
 
-  it("is made of every kernel's candidates", async () => {
-    const mocked = await openGpu({ source: new MockGpu().source });
+  it.each([false, true])("is made of every kernel's candidates, with halves: %s", async (f16) => {
+    const mocked = await openGpu({ source: new MockGpu({ features: f16 ? ["shader-f16"] : [] }).source });
     const { tuning: found, results } = await tune(mocked, {
       rows: 64,
       columns: 64,
@@ -114,7 +135,7 @@ describe("a stored tuning", () => {
       chunk: 64,
       context: 64,
     });
-    expect(results.map(({ name }) => name)).toEqual([...PRODUCT_CLASSES, "many queries", "one query"]);
+    expect(results.map(({ name }) => name)).toEqual([...classesOf({ f16 }), "many queries", "one query"]);
     expect(results.every(({ tried, standard }) => tried > 2 && standard.length > 0)).toBe(true);
     expect(parseTuning(tuningRecord(mocked.adapter, found), mocked.adapter, mocked.capabilities)).toEqual(found);
     mocked.destroy();

@@ -19,6 +19,8 @@ const WAYS = [
   { title: "with subgroups", without: [] },
   { title: "without subgroups", without: ["subgroups"] },
 ] as const;
+/** How far logits may be when keys, values and products of many tokens have 16 bits. */
+const NEAR = 2e-2;
 const METHODS = single.filter(({ spec }) => ["rerope:window=12", "streaming:sinks=3,window=11"].includes(spec));
 
 const judge = await judgeOf("llama");
@@ -95,6 +97,29 @@ describe.skipIf(gpu === null).each(WAYS)("as on hardware, $title", ({ without })
     for (const chunk of [40, 7, 1])
       expect(difference(await logitsOf(model, chunk), expected), `chunks of ${chunk}`).toBeLessThan(1e-4);
     await model.dispose();
+  });
+
+  const halves = gpu?.capabilities.f16 && without.length === 0;
+  it.skipIf(!halves)("llama is near what transformers computes when it is fast, in products of halves", async () => {
+    const { config, weights, cases } = await readGolden("llama");
+    expect([...used].filter((name) => name.endsWith("half"))).toEqual([]); // the exact models before had none
+    const backend = await createWebGpu(config, weights, { device, precision: "fast" });
+    const model = new LanguageModel({ backend, tokenizer: null, chatTemplate: null });
+    for (const [{ ids, logits }, chunk] of [
+      [cases[0], 48],
+      [cases[0], 13], // the last chunk has 9 of a tile's 16 rows
+      [cases[1], 64],
+    ] as const) {
+      const session = model.session({ capacity: 256, chunk });
+      const computed = await session.prefill(ids, { logitRows: ids.length });
+      const off = difference(computed, logits);
+      expect(off, `${ids.length} tokens in chunks of ${chunk}`).toBeLessThan(NEAR);
+      expect(off).toBeGreaterThan(TOLERANCE / 100);
+      session.dispose();
+    }
+    await model.dispose();
+    const products = [...used].filter((name) => /^product .* tiles .* half$/.test(name));
+    expect(products.length).toBeGreaterThanOrEqual(3);
   });
 
   it("ran the kernels of hardware and no others", () => {

@@ -1,18 +1,7 @@
 import { equalSubgroups, spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
-import { declareKernel, each, lines, memoised } from "./declare.ts";
+import { each, lines, memoised } from "./declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
-import {
-  inputWgsl,
-  nameOf,
-  PRODUCT_UNIFORMS,
-  productBuffers,
-  productKey,
-  productStorage,
-  productUniforms,
-  storeWgsl,
-  type Product,
-  type ProductKey,
-} from "./product.ts";
+import { declareProduct, dispatchProduct, productKey, type Product, type ProductKey } from "./product.ts";
 
 const kernelOf = memoised(broadcastProductKernel);
 
@@ -30,13 +19,20 @@ export interface BroadcastPlan {
   readonly tokens: number;
 }
 
+/** Rows of the input from which on a larger kernel is worth the second more that it takes to compile. */
+const MANY = 64;
+
 /** Null where subgroups are not of one known size, or where a device has workgroup memory that is worth its name. */
-export function planBroadcastProduct({
-  software,
-  subgroups,
-}: Pick<Capabilities, "software" | "subgroups">): BroadcastPlan | null {
+export function planBroadcastProduct(
+  { type }: Pick<ProductKey, "type">,
+  { tokens }: { readonly tokens: number },
+  { software, subgroups }: Pick<Capabilities, "software" | "subgroups">,
+): BroadcastPlan | null {
   const lanes = equalSubgroups({ subgroups });
-  return software && lanes !== null ? { lanes, rows: 2, tokens: 16 / lanes } : null;
+  if (!software || lanes === null) return null;
+  // What is packed takes few loads, so most are of the input, and more rows share them.
+  const packed = READERS[type].scaled;
+  return { lanes, rows: packed && tokens >= MANY ? 4 : 2, tokens: 16 / lanes };
 }
 
 /** @throws LongctxError "config" when 4 does not divide the columns */
@@ -45,12 +41,7 @@ export function broadcastProduct(product: Product, capabilities: Capabilities, p
   if (key.norm) throw new Error("Only products by rows normalise their input.");
   const { matrix, tokens } = product;
   const [x, y] = spread(Math.ceil(matrix.rows / (plan.lanes * plan.rows)), capabilities);
-  return {
-    kernel: kernelOf(key, plan),
-    buffers: productBuffers(product),
-    uniforms: productUniforms(product),
-    workgroups: [x, y, Math.ceil(tokens / (plan.lanes * plan.tokens))],
-  };
+  return dispatchProduct(kernelOf(key, plan), product, [x, y, Math.ceil(tokens / (plan.lanes * plan.tokens))]);
 }
 
 export function broadcastProductKernel(key: ProductKey, { lanes, rows, tokens }: BroadcastPlan): Kernel {
@@ -69,13 +60,10 @@ export function broadcastProductKernel(key: ProductKey, { lanes, rows, tokens }:
         "      }",
       ]).flat(),
     ]).flat();
-  return declareKernel({
-    name: nameOf(key, "broadcast", lanes, rows, tokens),
-    storage: productStorage(key, reader),
-    uniforms: PRODUCT_UNIFORMS,
+  return declareProduct(key, ["broadcast", lanes, rows, tokens], {
     features: ["subgroups"],
     body: `
-${reader.wgsl}${weightsOf(reader)}${inputWgsl(key)}${storeWgsl(key)}
+${weightsOf(reader)}
 @compute @workgroup_size(${lanes})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,

@@ -1,18 +1,7 @@
 import { equalSubgroups, spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
-import { declareKernel, each, lines, memoised } from "./declare.ts";
+import { each, lines, memoised } from "./declare.ts";
 import { READERS, type WeightReader } from "./dequantise.ts";
-import {
-  inputWgsl,
-  nameOf,
-  PRODUCT_UNIFORMS,
-  productBuffers,
-  productKey,
-  productStorage,
-  productUniforms,
-  storeWgsl,
-  type Product,
-  type ProductKey,
-} from "./product.ts";
+import { declareProduct, dispatchProduct, productKey, type Product, type ProductKey } from "./product.ts";
 
 const kernelOf = memoised(rowProductKernel);
 
@@ -64,24 +53,14 @@ export function rowProduct(product: Product, capabilities: Capabilities, given?:
   const shape = { tokens, rows: matrix.rows, blocks: matrix.blocks };
   const plan = given ?? withBroadcast(planRowProduct(key, shape, capabilities), capabilities);
   const [x, y] = spread(Math.ceil(matrix.rows / (plan.rows * plan.teams)), capabilities);
-  return {
-    kernel: kernelOf(key, plan),
-    buffers: productBuffers(product),
-    uniforms: productUniforms(product),
-    workgroups: [x, y, Math.ceil(tokens / plan.tokens)],
-  };
+  return dispatchProduct(kernelOf(key, plan), product, [x, y, Math.ceil(tokens / plan.tokens)]);
 }
 
 export function rowProductKernel(key: ProductKey, plan: RowPlan): Kernel {
   const { lanes, teams, rows, tokens, unit, broadcast } = plan;
-  const reader = READERS[key.type];
-  return declareKernel({
-    name: nameOf(key, "rows", lanes, teams, rows, tokens, broadcast ? "broadcast" : unit),
-    storage: productStorage(key, reader),
-    uniforms: PRODUCT_UNIFORMS,
+  return declareProduct(key, ["rows", lanes, teams, rows, tokens, broadcast ? "broadcast" : unit], {
     features: broadcast ? ["subgroups"] : [],
     body: `
-${reader.wgsl}${inputWgsl(key)}${storeWgsl(key)}
 ${lanes > 1 ? `var<workgroup> partials: array<f32, ${sumsOf(key, plan).length * lanes * teams}>;` : ""}
 @compute @workgroup_size(${lanes * teams})
 fn main(
@@ -102,7 +81,7 @@ ${each(tokens, (t) => `  let input${t} = uniforms.input_offset + min(token + ${t
 ${sumsOf(key, plan)
   .map((sum) => `  var ${sum} = 0.0;`)
   .join("\n")}
-${walk(key, plan, reader)}
+${walk(key, plan, READERS[key.type])}
 ${finish(key, plan)}
 }`,
   });

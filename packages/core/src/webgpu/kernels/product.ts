@@ -1,12 +1,14 @@
+import type { Precision } from "../../backend.ts";
 import type { Activation } from "../../config.ts";
-import type { PackedMatrix } from "../weights-packed.ts";
-import type { GpuSlice } from "../kernel.ts";
 import { LongctxError } from "../../errors.ts";
+import type { Dispatch, GpuSlice, Kernel } from "../kernel.ts";
+import type { PackedMatrix } from "../weights-packed.ts";
 import { ACTIVATION_WGSL } from "./activation.ts";
-import { READERS, type WeightReader } from "./dequantise.ts";
+import { declareKernel } from "./declare.ts";
+import { READERS } from "./dequantise.ts";
 
 /** A packed matrix, or a part of one, on the device. */
-export interface GpuMatrix extends Omit<PackedMatrix, "codes" | "scales"> {
+export interface GpuMatrix extends PackedMatrix {
   readonly codes: GpuSlice;
   readonly scales: GpuSlice | null;
 }
@@ -37,6 +39,8 @@ export interface Product {
   readonly activation?: Activation;
   /** Soft cap c of logits: c · tanh(y / c). */
   readonly cap?: number;
+  /** `exact` unless given; `fast` may multiply in 16 bits where the device computes with them. */
+  readonly precision?: Precision;
 }
 
 /** What changes the code of a product. */
@@ -76,7 +80,8 @@ export function nameOf(key: ProductKey, ...plan: readonly (string | number)[]): 
 type Storage = [name: string, element: string, access: "read" | "write"];
 
 /** Bindings in the order of `productBuffers`. */
-export function productStorage(key: ProductKey, { element, scaled }: WeightReader = READERS[key.type]): Storage[] {
+export function productStorage(key: ProductKey): Storage[] {
+  const { element, scaled } = READERS[key.type];
   const storage: Storage[] = [
     ["codes", element, "read"],
     ["input", "vec4<f32>", "read"],
@@ -88,12 +93,12 @@ export function productStorage(key: ProductKey, { element, scaled }: WeightReade
   return storage;
 }
 
-export function productBuffers({ matrix, input, output, norm, bias }: Product): GpuSlice[] {
+function productBuffers({ matrix, input, output, norm, bias }: Product): GpuSlice[] {
   const optional = [matrix.scales, norm?.weight, bias].filter((slice) => slice !== null && slice !== undefined);
   return [matrix.codes, input, output, ...optional];
 }
 
-export const PRODUCT_UNIFORMS = {
+const PRODUCT_UNIFORMS = {
   tokens: "u32",
   rows: "u32",
   /** Of a row, in vectors of four. */
@@ -108,7 +113,7 @@ export const PRODUCT_UNIFORMS = {
   cap: "f32",
 } as const;
 
-export function productUniforms(product: Product): number[] {
+function productUniforms(product: Product): number[] {
   const { matrix, tokens, inputOffset = 0, inputStride, outputOffset = 0, outputStride, norm, cap } = product;
   const stride = inputStride ?? matrix.columns;
   if (inputOffset % 4 !== 0 || stride % 4 !== 0)
@@ -127,6 +132,26 @@ export function productUniforms(product: Product): number[] {
   ];
 }
 
+/** A kernel of products: `main` and what it needs beside `input_at`, `store` and the functions of the key's reader. */
+export function declareProduct(
+  key: ProductKey,
+  plan: readonly (string | number)[],
+  { body, features }: { readonly body: string; readonly features?: readonly GPUFeatureName[] },
+): Kernel {
+  return declareKernel({
+    name: nameOf(key, ...plan),
+    storage: productStorage(key),
+    uniforms: PRODUCT_UNIFORMS,
+    features,
+    body: `${READERS[key.type].wgsl}${inputWgsl(key)}${storeWgsl(key)}\n${body.trim()}`,
+  });
+}
+
+/** The kernel at work on a product. */
+export function dispatchProduct(kernel: Kernel, product: Product, workgroups: Dispatch["workgroups"]): Dispatch {
+  return { kernel, buffers: productBuffers(product), uniforms: productUniforms(product), workgroups };
+}
+
 /** `input_at(token offset, column / 4)`: four values of a row, zeros beyond its end. */
 export function inputWgsl({ ragged }: ProductKey): string {
   const value = ragged
@@ -140,7 +165,7 @@ fn input_at(row: u32, column: u32) -> vec4<f32> {
 }
 
 /** `store(row, token, value)`, or with an activation `store(row, token, gate, up)` with the gate's row. */
-export function storeWgsl({ bias, add, activation, cap }: ProductKey): string {
+function storeWgsl({ bias, add, activation, cap }: ProductKey): string {
   const biased = (value: string, row: string) => (bias ? `${value} + bias[${row}]` : value);
   const value = activation
     ? `activate(${biased("gate", "row")}) * (${biased("up", "row + 1u")})`
