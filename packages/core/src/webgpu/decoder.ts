@@ -1,3 +1,4 @@
+import type { Precision } from "../backend.ts";
 import type { Activation } from "../config.ts";
 import type { AlignedModel } from "./aligned.ts";
 import type { GpuLayerWeights, GpuWeights } from "./decoder-weights.ts";
@@ -9,6 +10,7 @@ import { routeBytes, routeTokens } from "./kernels/experts.ts";
 import { normalise } from "./kernels/norm.ts";
 import { productDispatch, productPath } from "./kernels/product-path.ts";
 import type { GpuMatrix, Product } from "./kernels/product.ts";
+import { inSteps } from "./submissions.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** Chunks of many sizes would otherwise be remembered for ever. */
@@ -29,15 +31,23 @@ export class DecoderStages {
   readonly #weights: GpuWeights;
   readonly #capabilities: Capabilities;
   readonly #workspace: Workspace;
+  readonly #precision: Precision;
   /** Dispatches by stage, layer and rows, as long as the buffers stay the same: a token makes the ones before it again. */
   readonly #known = new Map<string, readonly Dispatch[]>();
   #generation = 0;
 
-  constructor(model: AlignedModel, weights: GpuWeights, capabilities: Capabilities, workspace: Workspace) {
+  constructor(
+    model: AlignedModel,
+    weights: GpuWeights,
+    capabilities: Capabilities,
+    workspace: Workspace,
+    precision: Precision,
+  ) {
     this.#model = model;
     this.#weights = weights;
     this.#capabilities = capabilities;
     this.#workspace = workspace;
+    this.#precision = precision;
   }
 
   /** Residual stream [T, hidden]. */
@@ -238,11 +248,14 @@ export class DecoderStages {
     return made;
   }
 
-  /** One dispatch for each part of the matrix, and one for the norm before tiles. */
+  /**
+   * One dispatch for each part of the matrix, several for some tokens each where they are much work, and one for the norm
+   * before tiles.
+   */
   #product(parts: readonly GpuMatrix[], product: Omit<Product, "matrix">): Dispatch[] {
     const { norm, tokens, input, inputOffset = 0 } = product;
     const all = (changes: Partial<Product>) =>
-      parts.map((matrix) => productDispatch({ ...product, ...changes, matrix }, this.#capabilities));
+      parts.flatMap((matrix) => this.#inSteps({ ...product, ...changes, matrix, precision: this.#precision }));
     if (!norm || productPath(tokens) === "rows") return all({});
     const size = parts[0].columns;
     const normed = this.#workspace.take("normed states", 4 * tokens * size);
@@ -251,5 +264,24 @@ export class DecoderStages {
       normalise({ kind: "rms", tokens, size, input, inputOffset, weight, epsilon, output: normed }, this.#capabilities),
       ...all({ norm: undefined, input: normed, inputOffset: 0 }),
     ];
+  }
+
+  #inSteps(product: Product): Dispatch[] {
+    const { matrix, tokens, input, inputOffset = 0, outputOffset = 0, outputStride } = product;
+    if (tokens === 1) return [productDispatch(product, this.#capabilities)];
+    const work = matrix.rows * matrix.columns;
+    return inSteps(tokens, tokens * work).map(({ from, to }) => ({
+      ...productDispatch(
+        {
+          ...product,
+          tokens: to - from,
+          input,
+          inputOffset: inputOffset + from * matrix.columns,
+          outputOffset: outputOffset + from * outputStride,
+        },
+        this.#capabilities,
+      ),
+      work: (to - from) * work,
+    }));
   }
 }
