@@ -8,6 +8,7 @@ import { normalise } from "../../src/webgpu/kernels/norm.ts";
 import { sample, seenBits } from "../../src/webgpu/kernels/sample.ts";
 import { uploadMatrices } from "../../src/webgpu/weights-upload.ts";
 import { floats, gpuOrNull, relativeError } from "./device.ts";
+import { columnsOf } from "./product-scene.ts";
 import { noise, noisy, storedMatrix } from "./stored-weights.ts";
 
 const gpu = (await gpuOrNull())!;
@@ -19,7 +20,7 @@ async function words(slice: Parameters<typeof gpu.read>[0]): Promise<Uint32Array
 
 describe.skipIf(!gpu)("the embedding", () => {
   it.each(TENSOR_TYPES)("gives rows of %s as they are dequantised, times a scale", async (type) => {
-    const columns = type.endsWith("_K") ? 512 : type.startsWith("Q") ? 96 : 36;
+    const columns = columnsOf(type);
     const stored = storedMatrix(type, 251, columns, 2);
     const ids = [250, 0, 17, 17, 128];
     const idSlice = gpu.upload(Uint32Array.from([99, ...ids]), "test");

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { TENSOR_TYPES, type TensorType, type WeightTensor } from "@longctx/core";
 import { packMatrices, storedBytes, type PackedMatrix, type PackOptions } from "../../src/webgpu/weights-packed.ts";
 import { halves } from "../../../loaders/src/half.ts";
+import { columnsOf } from "./product-scene.ts";
 import { storedMatrix } from "./stored-weights.ts";
 
 const large = { maxBinding: 2 ** 27 };
@@ -76,10 +77,6 @@ function weightAt({ type, codes, scales: words, blocks }: WholeMatrix, row: numb
       return half(scales[at]) * scale * ((low | (high << 4)) - 32);
     }
   }
-}
-
-function columnsOf(type: TensorType): number {
-  return type.endsWith("_K") ? 512 : type.startsWith("Q") ? 96 : 36;
 }
 
 describe.each(TENSOR_TYPES)("a packed matrix of %s", (type) => {
