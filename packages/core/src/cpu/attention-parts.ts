@@ -1,8 +1,10 @@
 import type { ModelConfig } from "../config.ts";
+import { turnRows } from "../rotation.ts";
 import type { SharedRows } from "./cache-buffer.ts";
 import type { Dense, Floats } from "./dense.ts";
 import type { Block } from "./shared-memory.ts";
-import { turn, type TokenPlan } from "./token-plan.ts";
+import type { TokenPlan } from "./token-plan.ts";
+import { TURNED_BLOCK, TurnedBlocks, type Stretch } from "./turned-blocks.ts";
 
 /** Kernels write whole vectors, so rows of scores end at one, and some more are written beyond the last. */
 const STRIDE = 16;
@@ -12,15 +14,28 @@ const WEIGHTS = 544;
 const LONGEST_PART = 1024;
 const SHORTEST_PART = 64;
 /** Numbers of a part and of a job in kernels/src/attention.ts. */
-const PART_NUMBERS = 14;
-const JOB_NUMBERS = 4;
+const PART_NUMBERS = 16;
+const JOB_NUMBERS = 6;
+/** Keys that kernels turn at once. */
+const TURNED_KEYS = 4;
 
-/** A stretch of a lane's slots. */
-interface Stretch {
-  readonly rotation: number;
-  readonly keys: string;
-  readonly from: number;
-  readonly count: number;
+const PLACES = [
+  "job",
+  "queries",
+  "codes",
+  "factors",
+  "weights",
+  "outputs",
+  "sums",
+  "maxima",
+  "scores",
+  "turned",
+] as const;
+
+/** The keys of some lanes: those that are kept as the lanes read them, or raw ones to be turned. */
+export interface LaneKeys {
+  readonly rows: SharedRows;
+  readonly raw: boolean;
 }
 
 /** Divides the attention of one token into parts that threads take, and has them computed. */
@@ -28,57 +43,69 @@ export class AttentionParts {
   readonly #config: ModelConfig;
   readonly #dense: Dense;
   readonly #compact: boolean;
+  readonly #blocks: TurnedBlocks;
   #scratch: Block | null = null;
 
   constructor(config: ModelConfig, dense: Dense, compact: boolean) {
     this.#config = config;
     this.#dense = dense;
     this.#compact = compact;
+    this.#blocks = new TurnedBlocks(dense.memory, config.rope.rotarySize / 2);
   }
 
-  /** `keys` by the name of the copy, a head's rows `slots` apart; fills `attended` [H, D]. */
+  /** `keys` by the name of the copy that lanes ask for, a head's rows `slots` apart; fills `attended` [H, D]. */
   attend(
     slots: number,
     plan: TokenPlan,
-    keys: ReadonlyMap<string, SharedRows>,
+    keys: ReadonlyMap<string, LaneKeys>,
     values: SharedRows,
     projected: Float32Array,
     attended: Floats,
   ): void {
-    const { queryHeads, keyHeads, headSize } = this.#config;
+    const { queryHeads, keyHeads, headSize, rope } = this.#config;
     const { functions, memory } = this.#dense;
     const group = queryHeads / keyHeads;
     const stretches = this.#stretches(plan);
     const layout = this.#layOut(plan, stretches);
-    const queries = this.#queries(plan, projected, layout.queries, layout.codes, layout.factors);
+    this.#queries(plan, projected, layout);
+    const blocks = this.#blocks.place(
+      plan,
+      stretches,
+      new Set([...keys].filter(([, { raw }]) => raw).map(([id]) => id)),
+    );
     const count = keyHeads * stretches.length;
     const [valueRows, valueScales = 0] = addresses(values);
     const table = new Int32Array(memory.memory.buffer, layout.job, JOB_NUMBERS + PART_NUMBERS * count);
-    table.set([layout.job + 4 * JOB_NUMBERS, group, headSize]);
+    table.set([layout.job + 4 * JOB_NUMBERS, group, headSize, 0, rope.rotarySize / 2, TURNED_BLOCK]);
     new Float32Array(memory.memory.buffer, layout.job + 12, 1)[0] = 1 / Math.sqrt(headSize);
     let at = JOB_NUMBERS;
     for (let head = 0; head < keyHeads; head++) {
       for (let i = 0; i < stretches.length; i++) {
-        const part = stretches[i];
+        const { lane, skipped, count: width } = stretches[i];
         const number = head * stretches.length + i;
-        const [keyRows, keyScales = 0] = addresses(keys.get(part.keys)!);
-        const row = head * slots + part.from;
+        const { rows, raw } = keys.get(lane.keys)!;
+        const [keyRows, keyScales = 0] = addresses(rows);
+        const from = lane.from + skipped;
+        const row = head * slots + from;
         const valueRow = head * slots;
-        const query = part.rotation * queryHeads + head * group;
-        table[at++] = queries + query * headSize * (this.#compact ? 2 : 4);
+        const query = (raw ? plan.turns.length : lane.rotation) * queryHeads + head * group;
+        const coded = this.#compact && !raw;
+        table[at++] = (coded ? layout.codes : layout.queries) + query * headSize * (coded ? 2 : 4);
         table[at++] = layout.factors + 4 * query;
         table[at++] = keyRows + row * headSize * (this.#compact ? 1 : 4);
         table[at++] = this.#compact ? keyScales + 4 * row : 0;
-        table[at++] = valueRows + (this.#compact ? valueRow * headSize : 4 * (valueRow + part.from) * headSize);
+        table[at++] = valueRows + (this.#compact ? valueRow * headSize : 4 * (valueRow + from) * headSize);
         table[at++] = this.#compact ? valueScales + 4 * valueRow : 0;
-        table[at++] = part.from;
-        table[at++] = part.count;
+        table[at++] = from;
+        table[at++] = width;
         table[at++] = layout.scores + 4 * number * group * layout.stride;
         table[at++] = layout.stride;
         table[at++] = layout.weights + number * WEIGHTS;
         table[at++] = layout.outputs + 4 * number * group * headSize;
         table[at++] = layout.sums + 4 * number * group;
         table[at++] = layout.maxima + 4 * number * group;
+        table[at++] = blocks[i];
+        table[at++] = layout.turned + 4 * number * (TURNED_KEYS + group) * headSize;
       }
     }
     functions.attend(layout.job, count, stretches.length, attended.address);
@@ -90,36 +117,34 @@ export class AttentionParts {
     const longest = Math.min(Math.max(Math.ceil(even / STRIDE) * STRIDE, SHORTEST_PART), LONGEST_PART);
     return lanes.flatMap((lane) => {
       const parts: Stretch[] = [];
-      for (let done = 0; done < lane.count; done += longest)
-        parts.push({ ...lane, from: lane.from + done, count: Math.min(longest, lane.count - done) });
+      for (let skipped = 0; skipped < lane.count; skipped += longest)
+        parts.push({ lane, skipped, count: Math.min(longest, lane.count - skipped) });
       return parts;
     });
   }
 
-  /** The query under each rotation of the plan, as kernels read it; where the first begins. */
-  #queries(plan: TokenPlan, projected: Float32Array, floats: number, codes: number, factors: number): number {
+  /** The query under each rotation of the plan, and behind them without one, as kernels read it. */
+  #queries(
+    { turns, temperature, chunk }: TokenPlan,
+    projected: Float32Array,
+    { queries, codes, factors }: Layout,
+  ): void {
     const { queryHeads, headSize } = this.#config;
     const { functions, memory } = this.#dense;
     const size = queryHeads * headSize;
-    const data = memory.floats({ address: floats }, plan.turns.length * size);
-    plan.turns.forEach((by, i) => {
-      if (!plan.chunk.shape.rotations[i].queries) return;
-      for (let head = 0; head < queryHeads; head++)
-        turn(projected, head * headSize, data, i * size + head * headSize, headSize, by, plan.temperature);
-      if (this.#compact)
-        functions.compactQueries(
-          floats + 4 * i * size,
-          codes + 2 * i * size,
-          factors + 4 * i * queryHeads,
-          queryHeads,
-          headSize,
-        );
+    const data = memory.floats({ address: queries }, (turns.length + 1) * size);
+    const raw = projected.subarray(0, size);
+    turns.forEach((by, i) => {
+      if (!chunk.shape.rotations[i].queries) return;
+      turnRows(raw, data.subarray(i * size, (i + 1) * size), headSize, by, temperature);
+      const [floats, code, factor] = [queries + 4 * i * size, codes + 2 * i * size, factors + 4 * i * queryHeads];
+      if (this.#compact) functions.compactQueries(floats, code, factor, queryHeads, headSize);
     });
-    return this.#compact ? codes : floats;
+    turnRows(raw, data.subarray(turns.length * size), headSize, null, temperature);
   }
 
   /** Where things lie in the scratch memory. */
-  #layOut({ turns }: TokenPlan, stretches: readonly Stretch[]) {
+  #layOut({ turns }: TokenPlan, stretches: readonly Stretch[]): Layout {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const group = queryHeads / keyHeads;
     const count = keyHeads * stretches.length;
@@ -133,7 +158,7 @@ export class AttentionParts {
     };
     const layout = {
       job: take(4 * (JOB_NUMBERS + PART_NUMBERS * count)),
-      queries: take(4 * turns.length * queryHeads * headSize),
+      queries: take(4 * (turns.length + 1) * queryHeads * headSize),
       codes: take(2 * turns.length * queryHeads * headSize),
       factors: take(4 * turns.length * queryHeads),
       weights: take(WEIGHTS * count),
@@ -141,27 +166,20 @@ export class AttentionParts {
       sums: take(4 * count * group),
       maxima: take(4 * count * group),
       scores: take(4 * count * group * stride + 64),
-      stride,
+      turned: take(4 * count * (TURNED_KEYS + group) * headSize),
     };
     if (!this.#scratch || this.#scratch.bytes < bytes) {
       if (this.#scratch) this.#dense.memory.release(this.#scratch);
       this.#scratch = this.#dense.memory.allocate(Math.ceil(bytes * 1.5));
     }
     const { address } = this.#scratch;
-    return {
-      ...layout,
-      job: address + layout.job,
-      queries: address + layout.queries,
-      codes: address + layout.codes,
-      factors: address + layout.factors,
-      weights: address + layout.weights,
-      outputs: address + layout.outputs,
-      sums: address + layout.sums,
-      maxima: address + layout.maxima,
-      scores: address + layout.scores,
-    };
+    for (const name of PLACES) layout[name] += address;
+    return { ...layout, stride };
   }
 }
+
+/** Addresses of what kernels write, and the floats from a row of scores to the next. */
+type Layout = Readonly<Record<(typeof PLACES)[number] | "stride", number>>;
 
 function addresses({ blocks }: SharedRows): number[] {
   return blocks.map(({ address }) => address);

@@ -33,7 +33,6 @@ export class CacheBuffer {
   #floats: Float32Array | null;
   /** Tokens before this one are up to date in `#floats`. */
   #done = 0;
-  #stays = false;
 
   constructor(slots: SlotMap, heads: number, headSize: number) {
     this.#slots = slots;
@@ -75,17 +74,12 @@ export class CacheBuffer {
   /** All rows of tokens before `end` are about to be written anew, through `view`. */
   rewrite(end: number): void {
     this.clear();
+    this.#upToDate();
     this.#done = end;
-  }
-
-  /** onnxruntime reads or rewrites all rows between two tokens: moving them to and fro would only cost. */
-  stay(): void {
-    this.#stays = true;
   }
 
   /** Where a row of the last token is written: in shared memory if the rows have moved there. */
   row(memory: SharedMemory, head: number, slot: number): Float32Array {
-    if (this.#stays) return this.place(head, slot, slot + 1);
     const end = this.#slots.length;
     const floats = this.share(memory, end - 1);
     this.shared!.done = end;
@@ -109,7 +103,7 @@ export class CacheBuffer {
     const to = shared.floats!;
     if (shared.done < end && this.#floats) this.#copy(this.#floats, to, shared.done, end);
     shared.done = Math.max(shared.done, end);
-    if (!this.#stays && this.#memory.resizable) {
+    if (this.#memory.resizable) {
       this.#memory.resize(0);
       this.#floats = null;
     }

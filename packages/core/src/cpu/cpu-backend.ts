@@ -88,7 +88,7 @@ class CpuBackend implements Backend {
     this.config = parts.config;
     this.precision = parts.precision;
     this.#embedding = new Embedding(parts.weights.get("embedding", [parts.config.vocabSize, parts.config.hiddenSize]));
-    this.#copies = new KeyCopies(parts.config, threads);
+    this.#copies = new KeyCopies(parts.config);
     this.#head = new LogitHead(parts, threads, () => this.#tokenDecoder());
     this.#whole = new WholeDecoder(parts, threads, this.#head);
     this.#stepped = new SteppedDecoder(parts, threads, this.#copies, this.#head);
@@ -157,7 +157,7 @@ class CpuBackend implements Backend {
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
     for (let layer = 0; layer < uniform.length; layer++)
-      await this.#copies.ensure(passage.cache, layer, uniform[layer], passage.first);
+      this.#copies.ensure(passage.cache, layer, uniform[layer], passage.first);
     return this.#whole.run(passage, uniform);
   }
 
@@ -184,6 +184,6 @@ class CpuBackend implements Backend {
 
   async dispose(): Promise<void> {
     await this.#queue;
-    for (const part of [this.#whole, this.#stepped, this.#copies, this.#head, this.#token]) await part?.release();
+    for (const part of [this.#whole, this.#stepped, this.#head, this.#token]) await part?.release();
   }
 }

@@ -62,7 +62,7 @@ export class SteppedDecoder {
       const plan = (view && (await hook.queries?.(view, given))) ?? given;
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       const chunk = prepare(plan, !last || logitRows > 0 || hook !== undefined);
-      await this.#copies.ensure(cache, layer, chunk, first);
+      this.#copies.ensure(cache, layer, chunk, first);
       await this.#attend(cache, layer, chunk, first, count, projected, attended);
       if (view && hook.attended) {
         const changed = hook.attended(view, attended);

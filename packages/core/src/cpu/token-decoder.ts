@@ -61,7 +61,7 @@ export class TokenDecoder {
       const view = hook && new CpuLayerView(config, cache, layer, first, 1, projected.data.slice());
       const given = request.plan(layer);
       const plan = prepare((view && (await hook.queries?.(view, given))) ?? given);
-      await this.#copies.ensure(cache, layer, plan.chunk, first);
+      this.#copies.ensureForToken(cache, layer, plan.chunk, first);
       attention.store(cache, layer, plan, first, projected.data);
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       if (layer === layers.length - 1 && logitRows === 0 && !hook) return;

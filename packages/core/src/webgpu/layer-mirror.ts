@@ -1,5 +1,5 @@
 import type { ModelConfig } from "../config.ts";
-import { angles, type Rotation } from "../rotation.ts";
+import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../rotation.ts";
 import type { SlotMap } from "../slots.ts";
 import type { GpuCache } from "./gpu-cache.ts";
 import { sourceOf } from "./key-places.ts";
@@ -118,32 +118,21 @@ function fill(
   const rows = read.map((bytes) => floats(bytes, cache.shape.storage));
   const [key, value] = [new Float32Array(keyHeads * headSize), new Float32Array(keyHeads * headSize)];
   runs.forEach(({ from, to, token: begin }, run) => {
-    for (let token = begin; token < Math.min(begin + to - from, first); token++) {
-      if (token < mirror.known) continue;
+    const unknown = Math.max(begin, mirror.known);
+    const count = Math.max(0, Math.min(begin + to - from, first) - unknown);
+    const tokens = Array.from({ length: count }, (_, i) => unknown + i);
+    const back = rotation.identity ? null : angles(UNROTATED, tokens, count, rotation);
+    for (const token of tokens) {
       for (let head = 0; head < keyHeads; head++) {
         const at = (token - begin) * rowSize;
         value.set(rows[head * runs.length + run].subarray(at, at + headSize), head * headSize);
         const keys = rows[(keyHeads + head) * runs.length + run];
         key.set(keys.subarray(at, at + headSize), head * headSize);
       }
-      if (!rotation.identity) unturn(key, keyHeads, headSize, rotation, token);
+      turnRows(key, key, headSize, back && anglesFrom(back, token - unknown, 1));
       mirror.set(token, key, value);
     }
   });
-}
-
-/** Rotary pairs (i, i + d/2) of every head, turned back to position 0 and amplitude 1. */
-function unturn(key: Float32Array, keyHeads: number, headSize: number, rotation: Rotation, token: number): void {
-  const still = { ...rotation, table: { ...rotation.table, amplitude: 1 }, rule: { id: "0", at: () => 0 } };
-  const { cos, sin } = angles(still, [token], 1, rotation);
-  for (let head = 0; head < keyHeads; head++) {
-    for (let i = 0; i < cos.length; i++) {
-      const [a, b] = [head * headSize + i, head * headSize + i + cos.length];
-      const [x, y] = [key[a], key[b]];
-      key[a] = x * cos[i] - y * sin[i];
-      key[b] = y * cos[i] + x * sin[i];
-    }
-  }
 }
 
 function floats({ buffer, byteOffset, byteLength }: Uint8Array, storage: "f32" | "f16"): Float32Array {

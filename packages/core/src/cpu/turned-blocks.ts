@@ -1,0 +1,168 @@
+import { AngleRows, computeRow, emptyRow, rounded, type AngleRow } from "../angle-rows.ts";
+import type { FrequencyTable, PositionRule } from "../plan.ts";
+import type { Block, SharedMemory } from "./shared-memory.ts";
+import type { TokenLane, TokenPlan } from "./token-plan.ts";
+
+/** Keys that are turned by one set of angles: they and the angles stay in the nearest cache. A multiple of 4. */
+export const TURNED_BLOCK = 32;
+/** Sets of angles that are looked through before another one is made. */
+const LOOKED_AT = 8;
+/** Two addresses. */
+const RECORD_BYTES = 8;
+
+/** Some slots of a lane. */
+export interface Stretch {
+  readonly lane: TokenLane;
+  /** Slots of the lane before these. */
+  readonly skipped: number;
+  readonly count: number;
+}
+
+/** Angles of keys by their distances from the first of a block. */
+interface KeyAngles {
+  readonly table: FrequencyTable;
+  readonly distances: readonly number[];
+  /** Where they begin in the memory, in rows. */
+  readonly row: number;
+}
+
+/**
+ * What kernels turn raw keys by, for one token. A score depends on the difference of two positions, so a block of keys is
+ * turned by the distances from its first, which most blocks have in common, and the queries, for each block, by the
+ * distance from there. Made once for all layers and heads that have a plan.
+ */
+export class TurnedBlocks {
+  readonly #memory: SharedMemory;
+  readonly #pairs: number;
+  #block: Block | null = null;
+  #placed: { readonly plan: TokenPlan; readonly key: string; readonly records: readonly number[] } | null = null;
+
+  /** `pairs` is d/2. */
+  constructor(memory: SharedMemory, pairs: number) {
+    this.#memory = memory;
+    this.#pairs = pairs;
+  }
+
+  /** The address of each stretch's first block, 0 where it is not to be turned. Valid until it is asked for another plan. */
+  place(plan: TokenPlan, stretches: readonly Stretch[], turned: ReadonlySet<string>): readonly number[] {
+    const key = [...turned].join(" ");
+    if (this.#placed?.plan !== plan || this.#placed.key !== key)
+      this.#placed = { plan, key, records: this.#write(plan.token, stretches, turned) };
+    return this.#placed.records;
+  }
+
+  #write(query: number, stretches: readonly Stretch[], turned: ReadonlySet<string>): number[] {
+    const blocksOf = ({ lane, count }: Stretch) => (turned.has(lane.keys) ? Math.ceil(count / TURNED_BLOCK) : 0);
+    const count = stretches.reduce((sum, stretch) => sum + blocksOf(stretch), 0);
+    if (count === 0) return stretches.map(() => 0);
+    const rows = new Rows(this.#pairs, count);
+    const records: number[] = []; // rows of queries and of keys
+    for (const stretch of stretches) if (turned.has(stretch.lane.keys)) rows.add(query, stretch, records);
+
+    const { length } = rows.data;
+    const address = this.#room(RECORD_BYTES * count + 4 * length);
+    const first = address + RECORD_BYTES * count;
+    this.#memory.floats({ address: first }, length).set(rows.data);
+    const table = new Int32Array(this.#memory.memory.buffer, address, records.length);
+    table.set(records.map((row) => first + row * 4 * rows.size));
+    let block = 0;
+    return stretches.map((stretch) => {
+      const at = address + RECORD_BYTES * block;
+      block += blocksOf(stretch);
+      return blocksOf(stretch) > 0 ? at : 0;
+    });
+  }
+
+  #room(bytes: number): number {
+    if (!this.#block || this.#block.bytes < bytes) {
+      if (this.#block) this.#memory.release(this.#block);
+      this.#block = this.#memory.allocate(Math.ceil(bytes * 1.5));
+    }
+    return this.#block.address;
+  }
+}
+
+/**
+ * Angles in rows of cos [4] and sin [4] of four pairs after the other, the last four filled up: one for the queries of
+ * each block, then those of keys.
+ */
+class Rows {
+  /** Numbers of a row. */
+  readonly size: number;
+  #data: Float32Array;
+  #used: number;
+  #blocks = 0;
+  readonly #row: AngleRow;
+  readonly #queries = new Map<string, AngleRows>();
+  readonly #keys: KeyAngles[] = [];
+
+  constructor(pairs: number, blocks: number) {
+    this.size = 8 * Math.ceil(pairs / 4);
+    this.#data = new Float32Array(this.size * (blocks + TURNED_BLOCK));
+    this.#used = blocks;
+    this.#row = emptyRow(pairs);
+  }
+
+  get data(): Float32Array {
+    return this.#data.subarray(0, this.size * this.#used);
+  }
+
+  /** The blocks of a stretch; the rows of each, of its queries and of its first key, are added to the records. */
+  add(query: number, { lane, skipped, count }: Stretch, records: number[]): void {
+    const { table, queryPosition, keyPosition } = lane.segment;
+    const queries = this.#queries.get(table.id) ?? new AngleRows(table.inverse);
+    this.#queries.set(table.id, queries);
+    const position = queryPosition.at(query);
+    for (let done = 0; done < count; done += TURNED_BLOCK) {
+      const end = Math.min(count, done + TURNED_BLOCK);
+      const first = keyPosition.at(tokenOf(lane, skipped + done));
+      const distances = distancesOf(lane, keyPosition, first, skipped + done, skipped + end);
+      this.#write(this.#blocks, queries.at(position - first), table.amplitude);
+      records.push(this.#blocks, this.#anglesOf(table, distances));
+      this.#blocks++;
+    }
+  }
+
+  #anglesOf(table: FrequencyTable, distances: readonly number[]): number {
+    const known = this.#keys
+      .slice(-LOOKED_AT)
+      .find((one) => one.table.id === table.id && distances.every((distance, i) => one.distances[i] === distance));
+    if (known) return known.row;
+    const row = this.#used;
+    this.#reserve(row + distances.length);
+    distances.forEach((distance, i) => {
+      computeRow(table.inverse, distance, this.#row);
+      this.#write(row + i, this.#row, table.amplitude);
+    });
+    this.#used += distances.length;
+    this.#keys.push({ table, distances, row });
+    return row;
+  }
+
+  #reserve(rows: number): void {
+    const size = this.size * rows;
+    if (size <= this.#data.length) return;
+    const grown = new Float32Array(2 * size);
+    grown.set(this.#data);
+    this.#data = grown;
+  }
+
+  #write(row: number, { cos, sin }: AngleRow, amplitude: number): void {
+    const begin = this.size * row;
+    for (let i = 0; i < cos.length; i++) {
+      const at = begin + 8 * (i >> 2) + (i & 3);
+      this.#data[at] = cos[i] * amplitude;
+      this.#data[at + 4] = sin[i] * amplitude;
+    }
+  }
+}
+
+function distancesOf(lane: TokenLane, rule: PositionRule, first: number, from: number, to: number): number[] {
+  const distances: number[] = [];
+  for (let i = from; i < to; i++) distances.push(rounded(rule.at(tokenOf(lane, i)) - first));
+  return distances;
+}
+
+function tokenOf({ tokens }: TokenLane, index: number): number {
+  return typeof tokens === "number" ? tokens + index : tokens[index];
+}
