@@ -29,7 +29,7 @@ function argmaxKernel(pass: "spans" | "whole"): Kernel {
           ["spans", "vec2<u32>", "read"],
           ["result", "u32", "write"],
         ],
-    uniforms: { count: "u32", offset: "u32" },
+    uniforms: { count: "u32" },
     body: `
 var<workgroup> tops: array<f32, ${SIZE}>;
 var<workgroup> ids: array<u32, ${SIZE}>;
@@ -46,7 +46,7 @@ ${
   spans
     ? `  let end = min((group.x + 1u) * ${SPAN}u, uniforms.count);
   for (var id = group.x * ${SPAN}u + own; id < end; id += ${SIZE}u) {
-    let logit = logits[uniforms.offset + id];`
+    let logit = logits[id];`
     : `  for (var i = own; i < uniforms.count; i += ${SIZE}u) {
     let logit = bitcast<f32>(spans[i].x);
     let id = spans[i].y;`
@@ -67,23 +67,21 @@ ${
     workgroupBarrier();
   }
   if (own == 0u) {
-    ${spans ? "result[group.x] = vec2<u32>(bitcast<u32>(tops[0]), ids[0]);" : "result[uniforms.offset] = ids[0];"}
+    ${spans ? "result[group.x] = vec2<u32>(bitcast<u32>(tops[0]), ids[0]);" : "result[0] = ids[0];"}
   }
 }`,
   });
 }
 
 export interface Argmax {
-  /** [V], from `logitsOffset` on; both offsets count words. */
+  /** [V] */
   readonly logits: GpuSlice;
-  readonly logitsOffset?: number;
   /** V. */
   readonly size: number;
   /** At least `argmaxScratch(V)` bytes. */
   readonly scratch: GpuSlice;
   /** Where the id goes, or `NO_TOKEN`. */
   readonly result: GpuSlice;
-  readonly resultOffset?: number;
 }
 
 /** To be compiled ahead. */
@@ -95,19 +93,19 @@ export function argmaxScratch(size: number): number {
   return Math.ceil(size / SPAN) * 8;
 }
 
-export function argmax({ logits, logitsOffset = 0, size, scratch, result, resultOffset = 0 }: Argmax): Dispatch[] {
+export function argmax({ logits, size, scratch, result }: Argmax): Dispatch[] {
   const spans = Math.ceil(size / SPAN);
   return [
     {
       kernel: kernelOf("spans"),
       buffers: [logits, scratch],
-      uniforms: [size, logitsOffset],
+      uniforms: [size],
       workgroups: [spans, 1, 1],
     },
     {
       kernel: kernelOf("whole"),
       buffers: [scratch, result],
-      uniforms: [spans, resultOffset],
+      uniforms: [spans],
       workgroups: [1, 1, 1],
     },
   ];

@@ -7,8 +7,8 @@ import type { GpuMatrix } from "./product.ts";
 const kernelOf = memoised(embeddingKernel);
 
 /**
- * Rows of a packed matrix [V, hidden], dequantised: output[t] = scale · matrix[ids[t]]. The ids lie in a buffer, so that
- * a token sampled on the device is read from where it was written. Of a matrix in parts, each part writes the rows it has.
+ * Rows of a packed matrix [V, hidden], dequantised: output[t] = scale · matrix[ids[t]]. Of a matrix in parts, each part
+ * writes the rows it has.
  */
 export function embeddingKernel(type: TensorType): Kernel {
   const reader = READERS[type];
@@ -20,7 +20,7 @@ export function embeddingKernel(type: TensorType): Kernel {
       ["output", "vec4<f32>", "write"],
       ...(reader.scaled ? ([["scales", "u32", "read"]] as const) : []),
     ],
-    uniforms: { tokens: "u32", first: "u32", rows: "u32", columns: "u32", ids_offset: "u32", scale: "f32" },
+    uniforms: { tokens: "u32", first: "u32", rows: "u32", columns: "u32", scale: "f32" },
     body: `
 ${reader.wgsl}${weightsOf(reader)}
 @compute @workgroup_size(64)
@@ -32,7 +32,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     return;
   }
   // Below the part's first row the difference is beyond its last.
-  let row = ids[uniforms.ids_offset + token] - uniforms.first;
+  let row = ids[token] - uniforms.first;
   if (row >= uniforms.rows) {
     return;
   }
@@ -53,9 +53,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 
 export interface Embedding {
   readonly matrix: GpuMatrix;
-  /** T ids of 32 bits, from `idsOffset` on. */
+  /** [T], of 32 bits. */
   readonly ids: GpuSlice;
-  readonly idsOffset?: number;
+  /** T. */
   readonly tokens: number;
   /** [T, hidden] */
   readonly output: GpuSlice;
@@ -64,12 +64,12 @@ export interface Embedding {
 }
 
 export function embed(work: Embedding, capabilities: Capabilities): Dispatch {
-  const { matrix, ids, idsOffset = 0, tokens, output, scale = 1 } = work;
+  const { matrix, ids, tokens, output, scale = 1 } = work;
   const { type, codes, scales, first, rows, columns, blocks } = matrix;
   return {
     kernel: kernelOf(type),
     buffers: [codes, ids, output, ...(scales ? [scales] : [])],
-    uniforms: [tokens, first, rows, columns / 4, idsOffset, scale],
+    uniforms: [tokens, first, rows, columns / 4, scale],
     workgroups: spread(Math.ceil((tokens * blocks * 4) / 64), capabilities),
   };
 }

@@ -27,7 +27,6 @@ export function sampleKernel({ penalty }: { readonly penalty: boolean }): Kernel
     ],
     uniforms: {
       count: "u32",
-      logits_offset: "u32",
       result_offset: "u32",
       top_k: "u32",
       top_p: "f32",
@@ -46,7 +45,7 @@ var<private> last_id: u32;
 var<private> top: f32;
 
 fn logit_of(id: u32) -> f32 {
-  var logit = logits[uniforms.logits_offset + id];
+  var logit = logits[id];
   ${
     penalty
       ? `if (((seen[id / 32u] >> (id % 32u)) & 1u) == 1u) {
@@ -118,21 +117,21 @@ export function sampleKernels(): Kernel[] {
 }
 
 export interface Sample {
-  /** [V], from `logitsOffset` on; both offsets count words. */
+  /** [V] */
   readonly logits: GpuSlice;
-  readonly logitsOffset?: number;
   /** V. */
   readonly size: number;
   readonly draw: Omit<Draw, "text">;
   /** Where the id goes, or `NO_TOKEN` when the logits are no numbers. */
   readonly result: GpuSlice;
+  /** Words before it, where several draws share a buffer. */
   readonly resultOffset?: number;
   /** A bit for each id of the text (`seenBits`); needed with a repetition penalty. */
   readonly seen?: GpuSlice;
 }
 
 /** A temperature of 0 takes the likeliest, which is what top-k with k = 1 does (`argmax` is faster without a penalty). */
-export function sample({ logits, logitsOffset = 0, size, draw, result, resultOffset = 0, seen }: Sample): Dispatch {
+export function sample({ logits, size, draw, result, resultOffset = 0, seen }: Sample): Dispatch {
   const { topK, topP, minP, temperature, repetitionPenalty, uniform } = draw;
   if (repetitionPenalty !== 1 && !seen) throw new Error("A repetition penalty needs the ids of the text.");
   const greedy = temperature === 0;
@@ -141,7 +140,6 @@ export function sample({ logits, logitsOffset = 0, size, draw, result, resultOff
     buffers: seen ? [logits, result, seen] : [logits, result],
     uniforms: [
       size,
-      logitsOffset,
       resultOffset,
       greedy ? 1 : Math.min(topK, size),
       // Rounded to 1, it would not put the likeliest tokens first.
