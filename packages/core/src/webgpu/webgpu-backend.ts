@@ -1,13 +1,14 @@
 import type { Backend, Cache, DeviceMemory, ForwardRequest, Precision, SampledToken } from "../backend.ts";
 import type { ModelConfig } from "../config.ts";
 import { LongctxError } from "../errors.ts";
+import { eventLoopTurn } from "../event-loop.ts";
 import { checkIds } from "../forward-checks.ts";
 import { drawToken, type Draw } from "../sampling.ts";
 import { SlotMap, type CacheLayout } from "../slots.ts";
 import { ChunkPass, type Decoder } from "./chunk-pass.ts";
 import { GpuCache } from "./gpu-cache.ts";
 import type { Gpu } from "./gpu.ts";
-import type { GpuSlice } from "./kernel.ts";
+import type { Dispatch, GpuSlice, Kernel } from "./kernel.ts";
 import { argmaxKernels, NO_TOKEN } from "./kernels/argmax.ts";
 import { sampleKernels } from "./kernels/sample.ts";
 import { watchedHooks } from "./watched-hooks.ts";
@@ -55,16 +56,20 @@ export class WebGpuBackend implements Backend {
     const { software } = this.gpu.capabilities;
     // Plans change at powers of two, or have one between the numbers of tokens where they do; buffers are made largest first.
     const powers = Array.from({ length: Math.log2(this.preferredChunk) + 1 }, (_, i) => this.preferredChunk / 2 ** i);
-    const dispatches = (software ? [1, this.preferredChunk] : powers).flatMap((count) => [
-      ...stages.embed(ids, count),
-      ...Array.from({ length: config.layerCount }, (_, layer) => [
-        ...stages.project(layer, count),
-        ...stages.feedForward(layer, count, { first: 0, count }),
-      ]).flat(),
-      ...stages.head(count, { first: 0, count: 1 }),
-    ]);
+    const kernels: Kernel[] = [];
+    const add = (dispatches: readonly Dispatch[]) => kernels.push(...dispatches.map(({ kernel }) => kernel));
+    for (const count of software ? [1, this.preferredChunk] : powers) {
+      add(stages.embed(ids, count));
+      for (let layer = 0; layer < config.layerCount; layer++) {
+        add(stages.project(layer, count));
+        add(stages.feedForward(layer, count, { first: 0, count }));
+      }
+      add(stages.head(count, { first: 0, count: 1 }));
+      await eventLoopTurn(); // that took some milliseconds
+      if (this.#disposed) return;
+    }
     const choosers = software ? [] : [...argmaxKernels(), ...sampleKernels()];
-    await this.gpu.prepare([...attention.kernels, ...dispatches.map(({ kernel }) => kernel), ...choosers]);
+    await this.gpu.prepare([...attention.kernels, ...kernels, ...choosers]);
     await workspace.settled();
     await this.gpu.run([]);
   }

@@ -16,11 +16,6 @@ if (chromium && !smollm2)
   console.warn("Skipped: SmolLM2 in a page; set LONGCTX_SMOLLM2 to its .gguf file (minutes on a software adapter).");
 
 const TOLERANCE = 1e-3;
-/**
- * Milliseconds for which loading may keep a thread: some ten times what it does on an idle machine, and less than packing all
- * weights at once takes.
- */
-const HELD = 500;
 
 describe.skipIf(chromium === null)("the packages in a page", () => {
   let site: Site;
@@ -77,13 +72,12 @@ describe.skipIf(chromium === null)("the packages in a page", () => {
       chunk: 64,
       worker: where === "a worker",
     };
-    const { logits, heldWhileLoading } = await page.evaluate(
+    const computed = await page.evaluate(
       (asked) => (globalThis as unknown as { page: TestPage }).page.logits(asked),
       request,
     );
     for (const [i, { spec, ids, expected }] of readings.entries())
-      expect(difference(logits[i], expected), `${spec}, ${ids.length} tokens`).toBeLessThan(TOLERANCE);
-    expect(heldWhileLoading).toBeLessThan(HELD);
+      expect(difference(computed[i], expected), `${spec}, ${ids.length} tokens`).toBeLessThan(TOLERANCE);
     expect(complaints).toEqual([]);
   });
 
@@ -108,7 +102,8 @@ describe.skipIf(chromium === null)("the packages in a page", () => {
       await page.click("button");
       const outcome = await page.evaluate(() => (globalThis as unknown as { page: TestPage }).page.outcome);
       expect(outcome).toMatchObject({ ids: generation.ids, text });
-      expect(outcome.heldWhileLoading).toBeLessThan(HELD);
+      // A share, for on a busy machine everything takes longer; packing all at once was the whole of it.
+      expect(outcome.upload.held).toBeLessThan(outcome.upload.duration / 4);
       expect(await page.textContent("output")).toBe(text);
       expect(complaints).toEqual([]);
     },

@@ -1,7 +1,7 @@
 import { fetchFile, load, parseMethod } from "longctx";
-import { watchThread } from "./held-thread.ts";
+import { watchThread, type Watched } from "./held-thread.ts";
 import { logitsOf } from "./logits.ts";
-import type { LogitsRequest, Outcome, Readings, TestPage } from "./test-page.ts";
+import type { LogitsRequest, Outcome, TestPage } from "./test-page.ts";
 
 const form = document.querySelector("form")!;
 const output = document.querySelector("output")!;
@@ -9,8 +9,8 @@ const output = document.querySelector("output")!;
 const page: TestPage = {
   async logits({ urls, worker, ...request }) {
     const files = await Promise.all(urls.map((url) => fetchFile(url)));
-    const { logits, heldWhileLoading } = await (worker ? inWorker : logitsOf)({ ...request, files });
-    return { logits: logits.map((values) => [...values]), heldWhileLoading };
+    const all = await (worker ? inWorker : logitsOf)({ ...request, files });
+    return all.map((logits) => [...logits]);
   },
   outcome: new Promise((resolve, reject) => {
     form.addEventListener("submit", (event) => {
@@ -27,25 +27,29 @@ function field(name: string): HTMLInputElement {
 
 async function goOn(): Promise<Outcome> {
   let adapter = "";
-  const held = watchThread();
+  let watch: (() => Watched) | undefined;
+  let upload: Watched | undefined;
   const model = await load(field("model").files![0], {
     device: "webgpu",
     onDevice: (choice) => (adapter = choice.adapter ?? ""),
+    onWeights: (done, total) => {
+      watch ??= watchThread();
+      if (done === total) upload ??= watch();
+    },
   });
-  const heldWhileLoading = held();
   const session = model.session({ method: parseMethod(field("method").value), capacity: 256 });
   const prompt = model.tokenizer!.encode(field("prompt").value);
   const generation = session.generate({ prompt, maxNew: Number(field("tokens").value) });
   for await (const { text } of generation) output.value += text;
   await model.dispose();
-  return { ids: generation.ids, text: output.value, adapter, heldWhileLoading };
+  return { ids: generation.ids, text: output.value, adapter, upload: upload! };
 }
 
-function inWorker(request: LogitsRequest): Promise<Readings> {
+function inWorker(request: LogitsRequest): Promise<Float32Array[]> {
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-  return new Promise<Readings>((resolve, reject) => {
-    worker.addEventListener("message", ({ data }: MessageEvent<Readings | { error: string }>) =>
-      "logits" in data ? resolve(data) : reject(new Error(data.error)),
+  return new Promise<Float32Array[]>((resolve, reject) => {
+    worker.addEventListener("message", ({ data }: MessageEvent<{ logits: Float32Array[] } | { error: string }>) =>
+      "logits" in data ? resolve(data.logits) : reject(new Error(data.error)),
     );
     worker.addEventListener("error", ({ message }) => reject(new Error(message)));
     worker.postMessage(request, []);

@@ -3,7 +3,7 @@ import type { LogitsRequest } from "./test-page.ts";
 
 onmessage = async ({ data }: MessageEvent<LogitsRequest>) => {
   try {
-    postMessage(await logitsOf(data));
+    postMessage({ logits: await logitsOf(data) });
   } catch (error) {
     postMessage({ error: String(error) });
   }
