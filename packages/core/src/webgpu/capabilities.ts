@@ -25,8 +25,13 @@ export function deviceDescriptor(adapter: GPUAdapter, without: readonly Feature[
   };
 }
 
-export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo, software: boolean): Capabilities {
-  const { limits, features } = device;
+/** `features`: those of the device that work (`workingFeatures`). */
+export function capabilitiesOf(
+  { limits }: GPUDevice,
+  features: ReadonlySet<string>,
+  info: GPUAdapterInfo,
+  software: boolean,
+): Capabilities {
   return {
     f16: features.has("shader-f16"),
     subgroups: features.has("subgroups") ? subgroupSizes(info) : null,

@@ -37,7 +37,7 @@ fn main(@builtin(local_invocation_index) own: u32) {
 export async function workingFeatures(device: GPUDevice): Promise<ReadonlySet<string>> {
   const there = FEATURES.filter((feature) => device.features.has(feature));
   const works = await Promise.all(
-    there.map((feature) => {
+    there.map(async (feature) => {
       const probe = PROBES.find((one) => one.feature === feature);
       return !probe || compiles(device, probe);
     }),

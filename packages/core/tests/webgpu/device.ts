@@ -4,6 +4,7 @@ import { chooseAdapter, gpuSource } from "../../src/webgpu/adapter.ts";
 import { capabilitiesOf, deviceDescriptor, type Feature } from "../../src/webgpu/capabilities.ts";
 import { Gpu, openGpu } from "../../src/webgpu/gpu.ts";
 import type { GpuSlice } from "../../src/webgpu/kernel.ts";
+import { workingFeatures } from "../../src/webgpu/probes.ts";
 
 /** With LONGCTX_GPU=1 the tests are about a real GPU: none, or one that is a processor in disguise, fails them. */
 const HARDWARE = process.env.LONGCTX_GPU === "1";
@@ -30,7 +31,7 @@ export async function gpuAsHardware(without: readonly Feature[] = []): Promise<G
   const source = await gpuSource();
   const { adapter, name } = await chooseAdapter(source.gpu, HARDWARE);
   const device = await adapter.requestDevice(deviceDescriptor(adapter, without));
-  return new Gpu(source, device, name, capabilitiesOf(device, adapter.info, false));
+  return new Gpu(source, device, name, capabilitiesOf(device, await workingFeatures(device), adapter.info, false));
 }
 
 /** The summary of .ci/run tells which adapter the tests ran on. */

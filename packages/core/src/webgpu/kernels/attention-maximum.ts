@@ -3,7 +3,8 @@ import type { Capabilities } from "../kernel.ts";
 /**
  * The largest of all threads' numbers, in three ways that give the same bits: eight by eight in workgroup memory, subgroups
  * of whatever size the device has, and subgroups of a given size played in workgroup memory (for tests of every size).
- * Subgroups leave what they found at the next free place, so nothing is assumed about their size or order.
+ * Subgroups leave what they found at the next free place, so nothing is assumed about their size or order. Nor that all
+ * of one are together: whoever is elected of those that are leaves their maximum, and all take the whole from memory.
  */
 export type Maximum = "eights" | "subgroups" | number;
 
@@ -60,11 +61,12 @@ ${each((name, i) => `${name} = max(${name}, ${eighth(i, "i")});`, "    ")}  }
     maximum === "subgroups"
       ? [(name: string) => `subgroupMax(${name})`, "subgroupElect()"]
       : [(name: string) => `subgroupLargest(${name}, local)`, `local % ${maximum}u == 0u`];
-  return `${each((name) => `${name} = ${largest(name)};`)}  if (${first}) {
+  return `  workgroupBarrier();
+${each((name) => `${name} = ${largest(name)};`)}  if (${first}) {
     let free = atomicAdd(&arrived, 1u);
 ${each((name, i) => `${place(i, "free")} = ${name};`, "    ")}  }
   workgroupBarrier();
-  for (var i = 0u; i < atomicLoad(&arrived); i++) {
+${each((name) => `${name} = LOWEST;`)}  for (var i = 0u; i < atomicLoad(&arrived); i++) {
 ${each((name, i) => `${name} = max(${name}, ${place(i, "i")});`, "    ")}  }
 `;
 }

@@ -134,28 +134,15 @@ export const SHAPE_UNIFORMS = {
   ],
 } as const;
 
-/** Declares keys or values and how four channels of them are read, and written where the binding allows it. */
+/** Declares keys or values and how four channels of them are read, and written where the binding allows it, with `halvesCode`. */
 export function storageCode(name: "keys" | "values", binding: number, use: "read" | "write", storage: Storage): string {
   const f16 = storage === "f16";
   const title = name === "keys" ? "Keys" : "Values";
   const access = use === "read" ? "read" : "read_write";
   const read = f16 ? `vec4f(unpack2x16float(${name}[at].x), unpack2x16float(${name}[at].y))` : `${name}[at]`;
-  // Beyond the largest number of 16 bits packing has no defined result.
-  const packed = "vec2u(pack2x16float(near.xy), pack2x16float(near.zw))";
   return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${f16 ? "vec2u" : "vec4f"}>;
 fn read${title}(at: u32) -> vec4f { return ${read}; }
-${
-  use === "read"
-    ? ""
-    : f16
-      ? `fn write${title}(at: u32, quad: vec4f) {
-  let near = clamp(quad, vec4f(-65504.0), vec4f(65504.0));
-  ${name}[at] = ${packed};
-}
-`
-      : `fn write${title}(at: u32, quad: vec4f) { ${name}[at] = quad; }
-`
-}`;
+${use === "read" ? "" : `fn write${title}(at: u32, quad: vec4f) { ${name}[at] = ${f16 ? "halvesOf(quad)" : "quad"}; }\n`}`;
 }
 
 /** Declares attended rows [T, H, D] for a kernel that is made for one head size. */

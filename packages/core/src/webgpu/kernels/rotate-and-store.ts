@@ -2,6 +2,7 @@ import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } 
 import { sectionOf, type AttentionTables } from "../lane-table.ts";
 import { groupOf, quadsOf, SHAPE_UNIFORMS, storageCode } from "./attention-shape.ts";
 import type { AttentionShape, LayerCache, Storage } from "./attention-shape.ts";
+import { halvesCode } from "./halves.ts";
 import { ROTARY_TURN } from "./rotary-turn.ts";
 
 /**
@@ -51,7 +52,7 @@ fn channelOf(head: Head, channel: u32) -> f32 {
   }
 }
 
-${ROTARY_TURN}
+${halvesCode(storage)}${ROTARY_TURN}
 /** A channel after its rotation; zero behind the last. */
 fn turned(head: Head, channel: u32) -> f32 {
   if (channel >= uniforms.headSize) { return 0.0; }

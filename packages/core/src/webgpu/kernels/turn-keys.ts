@@ -2,6 +2,7 @@ import { LongctxError } from "../../errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import type { TurnTables } from "../angle-tables.ts";
 import { quadsOf, SHAPE_UNIFORMS, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import { halvesCode } from "./halves.ts";
 import { ROTARY_TURN } from "./rotary-turn.ts";
 
 /**
@@ -26,7 +27,7 @@ ${storageCode("keys", 2, "write", shape.storage)}@group(0) @binding(3) var<unifo
 
 fn channelOf(begin: u32, channel: u32) -> f32 { return readKeys(begin + channel / 4u)[channel % 4u]; }
 
-${ROTARY_TURN}
+${halvesCode(shape.storage)}${ROTARY_TURN}
 /** A channel after the turn of row \`row\`, of the head that begins at quad \`begin\`. */
 fn turned(begin: u32, channel: u32, row: u32) -> f32 {
   let turn = turnOf(channel, uniforms.pairs, row * uniforms.pairs);
