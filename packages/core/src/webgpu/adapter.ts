@@ -22,8 +22,9 @@ export interface ChosenAdapter {
   readonly software: boolean;
 }
 
-/** Renderers on processors, where the adapter does not say so itself. */
-const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render|\bwarp\b/i;
+/** Renderers on processors, by the names they have, where the adapter does not say so itself. */
+const SOFTWARE =
+  /llvmpipe|lavapipe|softpipe|swiftshader|\bsoftware (adapter|render|rasteri[sz])|microsoft basic render|\bwarp\b/i;
 
 /**
  * The adapter that the runtime prefers. @throws LongctxError "device" when there is none, or only one that computes on a
@@ -35,8 +36,8 @@ export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<Ch
   const { description, device, vendor, architecture } = adapter.info;
   const name =
     nameOf(device?.replace(/-+$/, ""), description) || nameOf(vendor, architecture) || "an adapter without a name";
-  const flagged = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
-  const software = flagged || [description, device, vendor, architecture].some((text) => SOFTWARE.test(text ?? ""));
+  const software =
+    isFallback(adapter) || [description, device, vendor, architecture].some((text) => SOFTWARE.test(text ?? ""));
   if (software && hardwareOnly)
     throw new LongctxError(
       "device",
@@ -44,6 +45,12 @@ export async function chooseAdapter(gpu: GPU, hardwareOnly: boolean): Promise<Ch
     );
   const id = [vendor, architecture, device, description].filter(Boolean).join(" / ") || name;
   return { adapter, name, id, software };
+}
+
+/** Older browsers say it of the adapter, newer ones of its description. */
+function isFallback(adapter: GPUAdapter): boolean {
+  const says = [adapter, adapter.info] as readonly { readonly isFallbackAdapter?: boolean }[];
+  return says.some(({ isFallbackAdapter }) => isFallbackAdapter === true);
 }
 
 /** Both where one does not say the other: what drivers on Vulkan describe is their version, and not the device. */

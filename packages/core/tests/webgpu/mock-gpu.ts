@@ -5,6 +5,10 @@ export interface MockOptions {
   readonly device?: string;
   readonly features?: readonly string[];
   readonly limits?: Readonly<Record<string, number>>;
+  /** Where it says that it computes on a processor. */
+  readonly fallback?: "adapter" | "info";
+  /** Labels of the pipelines that its driver does not compile. */
+  readonly failing?: readonly string[];
   /** The runtime has no adapter. */
   readonly none?: boolean;
 }
@@ -57,10 +61,11 @@ export class MockGpu {
   }
 
   #adapter(): GPUAdapter {
-    const { description = "A mocked adapter", device = "", features = [], limits = {} } = this.#options;
+    const { description = "A mocked adapter", device = "", features = [], limits = {}, fallback } = this.#options;
     const all = { ...LIMITS, ...limits };
     const adapter = {
-      info: { description, vendor: "", architecture: "", device },
+      info: { description, vendor: "", architecture: "", device, isFallbackAdapter: fallback === "info" },
+      isFallbackAdapter: fallback === "adapter",
       features: new Set(features),
       limits: all,
       requestDevice: async (descriptor: GPUDeviceDescriptor) => {
@@ -109,7 +114,8 @@ export class MockGpu {
       },
       createBindGroupLayout: () => ({}),
       createPipelineLayout: () => ({}),
-      createComputePipelineAsync: async ({ label }: GPUComputePipelineDescriptor) => {
+      createComputePipelineAsync: async ({ label = "" }: GPUComputePipelineDescriptor) => {
+        if (this.#options.failing?.includes(label)) throw new Error(`Internal compiler error in ${label}`);
         this.log.pipelines++;
         return { label };
       },

@@ -250,4 +250,21 @@ describe("the adapter", () => {
     expect(without.capabilities.f16).toBe(false);
     without.destroy();
   });
+
+  it.each(["subgroups", "shader-f16"])(
+    "does without a feature that its driver does not compile: %s",
+    async (broken) => {
+      const features = ["shader-f16", "subgroups", "timestamp-query"];
+      const mock = new MockGpu({ features, failing: [broken] });
+      const gpu = await openGpu({ source: mock.source });
+      expect(gpu.capabilities).toMatchObject({
+        f16: broken !== "shader-f16",
+        subgroups: broken === "subgroups" ? null : { smallest: 4, largest: 128 },
+        timestamps: true,
+      });
+      expect(mock.log.pipelines).toBe(1); // the other's
+      gpu.check();
+      gpu.destroy();
+    },
+  );
 });
