@@ -14,7 +14,6 @@ import type { Dispatch, GpuSlice } from "./kernel.ts";
 import { ensureCopies, recognise, Turns } from "./key-places.ts";
 import { argmax, argmaxScratch } from "./kernels/argmax.ts";
 import { queryBytes } from "./kernels/attention-shape.ts";
-import { partBytes } from "./kernels/attention-split.ts";
 import type { AttentionKernels } from "./kernels/attention.ts";
 import { sample, seenBits } from "./kernels/sample.ts";
 import { attentionTables, keyRotations, type AttentionTables } from "./lane-table.ts";
@@ -204,10 +203,7 @@ export class ChunkPass {
       }),
     );
     if (!attend) return;
-    const parts = workspace.take(
-      "attention parts",
-      partBytes(attention.shape, tables.path === "split" ? tables.workCount : 1),
-    );
+    const parts = workspace.take("attention parts", attention.partBytes(tables));
     const attended = stages.attended(this.#count);
     this.#record(attention.attend({ tables, uploaded, queries, cache: buffers, attended, parts }));
   }

@@ -7,7 +7,7 @@ import type { Pipeline, Pipelines } from "./pipelines.ts";
 const KEPT_BIND_GROUPS = 16_384;
 
 /**
- * Dispatches written down as one compute pass of one command buffer. Their uniforms lie one after another in one buffer,
+ * Dispatches written down as one compute pass of a command buffer. Their uniforms lie one after another in one buffer,
  * which is written once a pass and bound with dynamic offsets, so a step that repeats itself makes nothing new.
  */
 export class Commands {
@@ -31,41 +31,49 @@ export class Commands {
 
   /** Writes the uniforms and encodes the pass; the kernels are compiled already. */
   encode(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[]): void {
-    this.#writeUniforms(dispatches);
+    this.writeUniforms(dispatches);
+    this.encodePart(encoder, dispatches, 0, dispatches.length);
+  }
+
+  /** A pass of dispatches [from, to) of those whose uniforms were written last. */
+  encodePart(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[], from: number, to: number): void {
+    if (from === to) return;
     const pass = encoder.beginComputePass();
-    this.#record(pass, dispatches, 0);
+    this.#record(pass, dispatches, from, to);
     pass.end();
   }
 
   /** The same with a pass for each dispatch, whose beginning and end are written to a set of timestamps. */
   encodeTimed(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[], querySet: GPUQuerySet): void {
-    this.#writeUniforms(dispatches);
-    dispatches.forEach((dispatch, i) => {
+    this.writeUniforms(dispatches);
+    dispatches.forEach((_, i) => {
       const pass = encoder.beginComputePass({
         timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
       });
-      this.#record(pass, [dispatch], i);
+      this.#record(pass, dispatches, i, i + 1);
       pass.end();
     });
   }
 
-  #record(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], firstUniform: number): void {
+  #record(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], from: number, to: number): void {
     let current: Pipeline | null = null;
-    for (let i = 0; i < dispatches.length; i++) {
+    for (let i = from; i < to; i++) {
       const dispatch = dispatches[i];
       const { kernel, workgroups } = dispatch;
       const pipeline = this.#pipelines.get(kernel);
       if (pipeline !== current) pass.setPipeline(pipeline.pipeline);
       current = pipeline;
       const group = this.#groupOf(dispatch, pipeline);
-      this.#offset[0] = (firstUniform + i) * ALIGNMENT;
+      this.#offset[0] = i * ALIGNMENT;
       pass.setBindGroup(0, group, this.#offset, 0, pipeline.uniformSize > 0 ? 1 : 0);
       pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
   }
 
-  #writeUniforms(dispatches: readonly Dispatch[]): void {
-    const size = Math.max(1, dispatches.length) * ALIGNMENT;
+  /** For all dispatches of a step, before any part of it is encoded. */
+  writeUniforms(dispatches: readonly Dispatch[]): void {
+    if (dispatches.length === 0) return;
+    const size = dispatches.length * ALIGNMENT;
     if (size > this.#staged.byteLength) {
       const grown = Math.max(64 * ALIGNMENT, 2 ** Math.ceil(Math.log2(size)));
       this.release(); // what was submitted with it still runs

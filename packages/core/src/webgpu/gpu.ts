@@ -11,8 +11,10 @@ import { kernelTimes } from "./kernel-times.ts";
 import { MAP_READ, roundUp, USAGE } from "./numbers.ts";
 import { restUntil } from "./patience.ts";
 import { Pipelines } from "./pipelines.ts";
+import { workingFeatures } from "./probes.ts";
 import { tuningOf, type TuningSource } from "./tuning.ts";
 import { batchBytes, encodeReads, READ_PIECE, readBatches, Readback, type ReadPiece } from "./readback.ts";
+import { submissionEnds } from "./submissions.ts";
 
 export { part, type Copy } from "./copies.ts";
 
@@ -36,8 +38,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
     } catch (cause) {
       throw new LongctxError("device", `The WebGPU adapter ${name} gives no device: ${String(cause)}`, { cause });
     }
-    const capabilities = capabilitiesOf(device, adapter.info, software);
     try {
+      const capabilities = capabilitiesOf(device, await workingFeatures(device), adapter.info, software);
       return new Gpu(source, device, name, { ...capabilities, tuning: await tuningOf(options, id, capabilities) }, id);
     } catch (error) {
       device.destroy();
@@ -175,8 +177,8 @@ export class Gpu {
   }
 
   /**
-   * One command buffer: the dispatches in one pass, then copies, then what is read of their results. More than 64 MiB are
-   * read in several pieces, one after another.
+   * One command buffer: the dispatches in one pass, then copies, then what is read of their results; several that follow
+   * one another where the dispatches are much work (`submissionEnds`). More than 64 MiB are read in pieces, in turn.
    */
   async runAndRead(
     dispatches: readonly Dispatch[],
@@ -193,16 +195,23 @@ export class Gpu {
     return bytes;
   }
 
-  /** One command buffer, and one buffer to read through. */
+  /** One buffer to read through, and one command buffer or several; the last is waited for. */
   async #step(batch: readonly ReadPiece[], { reads, bytes, dispatches, copies }: Step): Promise<void> {
     const total = batchBytes(batch);
     const { result: staging, told } = this.#failures.scoped(() =>
       this.#readback.lend(total, (buffer) => {
-        const encoder = this.#device.createCommandEncoder();
-        if (dispatches.length > 0) this.commands.encode(encoder, dispatches);
-        encodeCopies(encoder, copies);
-        if (buffer) encodeReads(encoder, batch, reads, buffer);
-        this.#device.queue.submit([encoder.finish()]);
+        this.commands.writeUniforms(dispatches);
+        let from = 0;
+        for (const to of submissionEnds(dispatches)) {
+          const encoder = this.#device.createCommandEncoder();
+          this.commands.encodePart(encoder, dispatches, from, to);
+          if (to === dispatches.length) {
+            encodeCopies(encoder, copies);
+            if (buffer) encodeReads(encoder, batch, reads, buffer);
+          }
+          this.#device.queue.submit([encoder.finish()]);
+          from = to;
+        }
       }),
     );
     let whole = false;
@@ -270,7 +279,7 @@ export class Gpu {
   }
 }
 
-/** A command buffer's work, and where what it reads goes. */
+/** Work that is handed over together, and where what is read of it goes. */
 interface Step {
   readonly reads: readonly GpuSlice[];
   readonly bytes: readonly Uint8Array[];

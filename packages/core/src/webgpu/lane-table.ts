@@ -1,11 +1,10 @@
-import { tileOf, type Lane } from "../lanes.ts";
 import type { AttentionPlan } from "../plan.ts";
 import { rotation, UNROTATED, type Rotation } from "../rotation.ts";
 import type { SlotMap } from "../slots.ts";
 import { anglesOf } from "./angle-tables.ts";
 import type { GpuSlice } from "./kernel.ts";
-import { roundUp } from "./numbers.ts";
 import { packed, type Section } from "./packed-sections.ts";
+import { NOTHING, pieces, placeOf, Rotations, tiles } from "./work-tables.ts";
 
 /**
  * An `AttentionPlan` for one chunk as tables that kernels read. A host does this for each plan of a chunk:
@@ -43,15 +42,20 @@ export interface TablesRequest {
   readonly places: ReadonlyMap<string, number>;
   /** Queries that a workgroup takes at once; null: the work is split over keys, for a few queries. */
   readonly tileRows: number | null;
-  /** Most keys of a piece of split work, and about how many pieces there had better be. */
-  readonly pieces?: { readonly longest: number; readonly wanted: number };
+  /** Most keys of a piece of split work and least, where it has so many, and about how many pieces there had better be. */
+  readonly pieces?: { readonly longest: number; readonly shortest: number; readonly wanted: number };
+  /**
+   * Of tiles, in how many parts all keys had better be gone over, and the least keys of one: tiles that see more are cut
+   * into ranges of keys, and the longest come first. Absent: a tile goes over all it sees, in the order of the text.
+   */
+  readonly ranges?: { readonly wanted: number; readonly shortest: number };
   /** Keep keys without rotation too. */
   readonly rawKeys?: boolean;
   /** false when only the cache has to be written. */
   readonly attend?: boolean;
 }
 
-const SECTIONS = ["rows", "angles", "targets", "work", "lanes", "lists"] as const;
+const SECTIONS = ["rows", "angles", "targets", "work", "lanes", "lists", "ranges"] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 /** What the kernels of one chunk read; the same for all layers with the plan. */
@@ -63,13 +67,17 @@ export interface AttentionTables {
   /** Copies of keys that are written, as many as `targets`. */
   readonly keyCopies: number;
   /**
-   * Tiled: `work` holds tiles { row, rows, first lane, end of lanes } and `lanes` what they see.
-   * Split: `work` holds pieces { first slot or place in the list, count, place of the keys, rotation of the query, row,
-   * listed } and `lanes` the pieces [begin, end) of each row.
+   * Tiled: `work` holds tiles { row, rows, first lane, end of lanes, part of the first row, parts of a row } and `lanes`
+   * what they see. Split: `work` holds pieces { first slot or place in the list, count, place of the keys, rotation of the
+   * query, row, listed }.
    */
   readonly path: "tiled" | "split" | "none";
   /** Tiles or pieces. */
   readonly workCount: number;
+  /** Partial results, of which `ranges` has each row's [begin, end); 0 where tiles see all of their rows' keys. */
+  readonly partCount: number;
+  /** Scores of one head that tiles compute, masked ones too; 0 where the work is split. */
+  readonly scores: number;
   /** All sections, each at a multiple of 256. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly sections: Readonly<Record<SectionName, Section>>;
@@ -83,8 +91,6 @@ export function sectionOf(tables: AttentionTables, at: GpuSlice, name: SectionNa
 
 /** Scores are powers of two on the device. */
 const LOG2_E = Math.LOG2E;
-/** Distances and tokens beyond it mean "all". */
-const FAR = 2 ** 30;
 
 export function attentionTables(request: TablesRequest): AttentionTables {
   const { plan, slots, first, count, pairs, places, scale = 1 / Math.sqrt(request.headSize) } = request;
@@ -102,6 +108,8 @@ export function attentionTables(request: TablesRequest): AttentionTables {
     keyCopies: copies.length,
     path: work.path,
     workCount: work.count,
+    partCount: work.parts,
+    scores: work.scores,
     ...packed({
       rows: rowsOf(tokens, slots, (token) => (plan.temperature?.at(token) ?? 1) * LOG2_E * scale),
       angles: anglesOf(queries.list, tokens, pairs),
@@ -109,122 +117,9 @@ export function attentionTables(request: TablesRequest): AttentionTables {
       work: Int32Array.from(work.work),
       lanes: Int32Array.from(work.lanes),
       lists: Int32Array.from(work.lists),
+      ranges: Int32Array.from(work.ranges),
     }),
   };
-}
-
-/** Rotations in the order of their first use. */
-class Rotations {
-  readonly list: Rotation[] = [];
-  readonly #indices = new Map<string, number>();
-
-  indexOf(by: Rotation): number {
-    let index = this.#indices.get(by.id);
-    if (index === undefined) {
-      index = this.list.push(by) - 1;
-      this.#indices.set(by.id, index);
-    }
-    return index;
-  }
-}
-
-interface Work {
-  readonly path: AttentionTables["path"];
-  readonly count: number;
-  readonly work: readonly number[];
-  readonly lanes: readonly number[];
-  readonly lists: readonly number[];
-}
-
-const NOTHING: Work = { path: "none", count: 0, work: [], lanes: [], lists: [] };
-
-/** Queries some at a time, each tile with the lanes that any of its rows sees. */
-function tiles({ plan, slots, first, count, places, tileRows }: TablesRequest, queries: Rotations): Work {
-  const work: number[] = [];
-  const lanes: number[] = [];
-  const lists = new Lists();
-  let laneCount = 0;
-  for (let row = 0; row < count; row += tileRows!) {
-    const rows = Math.min(tileRows!, count - row);
-    // Keys are written before they are read, so a list may name the chunk's own tokens.
-    const tile = tileOf(plan, slots, first + row, rows, Infinity);
-    for (const lane of tile.lanes) {
-      const { band, queries: asking } = lane.segment;
-      const listed = lists.add(lane);
-      lanes.push(
-        listed ?? firstSlot(lane),
-        lane.width,
-        lane.token,
-        placeOf(places, keysOf(lane)),
-        queries.indexOf(rotation(lane.segment.table, lane.segment.queryPosition)),
-        listed === null ? 0 : 1,
-        near(band.from),
-        near(band.to),
-        near(asking?.from ?? -Infinity),
-        near(asking?.to ?? Infinity),
-      );
-    }
-    work.push(row, rows, laneCount, laneCount + tile.lanes.length);
-    laneCount += tile.lanes.length;
-  }
-  return { path: "tiled", count: work.length / 4, work, lanes, lists: lists.entries };
-}
-
-/** One query at a time, all it sees cut into pieces that workgroups take side by side. */
-function pieces(request: TablesRequest, queries: Rotations): Work {
-  const { plan, slots, first, count, places } = request;
-  const { longest, wanted } = request.pieces ?? { longest: 256, wanted: 64 };
-  const work: number[] = [];
-  const lists = new Lists();
-  const ranges: number[] = [];
-  let pieceCount = 0;
-  for (let row = 0; row < count; row++) {
-    const { lanes } = tileOf(plan, slots, first + row, 1, Infinity);
-    const width = lanes.reduce((sum, lane) => sum + lane.width, 0);
-    const size = Math.min(longest, roundUp(Math.max(1, Math.ceil((width * count) / wanted)), Math.min(32, longest)));
-    ranges.push(pieceCount);
-    for (const lane of lanes) {
-      const listed = lists.add(lane);
-      const begin = listed ?? firstSlot(lane);
-      const place = placeOf(places, keysOf(lane));
-      const by = queries.indexOf(rotation(lane.segment.table, lane.segment.queryPosition));
-      for (let at = 0; at < lane.width; at += size, pieceCount++)
-        work.push(begin + at, Math.min(size, lane.width - at), place, by, row, listed === null ? 0 : 1);
-    }
-    ranges.push(pieceCount);
-  }
-  return { path: "split", count: pieceCount, work, lanes: ranges, lists: lists.entries };
-}
-
-/** Slots and tokens of the lanes that have a list, one after another. */
-class Lists {
-  readonly entries: number[] = [];
-
-  /** Where the lane's list begins; null for a lane without one. */
-  add({ slots, tokens, token }: Lane): number | null {
-    if (!(slots instanceof Int32Array)) return null;
-    const at = this.entries.length / 2;
-    for (let i = 0; i < slots.length; i++) this.entries.push(slots[i], tokens?.[i] ?? token + i);
-    return at;
-  }
-}
-
-function firstSlot({ slots }: Lane): number {
-  return slots instanceof Int32Array ? slots[0] : slots.from;
-}
-
-function keysOf({ segment }: Lane): Rotation {
-  return rotation(segment.table, segment.keyPosition);
-}
-
-function placeOf(places: ReadonlyMap<string, number>, { id }: Rotation): number {
-  const place = places.get(id);
-  if (place === undefined) throw new Error(`The cache keeps no keys under ${id}; it has to before tables are made.`);
-  return place;
-}
-
-function near(limit: number): number {
-  return Math.max(-FAR, Math.min(FAR, limit));
 }
 
 /** { slot, factor of the scores } for each token. */

@@ -33,7 +33,7 @@ describe.skipIf(!gpu)("parts of one softmax", () => {
       const ranges = Uint32Array.from(counts.flatMap((count, t) => [ends[t] - count, ends[t]]));
       const kernel = reduceKernel({ threads: 64, maximum });
       const attended = gpu!.upload(new Float32Array(counts.length * 3 * headSize).fill(NaN), "test");
-      const tables = { count: counts.length, sections: { lanes: { offset: 0, size: ranges.byteLength } } };
+      const tables = { count: counts.length, sections: { ranges: { offset: 0, size: ranges.byteLength } } };
       const dispatch = attentionReduce(kernel, shape, gpu!.capabilities, {
         tables: tables as unknown as AttentionTables,
         uploaded: gpu!.upload(ranges, "test"),

@@ -5,14 +5,14 @@ import type { Gpu } from "../../src/webgpu/gpu.ts";
 import type { Capabilities, Dispatch, GpuSlice } from "../../src/webgpu/kernel.ts";
 import { turnTables } from "../../src/webgpu/angle-tables.ts";
 import { attentionTables, keyRotations } from "../../src/webgpu/lane-table.ts";
-import { AttentionKernels } from "../../src/webgpu/kernels/attention.ts";
+import { AttentionKernels, type AttentionPlans } from "../../src/webgpu/kernels/attention.ts";
 import {
   cacheShape,
   queryBytes,
   type AttentionShape,
   type LayerCache,
 } from "../../src/webgpu/kernels/attention-shape.ts";
-import { partBytes, type AttentionWork } from "../../src/webgpu/kernels/attention-split.ts";
+import type { AttentionGoal } from "../../src/webgpu/kernels/attention-split.ts";
 import { attentionReference } from "../../src/webgpu/kernels/attention-tiled.ts";
 import { rotatedReference } from "../../src/webgpu/kernels/rotate-and-store.ts";
 
@@ -27,8 +27,12 @@ export interface Scene {
   readonly capabilities?: Partial<Capabilities>;
   /** Weights [2, D] and ε of the norm of queries and keys. */
   readonly norm?: { readonly weights: Float32Array; readonly epsilon: number };
-  readonly attend?: (work: AttentionWork & { attended: GpuSlice; parts: GpuSlice }) => Dispatch[];
+  /** In place of those that are sensible for the device. */
+  readonly plans?: AttentionPlans;
+  readonly attend?: (work: AttentionGoal) => Dispatch[];
   readonly seed?: number;
+  /** How tiles are cut into ranges of keys; not at all unless given. */
+  readonly ranges?: { readonly wanted: number; readonly shortest: number };
 }
 
 export interface Outcome {
@@ -46,7 +50,7 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
   const { shape, layout, chunks, norm } = scene;
   const { queryHeads, keyHeads, headSize, pairs } = shape;
   const capabilities = { ...gpu.capabilities, ...scene.capabilities };
-  const kernels = new AttentionKernels(shape, capabilities, norm?.epsilon ?? null);
+  const kernels = new AttentionKernels(shape, capabilities, norm?.epsilon ?? null, scene.plans);
   const total = chunks.reduce((sum, count) => sum + count, 0);
   const width = (queryHeads + 2 * keyHeads) * headSize;
   const random = uniformFloat64(scene.seed ?? 7);
@@ -111,7 +115,8 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
       pairs,
       places: placeOf,
       ...cut,
-      pieces: { ...cut.pieces, wanted: 3 },
+      pieces: { longest: 256, shortest: 32, ...cut.pieces, wanted: 3 },
+      ranges: scene.ranges,
       tileRows:
         scene.path === "chosen" ? cut.tileRows : scene.path === "split" ? null : (kernels.cut(64).tileRows ?? 64),
       rawKeys: true,
@@ -125,7 +130,7 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
       queries,
       cache,
       attended: out,
-      parts: allocate(partBytes(shape, tables.workCount)),
+      parts: allocate(kernels.partBytes(tables)),
     };
     const rows = upload(projected.subarray(first * width, (first + count) * width));
     dispatches.push(...kernels.rotateAndStore({ ...work, projected: rows, norms }));

@@ -28,15 +28,40 @@ describe("the plan of tiles", () => {
       expect(workgroupMemory(tiledKernel({ shape }, plan).code)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
       expect(plan.keys % 2).toBe(0);
     }
-    expect(tiledPlan({ shape: shapeOf({ headSize: 64 }) }, LEAST).keys).toBe(16);
+    expect(tiledPlan({ shape: shapeOf({ headSize: 64 }) }, { ...LEAST, software: true })).toEqual({
+      rows: 64,
+      keys: 16,
+    });
     expect(() => tiledPlan({ shape: shapeOf({ headSize: 1024 }) }, LEAST)).toThrow(/1024 channels do not fit/);
   });
 
+  it.each([
+    [16, { rows: 64, keys: 32 }],
+    [48, { rows: 64, keys: 16, lanes: 2 }],
+    [64, { rows: 64, keys: 12, lanes: 2 }],
+    [80, { rows: 64, keys: 8, lanes: 4 }],
+    [96, { rows: 64, keys: 8, lanes: 4 }],
+    [128, { rows: 64, keys: 6, lanes: 4 }],
+    [256, { rows: 32, keys: 4, lanes: 8 }],
+  ])("of hardware leaves room for several workgroups, and registers: heads of %i channels", (headSize, plan) => {
+    const shape = shapeOf({ headSize });
+    const large = { ...LEAST, maxWorkgroupMemory: 49_152, maxInvocations: 1024 };
+    expect(tiledPlan({ shape }, large)).toEqual(plan);
+    expect(tiledPlan({ shape }, LEAST)).toEqual(plan);
+    const { code } = tiledKernel({ shape }, plan);
+    expect(workgroupMemory(code)).toBeLessThanOrEqual(16_384);
+    // Of the query and of its sum.
+    expect([...code.matchAll(/(let query|var sum)\d+ =/g)].length).toBeLessThanOrEqual(16);
+  });
+
   it("names kernels by all that changes their code", () => {
-    const names = [shapeOf(), shapeOf({ headSize: 16 }), shapeOf({ storage: "f16" }), shapeOf({ headSize: 6 })].map(
-      (shape) => tiledKernel({ shape }, tiledPlan({ shape }, LEAST)).name,
-    );
-    expect(new Set(names).size).toBe(4);
+    const shapes = [shapeOf(), shapeOf({ headSize: 16 }), shapeOf({ storage: "f16" }), shapeOf({ headSize: 6 })];
+    const names = shapes.map((shape) => tiledKernel({ shape }, tiledPlan({ shape }, LEAST)).name);
+    const shape = shapeOf({ headSize: 16 });
+    for (const lanes of [2, 4])
+      for (const output of ["attended", "parts"] as const)
+        names.push(tiledKernel({ shape }, { rows: 64, keys: 32, lanes }, output).name);
+    expect(new Set(names).size).toBe(8);
   });
 
   it("passes keys on by subgroups on processors that have them in one size", () => {
@@ -177,6 +202,71 @@ describe.skipIf(!gpu).each(lanes ? WAYS : WAYS.slice(0, 1))("on the device, by w
         await expectAsDefined({ plan, layout, chunks: chunksOf(60, size) }, 5e-5);
       }),
       { numRuns: 4 },
+    );
+  });
+});
+
+/** Few tiles are cut into ranges of keys; large heads have neighbouring invocations for each query. */
+describe.skipIf(!gpu)("on the device, as on hardware", () => {
+  const { expectAsDefined } = usualScenes(gpu!, { path: "tiled", capabilities: { software: false } });
+  const ranges = { wanted: 3, shortest: 8 };
+
+  it.each([
+    [64, "f32"],
+    [72, "f32"], // four share 18 vectors
+    [80, "f16"],
+    [96, "f32"],
+    [128, "f32"],
+    [256, "f16"],
+  ] as const)("neighbours share queries: heads of %i channels, %s", async (headSize, storage) => {
+    const shape = shapeOf({ headSize, pairs: headSize / 2, queryHeads: 2, storage });
+    const plan = () => ({ segments: [causal(tableOf(headSize / 2))] });
+    const tolerance = storage === "f32" ? 3e-5 : 4e-3;
+    const chunks = [1, 17, 70];
+    const { dispatches } = await expectAsDefined({ shape, plan, chunks }, tolerance);
+    expect(dispatches[dispatches.length - 1].kernel.name).toMatch(/^attention-tiled .* lanes/);
+    const cut = await expectAsDefined({ shape, plan, chunks, ranges }, tolerance);
+    const last = cut.dispatches.slice(-2).map(({ kernel }) => kernel.name.split(" ")[0]);
+    expect(last).toEqual(["attention-tiled", "attention-reduce"]);
+  });
+
+  it.each([8, 64])(
+    "ranges of keys are put together: windows, lists, soft caps, heads of %i channels",
+    async (headSize) => {
+      const tokens = Int32Array.of(0, 1, 4, 30, 31, 64);
+      const table = tableOf(3);
+      const far = {
+        band: { from: 11, to: Infinity },
+        queryPosition: constantPosition(11),
+        keyPosition: constantPosition(0),
+      };
+      const plan = () => ({
+        segments: [causal(table, { band: { from: 0, to: 11 } }), causal(table, { ...far, tokens })],
+        temperature: { id: "t", at: (m: number) => 1 + (m % 5) / 4 },
+      });
+      for (const softCap of [undefined, 0.2])
+        await expectAsDefined({ shape: shapeOf({ headSize, softCap }), plan, chunks: [3, 70, 27], ranges });
+    },
+  );
+
+  it("queries that see nothing in a range, or at all, have no part in it", async () => {
+    const table = tableOf(3);
+    const plan = () => ({
+      segments: [causal(table, { queries: { from: 5, to: 9 } }), causal(table, { queries: { from: 70, to: 80 } })],
+    });
+    const { attended } = await expectAsDefined({ plan, chunks: [90], ranges });
+    const rows = Array.from({ length: 90 }, (_, t) => attended.subarray(24 * t, 24 * (t + 1)));
+    rows.forEach((row, t) => expect(row.every((value) => value === 0)).toBe(!((t >= 5 && t < 9) || (t >= 70 && t < 80)))); // prettier-ignore
+  });
+
+  it("random plans in ranges, heads in several buffers", async () => {
+    const shape = shapeOf({ queryHeads: 6, keyHeads: 3 });
+    const capabilities = { software: false, maxBinding: 2 * 24 * 128 * 32, maxWorkgroupsPerDimension: 2 };
+    await fc.assert(
+      fc.asyncProperty(randomPlans(3), fc.integer({ min: 1, max: 60 }), async (plan, count) => {
+        await expectAsDefined({ shape, plan, capabilities, chunks: chunksOf(count, 23), ranges }, 5e-5);
+      }),
+      { numRuns: 8 },
     );
   });
 });

@@ -4,7 +4,7 @@ import type { Capabilities } from "../../src/webgpu/kernel.ts";
 import type { AttentionShape } from "../../src/webgpu/kernels/attention-shape.ts";
 import { attentionReduce, reduceKernel } from "../../src/webgpu/kernels/attention-reduce.ts";
 import { attentionSplit, splitKernel, splitPlan } from "../../src/webgpu/kernels/attention-split.ts";
-import { attentionTiled, tiledKernel, tiledPlan } from "../../src/webgpu/kernels/attention-tiled.ts";
+import { tiledKernel, tiledPlan } from "../../src/webgpu/kernels/attention-tiled.ts";
 import { planRowProduct, rowProduct, type RowPlan } from "../../src/webgpu/kernels/product-row.ts";
 import { tileMemory } from "../../src/webgpu/kernels/product-tile.ts";
 import { planTiledProduct, tiledProduct } from "../../src/webgpu/kernels/product-tiled.ts";
@@ -181,15 +181,14 @@ describe.skipIf(!gpu)("on the device", () => {
   const capabilities = { ...gpu?.capabilities, software: false };
 
   it.each(distinct(ATTENTION.map(({ tiles }) => tiles)))(
-    "attention in tiles: $rows queries, $keys keys",
+    "attention in tiles: $rows queries, $keys keys, $lanes invocations a query",
     async (tiles) => {
-      const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 16, pairs: 8 });
-      const kernel = tiledKernel({ shape }, tiles);
-      const { attended, expected } = await play(gpu!, {
-      ...scene, shape, capabilities, chunks: [70], path: "tiled",
-      attend: (work) => attentionTiled(kernel, shape, gpu!.capabilities, work),
-    }); // prettier-ignore
-      expect(tiles.rows).toBe(64);
+      const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 8 * Math.max(2, tiles.lanes ?? 1), pairs: 8 });
+      const plans = { tiles: { path: "tiles", ...tiles } } as const;
+      const played = { ...scene, shape, capabilities, plans, chunks: [70], path: "tiled" } as const;
+      const { attended, expected } = await play(gpu!, played);
+      const inRanges = await play(gpu!, { ...played, ranges: { wanted: 4, shortest: 8 } });
+      expect(difference(inRanges.attended, expected)).toBeLessThan(3e-5);
       expect(difference(attended, expected)).toBeLessThan(3e-5);
     },
   );

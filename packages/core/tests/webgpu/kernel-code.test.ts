@@ -22,6 +22,11 @@ const slice: GpuSlice = { buffer: {} as GPUBuffer, offset: 0, size: 0 };
 const [spans, whole] = argmax({ logits: slice, size: 8, scratch: slice, result: slice });
 const KERNELS = {
   "tiled attention": tiledKernel({ shape }, { rows: 64, keys: 16 }),
+  "tiled attention over ranges of keys, neighbours sharing a query": tiledKernel(
+    { shape: shapeOf({ headSize: 24 }) },
+    { rows: 32, keys: 4, lanes: 4 },
+    "parts",
+  ),
   "split attention": splitKernel({ shape }, { threads: 64, heads: 2, longest: 256, maximum: "subgroups" }),
   "the reduction of split attention": reduceKernel({ threads: 64, maximum: "eights" }),
   "rotate and store": rotateAndStoreKernel({ storage: "f16", normEpsilon: 1e-6 }),

@@ -18,7 +18,7 @@ const places = new Map([
 ]);
 
 function tablesOf(plan: AttentionPlan, first: number, count: number, changes: object = {}) {
-  const slots = new SlotMap({ capacity: 64, pinned: 64 });
+  const slots = new SlotMap({ capacity: 128, pinned: 128 });
   slots.append(first + count);
   const tables = attentionTables({
     plan,
@@ -52,12 +52,13 @@ describe("tables of a tiled chunk", () => {
     expect(tables).toMatchObject({
       path: "tiled",
       workCount: 2,
+      partCount: 0,
       queryRotations: 2,
       keyCopies: 2,
       first: 20,
       count: 20,
     });
-    const [row0, rows0, begin0, end0, row1, rows1, begin1, end1] = words("work", 8);
+    const [row0, rows0, begin0, end0, , , row1, rows1, begin1, end1] = words("work", 12);
     expect([row0, rows0, begin0, row1, rows1]).toEqual([0, 16, 0, 16, 4]);
     expect(begin1).toBe(end0);
     const lanes = words("lanes", 10 * end1);
@@ -75,6 +76,35 @@ describe("tables of a tiled chunk", () => {
     const near = seen.slice(begin1).filter(([, , , place]) => place === 2);
     expect(Math.min(...near.map(([slot]) => slot))).toBe(29);
     expect(near.reduce((sum, [, count]) => sum + count, 0)).toBe(11);
+  });
+
+  it("are ranges of keys where tiles are few, the longest first, and of each row the parts that it gets", () => {
+    const { tables, words } = tablesOf(reRope, 80, 20, { ranges: { wanted: 6, shortest: 32 } });
+    const items = Array.from({ length: tables.workCount }, (_, i) => words("work", 6 * (i + 1)).slice(6 * i));
+    const ends = words("lanes", 10 * Math.max(...items.map(([, , , end]) => end)));
+    const spans = items.map(([row, , begin, end]) => {
+      const lanes = Array.from({ length: end - begin }, (_, i) => ends.slice(10 * (begin + i), 10 * (begin + i) + 10));
+      const width = lanes.reduce((sum, [, count]) => sum + count, 0);
+      return { row, width, tokens: lanes.flatMap(([, count, token]) => Array.from({ length: count }, (_, j) => token + j)) }; // prettier-ignore
+    });
+    // Of 96 and 100 tokens, in some lanes twice: a row near the end of its tile has a near key where others have a far one.
+    for (const first of [0, 16]) {
+      const seen = spans.filter(({ row }) => row === first).flatMap(({ tokens }) => tokens);
+      expect([...new Set(seen)].sort((a, b) => a - b)).toEqual(Array.from({ length: first === 0 ? 96 : 100 }, (_, i) => i)); // prettier-ignore
+    }
+    const widths = spans.map(({ width }) => width);
+    expect(widths).toEqual([...widths].sort((a, b) => b - a));
+    expect(Math.max(...widths)).toBeLessThanOrEqual(64);
+    expect(tables.workCount).toBeGreaterThanOrEqual(4);
+    // Parts of a row lie together, and each is written by one item.
+    const ranges = words("ranges", 40);
+    const written = items.flatMap(([, rows, , , part, step]) =>
+      Array.from({ length: rows }, (_, r) => part + r * step),
+    );
+    expect(written.sort((a, b) => a - b)).toEqual(Array.from({ length: tables.partCount }, (_, i) => i));
+    expect(ranges[0]).toBe(0);
+    expect(ranges[39]).toBe(tables.partCount);
+    for (let row = 1; row < 20; row++) expect(ranges[2 * row]).toBe(ranges[2 * row - 1]);
   });
 
   it("do not grow with queries times keys", () => {
@@ -99,9 +129,12 @@ describe("tables of a tiled chunk", () => {
 
 describe("tables of a few queries", () => {
   it("are pieces that hold every key a row sees once, and nothing else", () => {
-    const { tables, words } = tablesOf(reRope, 50, 2, { tileRows: null, pieces: { longest: 32, wanted: 4 } });
+    const { tables, words } = tablesOf(reRope, 50, 2, {
+      tileRows: null,
+      pieces: { longest: 32, shortest: 32, wanted: 4 },
+    });
     const pieces = words("work", 6 * tables.workCount);
-    const [begin0, end0, begin1, end1] = words("lanes", 4);
+    const [begin0, end0, begin1, end1] = words("ranges", 4);
     expect([begin0, end0, end1]).toEqual([0, begin1, tables.workCount]);
     for (const [row, begin, end] of [
       [0, begin0, end0],
@@ -132,7 +165,7 @@ describe("tables of a few queries", () => {
   it("of a plan that shows nothing are no pieces", () => {
     const { tables, words } = tablesOf({ segments: [] }, 3, 2, { tileRows: null });
     expect(tables).toMatchObject({ path: "split", workCount: 0, queryRotations: 0, keyCopies: 1 });
-    expect(words("lanes", 4)).toEqual([0, 0, 0, 0]);
+    expect(words("ranges", 4)).toEqual([0, 0, 0, 0]);
   });
 
   it("without attention only say what is stored", () => {

@@ -11,29 +11,37 @@ import { workgroupEntry, type WorkgroupEntry } from "./declare.ts";
 /** The bindings and uniforms of kernels that take a tile of queries and go over the lanes it sees (lane-table.ts). */
 export const TILE_INTERFACE = {
   bindings: ["read", "read", "read", "read", "read", "read", "write"],
-  uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", ...SHAPE_UNIFORMS.types],
+  uniforms: ["u32", "i32", "u32", "u32", "u32", "u32", "u32", ...SHAPE_UNIFORMS.types],
 } as const;
 
+/** Rows as they are, or what a range of a row's keys makes of it, as `attention-split` writes it. */
+export type TileOutput = "attended" | "parts";
+
 /** What such kernels declare: all of the above, and `slotOf(lane, j)` and `tokenOf(lane, j)` of a lane's j-th key. */
-export function tileDeclarations(shape: AttentionShape): string {
+export function tileDeclarations(shape: AttentionShape, output: TileOutput = "attended"): string {
+  const written =
+    output === "attended"
+      ? attendedCode(shape, 6)
+      : "@group(0) @binding(6) var<storage, read_write> parts: array<vec4f>;";
   return `const QUADS = ${quadsOf(shape)}u; // of channels in a row
 const LOWEST = -1e30; // the score of what is not seen
 const NOBODY = 0x7fffffffi; // a token that no query sees
 
-struct Tile { row: u32, rows: u32, begin: u32, end: u32 }
+/** \`part\` is the first row's, of \`step\` for each row. */
+struct Tile { row: u32, rows: u32, begin: u32, end: u32, part: u32, step: u32 }
 /** \`slot\` is the first of \`count\` slots of tokens from \`token\` on, or where the list of them begins. */
 struct Lane {
   slot: u32, count: u32, token: i32, place: u32, rotation: u32, listed: u32,
   bandFrom: i32, bandTo: i32, queriesFrom: i32, queriesTo: i32,
 }
 struct Listed { slot: u32, token: i32 }
-struct Uniforms { rows: u32, first: i32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_UNIFORMS.fields} }
+struct Uniforms { rows: u32, first: i32, firstTile: u32, tiles: u32, places: u32, stride: u32, firstHead: u32, ${SHAPE_UNIFORMS.fields} }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
 ${storageCode("keys", 1, "read", shape.storage)}${storageCode("values", 2, "read", shape.storage)}@group(0) @binding(3) var<storage, read> tiles: array<Tile>;
 @group(0) @binding(4) var<storage, read> lanes: array<Lane>;
 @group(0) @binding(5) var<storage, read> lists: array<Listed>;
-${attendedCode(shape, 6)}
+${written}
 @group(0) @binding(7) var<uniform> uniforms: Uniforms;
 
 ${softCapCode(shape)}fn slotOf(lane: Lane, j: u32) -> u32 {
@@ -49,10 +57,10 @@ fn tokenOf(lane: Lane, j: u32) -> i32 {
 `;
 }
 
-/** Opens `main` of such a kernel: a workgroup for each `tile` and each query `head` of the cache's buffer, z counts them. */
+/** Opens `main` of such a kernel: a workgroup for each of some tiles and each query `head` of the cache's buffer, z counts them. */
 export function tileEntry(entry: Omit<WorkgroupEntry, "unit" | "of">): string {
   return `${workgroupEntry({ ...entry, unit: "index", of: "tiles" })}
-  let tile = tiles[index];
+  let tile = tiles[uniforms.firstTile + index];
   let share = uniforms.queryHeads / uniforms.keyHeads; // query heads of one key head
   let head = uniforms.firstHead * share + group.z;
   let keyHead = group.z / share; // in the buffer`;

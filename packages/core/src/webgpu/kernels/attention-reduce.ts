@@ -6,7 +6,8 @@ import { SHAPE_UNIFORMS, type AttentionShape } from "./attention-shape.ts";
 import type { AttentionWork, SplitPlan } from "./attention-split.ts";
 
 /**
- * Puts the pieces of `attention-split` together under one softmax. A query without pieces gets zeros.
+ * Puts the pieces of `attention-split`, or the ranges of `attention-tiled`, together under one softmax. A query without any
+ * gets zeros.
  *
  *     parts [pieces, H, D + 4] → attended [T, H, D]
  */
@@ -88,7 +89,7 @@ export function attentionReduce(
   const units = tables.count * shape.queryHeads;
   return {
     kernel,
-    buffers: [parts, sectionOf(tables, uploaded, "lanes"), attended],
+    buffers: [parts, sectionOf(tables, uploaded, "ranges"), attended],
     uniforms: [units, ...SHAPE_UNIFORMS.of(shape)],
     workgroups: spread(units, capabilities),
   };

@@ -174,6 +174,12 @@ ${each((h) => `parts[part + ${h}u * (QUADS + 1u) + QUADS] = vec4f(largest${h}, t
   };
 }
 
+/** Where attention goes: `attended` [T, H, D], by way of `parts` where the tables have any. */
+export interface AttentionGoal extends AttentionWork {
+  readonly attended: GpuSlice;
+  readonly parts: GpuSlice;
+}
+
 /** Bytes of the parts of so many pieces. */
 export function partBytes(shape: AttentionShape, pieces: number): number {
   return 16 * Math.max(1, pieces) * shape.queryHeads * (quadsOf(shape) + 1);

@@ -1,58 +1,86 @@
 import { LongctxError } from "../../errors.ts";
-import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
+import { spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
 import { sectionOf } from "../lane-table.ts";
+import { inSteps } from "../submissions.ts";
 import { tileBytes } from "../tuning.ts";
-import { tileDeclarations, tileEntry, TILE_INTERFACE } from "./attention-lanes.ts";
+import { tileDeclarations, tileEntry, TILE_INTERFACE, type TileOutput } from "./attention-lanes.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
 import type { AttentionPlan } from "../../plan.ts";
 import {
   attendedSteps,
   cappedScore,
   capName,
+  groupOf,
   quadsOf,
   SHAPE_UNIFORMS,
   type AttentionShape,
 } from "./attention-shape.ts";
-import type { AttentionWork } from "./attention-split.ts";
+import { sharedTilesCode } from "./attention-shared.ts";
+import type { AttentionGoal } from "./attention-split.ts";
 
 /**
- * Attention of many queries: a workgroup takes a tile of them for one head, a thread for each, and goes over the lanes
- * that the tile sees with an online softmax. Keys and values pass through workgroup memory some at a time; scores are
- * never kept, so memory does not grow with queries × keys. What a thread's query does not see is masked by its token's
- * number; a query that sees nothing gets zeros.
+ * Attention of many queries: a workgroup takes a tile of them for one head, an invocation or some neighbours for each, and
+ * goes over the lanes that the tile sees with an online softmax. Keys and values pass through workgroup memory some at a
+ * time; scores are never kept, so memory does not grow with queries × keys. What a query does not see is masked by its
+ * token's number; a query that sees nothing gets zeros.
  *
  *     queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D] → attended [T, H, D]
+ *
+ * Where tiles are few, each takes a range of the keys and writes parts for `attention-reduce`, as `attention-split` does.
  */
 export interface TiledKey {
   readonly shape: AttentionShape;
 }
 
 export interface TiledPlan {
-  /** Queries of a workgroup, one a thread; the `tileRows` of the tables. */
+  /** Queries of a workgroup; the `tileRows` of the tables. */
   readonly rows: number;
   /** Keys in workgroup memory at once, an even number. */
   readonly keys: number;
+  /** Invocations that share a query; one where it is not given. */
+  readonly lanes?: number;
 }
 
+/** Of workgroup memory, on hardware: what leaves room for several workgroups on a compute unit. */
+const MOST_MEMORY = 16_384;
+/** Of an invocation on hardware: with as many of its sum they are 64 registers, which GPUs have without spilling. */
+const MOST_QUADS = 8;
+
 /** @throws LongctxError "config" for heads so large that two rows do not fit a workgroup */
-export function tiledPlan({ shape }: TiledKey, { maxWorkgroupMemory, maxInvocations }: Capabilities): TiledPlan {
-  const rows = Math.min(64, maxInvocations);
-  const bytes = tileBytes(shape, rows);
-  const keys = [32, 16, 8, 4, 2].find((count) => count * bytes <= maxWorkgroupMemory);
-  if (!keys)
+export function tiledPlan({ shape }: TiledKey, capabilities: Capabilities): TiledPlan {
+  const { maxWorkgroupMemory, maxInvocations, software } = capabilities;
+  const lanes = software || shape.headSize % 4 !== 0 ? 1 : 2 ** Math.ceil(Math.log2(Math.max(1, quadsOf(shape) / MOST_QUADS))); // prettier-ignore
+  const rows = Math.min(64, Math.floor((software ? maxInvocations : Math.min(256, maxInvocations)) / lanes));
+  const bytes = tileBytes(shape, rows, lanes);
+  const fitting = (memory: number) =>
+    (software ? [32, 16, 8, 4, 2] : [32, 16, 12, 8, 6, 4, 2]).find((count) => count * bytes <= memory);
+  const keys = (!software && fitting(Math.min(MOST_MEMORY, maxWorkgroupMemory))) || fitting(maxWorkgroupMemory);
+  if (!keys || rows < 1)
     throw new LongctxError(
       "config",
       `Heads of ${shape.headSize} channels do not fit this device's workgroups (${maxWorkgroupMemory} bytes); use --device cpu.`,
     );
-  return { rows, keys };
+  return lanes > 1 ? { rows, keys, lanes } : { rows, keys };
 }
 
-export function tiledKernel({ shape }: TiledKey, { rows, keys }: TiledPlan): Kernel {
-  const name = ["attention-tiled", shape.headSize, shape.storage, rows, keys, ...capName(shape)].join(" ");
+export function tiledKernel({ shape }: TiledKey, plan: TiledPlan, output: TileOutput = "attended"): Kernel {
+  const { rows, keys, lanes = 1 } = plan;
+  const shared = lanes > 1 ? [`${lanes} lanes`] : [];
+  const parts = output === "parts" ? ["parts"] : [];
+  const name = ["attention-tiled", shape.headSize, shape.storage, rows, keys, ...shared, ...parts, ...capName(shape)].join(" "); // prettier-ignore
+  const code =
+    lanes > 1
+      ? sharedTilesCode(name, shape, { rows, keys, lanes }, output)
+      : ownTilesCode(name, shape, { rows, keys }, output);
+  return { name, code, ...TILE_INTERFACE, features: [] };
+}
+
+/** An invocation for each query. */
+function ownTilesCode(name: string, shape: AttentionShape, { rows, keys }: TiledPlan, output: TileOutput): string {
   const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
   const each = (line: (c: number) => string, indent: string) => quads.map((c) => `${indent}${line(c)}\n`).join("");
-  const code = `// ${name}
-${tileDeclarations(shape)}
+  return `// ${name}
+${tileDeclarations(shape, output)}
 const ROWS = ${rows}u; // queries of a workgroup
 const KEYS = ${keys}u; // keys and values in workgroup memory
 var<workgroup> keyTile: array<vec4f, KEYS * QUADS>;
@@ -123,40 +151,52 @@ ${each((c) => `sum${c} = fma(vec4f(weight), valueTile[first + ${c}u], sum${c});`
   }
 
   if (local >= tile.rows) { return; }
-  let scale = select(1.0 / total, 0.0, total == 0.0);
-${attendedSteps(shape, "row * uniforms.queryHeads + head", (c) => `sum${c} * scale`)}}
+${
+  output === "parts"
+    ? `  let part = ((tile.part + local * tile.step) * uniforms.queryHeads + head) * (QUADS + 1u);
+${each((c) => `parts[part + ${c}u] = sum${c};`, "  ")}  parts[part + QUADS] = vec4f(largest, total, 0.0, 0.0);
+`
+    : `  let scale = select(1.0 / total, 0.0, total == 0.0);
+${attendedSteps(shape, "row * uniforms.queryHeads + head", (c) => `sum${c} * scale`)}`
+}}
 `;
-  return {
-    name,
-    code,
-    ...TILE_INTERFACE,
-    features: [],
-  };
 }
 
-/** One dispatch for each group of heads. */
+/**
+ * One dispatch for each group of heads, or some where it is too much work for one. The kernel is one that writes parts
+ * where the tables have any.
+ */
 export function attentionTiled(
   kernel: Kernel,
   shape: AttentionShape,
   capabilities: Capabilities,
-  { tables, uploaded, queries, cache, attended }: AttentionWork & { readonly attended: GpuSlice },
+  { tables, uploaded, queries, cache, attended, parts }: AttentionGoal,
 ): Dispatch[] {
+  const output = tables.partCount > 0 ? parts : attended;
   const [work, lanes, lists] = (["work", "lanes", "lists"] as const).map((name) => sectionOf(tables, uploaded, name));
-  const [x, y] = spread(tables.workCount, capabilities);
-  return cache.groups.map((group) => ({
-    kernel,
-    buffers: [queries, group.keys, group.values, work, lanes, lists, attended],
-    uniforms: [
-      tables.count,
-      tables.first,
-      tables.workCount,
-      cache.places,
-      cache.stride,
-      group.firstHead,
-      ...SHAPE_UNIFORMS.of(shape),
-    ],
-    workgroups: [x, y, (group.heads * shape.queryHeads) / shape.keyHeads],
-  }));
+  return cache.groups.flatMap((group) => {
+    const heads = group.heads * groupOf(shape);
+    const all = 2 * tables.scores * heads * shape.headSize;
+    return inSteps(tables.workCount, all).map(({ from, to }) => {
+      const [x, y] = spread(to - from, capabilities);
+      return {
+        kernel,
+        buffers: [queries, group.keys, group.values, work, lanes, lists, output],
+        uniforms: [
+          tables.count,
+          tables.first,
+          from,
+          to - from,
+          cache.places,
+          cache.stride,
+          group.firstHead,
+          ...SHAPE_UNIFORMS.of(shape),
+        ],
+        workgroups: [x, y, heads] as const,
+        work: (all * (to - from)) / tables.workCount,
+      };
+    });
+  });
 }
 
 /** What a chunk's queries attend to, for both ways of computing it. */

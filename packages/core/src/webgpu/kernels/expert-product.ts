@@ -1,5 +1,6 @@
 import type { Activation } from "../../config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
+import { inSteps } from "../submissions.ts";
 import { ACTIVATION_WGSL } from "./activation.ts";
 import { declareKernel, memoised } from "./declare.ts";
 import { READERS } from "./dequantise.ts";
@@ -129,7 +130,7 @@ fn store(row: u32, token: u32, value: f32) {
 }
 `;
 
-/** One dispatch, or some where a chunk has more rows than a device has workgroups. */
+/** One dispatch, or some where a chunk has more rows than a device has workgroups, or is too much work for one. */
 export function expertProduct(product: ExpertProduct, capabilities: Capabilities, given?: RowPlan): Dispatch[] {
   const { matrix, expertRows, routes, perToken, tokens, input, inputOffset = 0, output, outputOffset = 0 } = product;
   const { gates } = product;
@@ -148,7 +149,9 @@ export function expertProduct(product: ExpertProduct, capabilities: Capabilities
   const optional = [matrix.scales, gates?.norm.weight].filter((slice) => slice !== null && slice !== undefined);
   const [x, y] = spread(Math.ceil(expertRows / (plan.rows * plan.teams)), capabilities);
   const slots = gates ? tokens * perToken : tokens;
-  const most = capabilities.maxWorkgroupsPerDimension;
+  const work = (gates ? 1 : perToken) * expertRows * matrix.columns; // of a slot
+  const steps = tokens > 1 ? inSteps(slots, slots * work).length : 1;
+  const most = Math.min(capabilities.maxWorkgroupsPerDimension, Math.ceil(slots / steps));
   return Array.from({ length: Math.ceil(slots / most) }, (_, i) => ({
     kernel: kernelOf(key, plan),
     buffers: [matrix.codes, input, output, ...optional, routes],
@@ -165,5 +168,6 @@ export function expertProduct(product: ExpertProduct, capabilities: Capabilities
       gates?.norm.epsilon ?? 0,
     ],
     workgroups: [x, y, Math.min(most, slots - i * most)] as const,
+    work: tokens > 1 ? Math.min(most, slots - i * most) * work : undefined,
   }));
 }
