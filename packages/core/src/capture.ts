@@ -15,13 +15,13 @@ export interface CapturedAttention {
 /** Collects hidden states and attention weights of chosen layers while a session reads; hand one to `forward` or `prefill`. */
 export class Capture {
   readonly layers: ReadonlySet<number>;
-  readonly #wants: { readonly hidden: boolean; readonly attention: boolean };
+  readonly wants: { readonly hidden: boolean; readonly attention: boolean };
   readonly #hidden = new Map<number, Float32Array[]>();
   readonly #attention = new Map<number, CapturedAttention[]>();
 
   constructor(wants: { readonly layers: Iterable<number>; readonly hidden?: boolean; readonly attention?: boolean }) {
     this.layers = new Set(wants.layers);
-    this.#wants = { hidden: wants.hidden ?? true, attention: wants.attention ?? false };
+    this.wants = { hidden: wants.hidden ?? true, attention: wants.attention ?? false };
   }
 
   /** The residual stream before that layer, [T, hidden], of everything read so far. */
@@ -42,11 +42,11 @@ export class Capture {
   }
 
   addHidden(layer: number, hidden: Float32Array): void {
-    if (this.#wants.hidden && this.layers.has(layer)) push(this.#hidden, layer, hidden.slice());
+    if (this.wants.hidden && this.layers.has(layer)) push(this.#hidden, layer, hidden.slice());
   }
 
   addAttention(config: ModelConfig, plan: AttentionPlan, view: LayerView): void {
-    if (!this.#wants.attention || !this.layers.has(view.layer)) return;
+    if (!this.wants.attention || !this.layers.has(view.layer)) return;
     const tokens = view.first + view.count;
     push(this.#attention, view.layer, {
       first: view.first,

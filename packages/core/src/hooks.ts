@@ -5,7 +5,10 @@ import type { ModelConfig } from "./config.ts";
 import type { Method, MethodState } from "./method.ts";
 import type { AttentionPlan } from "./plan.ts";
 
-/** One stop a layer for everything that wants one: retrieval first, then capture of what results, then memory. */
+/**
+ * One stop a layer for everything that wants one: retrieval first, then capture of what results, then memory. What nobody
+ * asks to see is left out, since a GPU has to be waited for to show it.
+ */
 export function layerHooks(
   config: ModelConfig,
   method: Composition,
@@ -21,17 +24,23 @@ export function layerHooks(
       Boolean(capture?.layers.has(layer)) ||
       selecting.some((select) => select.layers(layer)) ||
       remembering.some((part) => part.layers(layer)),
-    hidden: (layer, hidden) => capture?.addHidden(layer, hidden),
-    queries: async (view) => {
-      let chosen = plan(view.layer);
-      for (const select of selecting) if (select.layers(view.layer)) chosen = await select.plan(chosen, view);
-      capture?.addAttention(config, chosen, view);
-      return chosen;
-    },
-    attended: (view, attended) =>
-      remembering.reduce(
-        (output, part) => (part.layers(view.layer) ? part.state.attended(view, output) : output),
-        attended,
-      ),
+    hidden: capture?.wants.hidden ? (layer, hidden) => capture.addHidden(layer, hidden) : undefined,
+    queries:
+      selecting.length > 0 || capture?.wants.attention
+        ? async (view) => {
+            let chosen = plan(view.layer);
+            for (const select of selecting) if (select.layers(view.layer)) chosen = await select.plan(chosen, view);
+            capture?.addAttention(config, chosen, view);
+            return chosen;
+          }
+        : undefined,
+    attended:
+      remembering.length > 0
+        ? (view, attended) =>
+            remembering.reduce(
+              (output, part) => (part.layers(view.layer) ? part.state.attended(view, output) : output),
+              attended,
+            )
+        : undefined,
   };
 }

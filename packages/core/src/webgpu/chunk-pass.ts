@@ -100,7 +100,8 @@ export class ChunkPass {
     const penalised = repetitionPenalty !== 1;
     if (temperature === 0 && !penalised)
       return argmax({ ...ends, scratch: workspace.take("argmax", argmaxScratch(ends.size)) });
-    return [sample({ ...ends, draw, seen: penalised ? workspace.put(seenBits(text, ends.size)) : undefined })];
+    const seen = penalised ? workspace.put(seenBits(text, ends.size)) : undefined;
+    return [sample({ ...ends, draw, seen }, this.#decoder.gpu.capabilities)];
   }
 
   /** All layers; of the last one only what the logits of the last `logitRows` rows are made from. */
@@ -120,12 +121,12 @@ export class ChunkPass {
       if (hook?.hidden) hook.hidden(layer, await this.#hidden());
       this.#record(stages.project(layer, count));
       const given = this.#request.plan(layer);
-      const view = hook && (await this.#view(layer, given));
+      const view = hook && (hook.queries || hook.attended) && (await this.#view(layer, given));
       const plan = (view && (await hook.queries?.(view, given))) ?? given;
       const turned = this.#turned(layer, keyRotations(plan, this.#request.rawKeys));
       this.#record(turned instanceof Promise ? await turned : turned);
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
-      this.#attend(layer, plan, !last || logitRows > 0 || hook !== undefined);
+      this.#attend(layer, plan, !last || logitRows > 0 || hook?.attended !== undefined);
       if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
       if (rows.count > 0) this.#record(stages.feedForward(layer, count, rows));
