@@ -75,6 +75,11 @@ export async function writeAtomically(
       await file.close();
     }
     await rename(partial, path);
+  } catch (cause) {
+    if (!(cause instanceof Error && "syscall" in cause)) throw cause;
+    throw new LongctxError("file", `--out ${path} cannot be written: ${cause.message}. Make room, or give another.`, {
+      cause,
+    });
   } finally {
     remove();
     process.off("exit", remove);

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { arch, cpus, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "longctx";
 import { z } from "zod";
+import { writeWhole, writing } from "./writing.ts";
 
 /** What the results depend on. A folder belongs to one of these; only the same one may add to it. */
 const runSchema = z.strictObject({
@@ -52,7 +53,7 @@ export const RUN_FILES = {
 /** Opens `out` for a run: a new folder, or one of the very same run. @throws LongctxError "argument" when it is another's */
 export function openRunFolder(out: string, run: RunIdentity, reference: string, overwrite: boolean): Manifest {
   const path = join(out, RUN_FILES.manifest);
-  mkdirSync(out, { recursive: true });
+  writing(out, () => mkdirSync(out, { recursive: true }));
   if (overwrite) for (const file of Object.values(RUN_FILES)) rmSync(join(out, file), { force: true });
   if (existsSync(path)) {
     const manifest = readManifest(path);
@@ -107,12 +108,6 @@ export function readManifest(path: string): Manifest {
     );
   }
   return data;
-}
-
-/** Written beside and renamed, so a reader never sees half of it. */
-export function writeWhole(path: string, content: string): void {
-  writeFileSync(`${path}.part`, content);
-  renameSync(`${path}.part`, path);
 }
 
 function differencesOf(there: RunIdentity, here: RunIdentity): string[] {

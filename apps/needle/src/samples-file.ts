@@ -1,6 +1,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
 import { LongctxError } from "longctx";
 import { sampleRecord, type SampleRecord } from "@longctx/tasks";
+import { writing } from "./writing.ts";
 
 /**
  * samples.jsonl: a line a sample, on disk before the next one begins. A line that a crash tore off is cut away when the
@@ -20,11 +21,14 @@ export class SamplesFile {
     if (torn) truncateSync(path, bytes);
   }
 
+  /** @throws LongctxError "file" when it cannot be written */
   append(record: SampleRecord): void {
-    this.#descriptor ??= openSync(this.path, "a");
     const line = Buffer.from(`${JSON.stringify(sampleRecord.parse(record))}\n`);
-    for (let written = 0; written < line.length;) written += writeSync(this.#descriptor, line, written);
-    fsyncSync(this.#descriptor);
+    writing(this.path, () => {
+      this.#descriptor ??= openSync(this.path, "a");
+      for (let written = 0; written < line.length;) written += writeSync(this.#descriptor, line, written);
+      fsyncSync(this.#descriptor);
+    });
     this.records.set(record.id, record);
   }
 

@@ -1,9 +1,19 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openRunFolder } from "../src/manifest.ts";
 import { readSamples, SamplesFile } from "../src/samples-file.ts";
+import { writeWhole } from "../src/writing.ts";
 import { identity, record } from "./records.ts";
 
 let folder: string;
@@ -78,5 +88,27 @@ describe("a run's folder", () => {
     expect(() => openRunFolder(folder, identity, "tiny", false)).toThrow(/cannot be read as JSON/);
     writeFileSync(join(folder, "manifest.json"), '{"v":2}');
     expect(() => openRunFolder(folder, identity, "tiny", false)).toThrow(/is not a manifest of this program/);
+  });
+});
+
+// Linux has a file that is always full.
+describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
+  it("is an error that says what is kept", () => {
+    const file = new SamplesFile(join(folder, "samples.jsonl"));
+    symlinkSync("/dev/full", file.path); // after it was read, which would never end
+    expect(() => file.append(record({ trial: 0 }))).toThrow(
+      /samples\.jsonl cannot be written \(ENOSPC.*\)\. Make room .* what was measured before is kept\.$/,
+    );
+    expect(file.records.size).toBe(0);
+    file.close();
+  });
+
+  it("leaves the last report as it was, and nothing half written", () => {
+    const path = join(folder, "summary.json");
+    writeWhole(path, "before");
+    symlinkSync("/dev/full", `${path}.part`);
+    expect(() => writeWhole(path, "after")).toThrow(/summary\.json cannot be written/);
+    expect(readFileSync(path, "utf8")).toBe("before");
+    expect(readdirSync(folder)).toEqual(["summary.json"]);
   });
 });
