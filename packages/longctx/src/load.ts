@@ -54,14 +54,14 @@ export async function loadCheckpoint(
   const { backend, choice } = await createBackend(checkpoint, device, precision, options);
   options.onDevice?.(choice);
   const { tokenizer, chatTemplate, weights } = checkpoint;
-  return new LanguageModel({
-    backend,
-    weights,
-    tokenizer,
-    chatTemplate,
-    trainedWindow: options.trainedWindow,
-    onDispose: () => checkpoint.close(),
-  });
+  const { trainedWindow } = options;
+  const onDispose = () => checkpoint.close();
+  try {
+    return new LanguageModel({ backend, weights, tokenizer, chatTemplate, trainedWindow, onDispose });
+  } catch (error) {
+    await backend.dispose(); // a file that was cut short since the backend read it
+    throw error;
+  }
 }
 
 function checkBackend({ device = "auto", precision = "exact" }: LoadOptions): { device: Device; precision: Precision } {
