@@ -79,7 +79,7 @@ describe.skipIf(gpu === null)("with an adapter", () => {
     expect(code).toBe(0);
     const [exact, fast] = (JSON.parse(out) as { results: TraceDeviation[] }).results;
     for (const { largest, rms } of [...exact.hidden, exact.logits]) expect(Math.max(largest, rms)).toBeLessThan(1e-5);
-    for (const { largest, rms } of [...fast.hidden, fast.logits]) expect(Math.max(largest, rms)).toBeLessThan(5e-3);
+    for (const { largest, rms } of [...fast.hidden, fast.logits]) expect(Math.max(largest, rms)).toBeLessThan(1e-2);
     expect(fast.logits.rms).toBeGreaterThan(10 * exact.logits.rms);
     expect(exact.sameTop).toBe(exact.tokens);
   });
