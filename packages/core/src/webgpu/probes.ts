@@ -51,11 +51,11 @@ async function compiles(device: GPUDevice, { feature: label, code }: Probe): Pro
   const module = device.createShaderModule({ label, code });
   const made = device.createComputePipelineAsync({ label, layout: "auto", compute: { module, entryPoint: "main" } });
   const scopes = Promise.all([device.popErrorScope(), device.popErrorScope()]);
+  scopes.catch(() => undefined); // a device that was lost says so to the next who asks
   try {
     await made;
     return (await scopes).every((error) => error === null);
   } catch {
-    await scopes.catch(() => undefined); // a device that was lost says so to the next who asks
     return false;
   }
 }
