@@ -54,6 +54,7 @@ type Shape = Pick<ModelConfig, "headSize" | "queryHeads" | "keyHeads"> & { reado
 const SHAPES: readonly Shape[] = [
   { headSize: 8, rotarySize: 8, queryHeads: 4, keyHeads: 2 },
   { headSize: 64, rotarySize: 64, queryHeads: 9, keyHeads: 3 },
+  { headSize: 20, rotarySize: 8, queryHeads: 6, keyHeads: 2 }, // three for each, and 12 channels without rotation
   { headSize: 12, rotarySize: 12, queryHeads: 6, keyHeads: 2 }, // 6 pairs: a vector and half of one
   { headSize: 20, rotarySize: 14, queryHeads: 5, keyHeads: 1 }, // 7 pairs and 6 channels without rotation
   { headSize: 4, rotarySize: 2, queryHeads: 3, keyHeads: 3 },
@@ -121,8 +122,9 @@ describe.each(["exact", "fast"] as const)("a single token turns raw keys as it r
     ["positions that begin anew", () => [following(), ...methods.parse("dual-chunk:chunk=37,cap=60")]],
     ["dynamic NTK", () => methods.parse("dynamic-ntk:factor=2")],
   ];
-  it.each(COMPOSED)("%s", async (_, method) => {
-    const { judge, session, copies } = sides(SHAPES[2], method(), { precision });
+  const both = COMPOSED.flatMap(([name, method]) => [SHAPES[2], SHAPES[3]].map((shape) => ({ name, method, shape })));
+  it.each(both)("$name, heads of $shape.headSize", async ({ method, shape }) => {
+    const { judge, session, copies } = sides(shape, method(), { precision });
     for (const one of [judge, session]) await one.prefill(text.slice(0, 110));
     await expectSame(judge, session, text.slice(110, 150), tolerance);
     expect(copies()).toEqual(["raw"]);
@@ -155,7 +157,7 @@ it("a table that stays gets its copy with the second token that asks for it", as
 
 it("forks, truncations and saved sessions go on from raw keys alone", async () => {
   const method = [following()];
-  const { judge, session, copies } = sides(SHAPES[2], method);
+  const { judge, session, copies } = sides(SHAPES[3], method);
   for (const one of [judge, session]) await one.prefill(text.slice(0, 100));
   await expectSame(judge, session, text.slice(100, 105), TOLERANCE.exact);
   expect(copies()).toEqual(["raw"]);

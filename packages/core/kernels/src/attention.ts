@@ -67,9 +67,11 @@ export function attentionPart(address: usize, index: i32): void {
   const heads = job.heads;
   const size = job.size;
   memory.fill(part.outputs, 0, 4 * heads * size);
-  if (part.blocks)
-    scoreTurned(part.queries, part.keys, part.keyScales, part.blocks, job.block, part.turned, part.scores, heads, part.count, part.stride, size, job.pairs, job.scale);
-  else if (part.keyScales)
+  if (part.blocks) {
+    if (part.keyScales)
+      scoreTurned<i8>(part.queries, part.keys, part.keyScales, part.blocks, job.block, part.turned, part.scores, heads, part.count, part.stride, size, job.pairs, job.scale);
+    else scoreTurned<f32>(part.queries, part.keys, part.keyScales, part.blocks, job.block, part.turned, part.scores, heads, part.count, part.stride, size, job.pairs, job.scale);
+  } else if (part.keyScales)
     scoreCompact(part.queries, part.factors, part.keys, part.keyScales, part.scores, heads, part.count, part.stride, size, job.scale);
   else score(part.queries, part.keys, part.scores, heads, part.count, part.stride, size, job.scale);
   softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);

@@ -127,7 +127,7 @@ function addFour(sums: v128, query: usize, key: usize): v128 {
 /** The sum of each of four vectors. */
 // @ts-ignore: decorator
 @inline
-function rowSums(a: v128, b: v128, c: v128, d: v128): v128 {
+export function rowSums(a: v128, b: v128, c: v128, d: v128): v128 {
   const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
   const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
   return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
