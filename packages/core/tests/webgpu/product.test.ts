@@ -73,10 +73,12 @@ describe("products by broadcast", () => {
       expect(of("F32", 512, true, subgroups)).toBeNull();
   });
 
-  it("have more rows where those are packed, and enough tokens to be worth compiling it", () => {
+  it("have more rows where one load brings a block of them, and enough tokens to be worth compiling it", () => {
     const rows = (type: TensorType, tokens: number) =>
       planBroadcastProduct({ type }, { tokens }, { software: true, subgroups: eights })?.rows;
-    expect([rows("Q4_0", 512), rows("Q4_0", 20), rows("Q8_0", 64), rows("F16", 512)]).toEqual([4, 2, 4, 2]);
+    expect([rows("Q4_0", 512), rows("Q4_0", 20), rows("Q6_K", 64), rows("Q8_0", 512), rows("F16", 512)]).toEqual([
+      4, 2, 4, 2, 2,
+    ]);
   });
 
   it("share what rows read of the input, one vector an invocation", () => {

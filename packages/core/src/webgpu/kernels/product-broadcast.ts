@@ -30,9 +30,9 @@ export function planBroadcastProduct(
 ): BroadcastPlan | null {
   const lanes = equalSubgroups({ subgroups });
   if (!software || lanes === null) return null;
-  // What is packed takes few loads, so most are of the input, and more rows share them.
-  const packed = READERS[type].scaled;
-  return { lanes, rows: packed && tokens >= MANY ? 4 : 2, tokens: 16 / lanes };
+  // Where one load brings a block of a row, most loads are of the input, and more rows share them.
+  const rows = READERS[type].preload && tokens >= MANY ? 4 : 2;
+  return { lanes, rows, tokens: 16 / lanes };
 }
 
 /** @throws LongctxError "config" when 4 does not divide the columns */
