@@ -68,7 +68,7 @@ export class WebGpuBackend implements Backend {
       await eventLoopTurn(); // that took some milliseconds
       if (this.#disposed) return;
     }
-    const choosers = software ? [] : [...argmaxKernels(), ...sampleKernels()];
+    const choosers = software ? [] : [...argmaxKernels(), ...sampleKernels(this.gpu.capabilities)];
     await this.gpu.prepare([...attention.kernels, ...kernels, ...choosers]);
     await workspace.settled();
     await this.gpu.run([]);

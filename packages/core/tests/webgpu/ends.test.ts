@@ -5,11 +5,13 @@ import { activate } from "../../src/webgpu/kernels/activation.ts";
 import { argmax, argmaxScratch, NO_TOKEN } from "../../src/webgpu/kernels/argmax.ts";
 import { embed } from "../../src/webgpu/kernels/embedding.ts";
 import { normalise } from "../../src/webgpu/kernels/norm.ts";
-import { sample, seenBits } from "../../src/webgpu/kernels/sample.ts";
+import { sample, sampleKernel, samplePlan, seenBits } from "../../src/webgpu/kernels/sample.ts";
+import type { SamplePlan } from "../../src/webgpu/kernels/sample-functions.ts";
 import { uploadMatrices } from "../../src/webgpu/weights-upload.ts";
 import { floats, gpuOrNull, relativeError } from "./device.ts";
 import { columnsOf } from "./product-scene.ts";
 import { noise, noisy, storedMatrix } from "./stored-weights.ts";
+import { workgroupMemory } from "./workgroup-memory.ts";
 
 const gpu = (await gpuOrNull())!;
 afterAll(() => gpu?.destroy());
@@ -160,15 +162,41 @@ describe.skipIf(!gpu)("sampling on the device", () => {
     { temperature: 0, repetitionPenalty: 1.7 },
   ];
 
-  it.each(cases)("draws what the sampler draws: %o", async (options) => {
-    const draws = 40;
-    const slice = gpu.upload(logits, "test");
+  const expectAsSampler = async (options: SamplingOptions, all: Float32Array, draws: number, plan?: SamplePlan) => {
+    const slice = gpu.upload(all, "test");
     const result = gpu.allocate(4 * draws, "test");
     const next = makeDraws({ ...options, seed: 11 });
-    const all = Array.from({ length: draws }, () => next(text));
-    const seen = options.repetitionPenalty ? gpu.upload(seenBits(text, size), "test") : undefined;
-    await gpu.run(all.map((draw, i) => sample({ logits: slice, size, draw, result, resultOffset: i, seen })));
-    expect([...(await words(result))]).toEqual(all.map((draw) => drawToken(logits, draw)));
+    const work = Array.from({ length: draws }, () => next(text));
+    const seen = options.repetitionPenalty ? gpu.upload(seenBits(text, all.length), "test") : undefined;
+    const one = { logits: slice, size: all.length, result, seen };
+    await gpu.run(work.map((draw, i) => sample({ ...one, draw, resultOffset: i }, gpu.capabilities, plan)));
+    expect([...(await words(result))]).toEqual(work.map((draw) => drawToken(all, draw)));
+  };
+
+  it.each(cases)("draws what the sampler draws: %o", async (options) => {
+    await expectAsSampler(options, logits, 40);
+  });
+
+  it("draws the same with more invocations, as hardware does, of a list that is full and of one that is too short", async () => {
+    const plan = samplePlan({ software: false, maxInvocations: 256, maxWorkgroupMemory: 32_768 });
+    expect(plan).toEqual({ size: 256, loads: 4 });
+    for (const options of cases) await expectAsSampler(options, logits, 8, plan);
+    const many = Float32Array.from({ length: 4099 }, () => Math.round(8 * 4 * random()) / 8);
+    for (const topK of [1023, 1024, 1025]) {
+      await expectAsSampler({ temperature: 1.1, topK, topP: 0.8 }, many, 8, plan);
+      await expectAsSampler({ temperature: 1.1, topK }, many, 8);
+    }
+  });
+
+  it("has the invocations that a workgroup has memory for", () => {
+    const least = { software: false, maxInvocations: 256, maxWorkgroupMemory: 16_384 };
+    expect(samplePlan(least)).toEqual({ size: 128, loads: 4 });
+    expect(samplePlan({ ...least, software: true })).toEqual({ size: 128, loads: 1 });
+    for (const [plan, most] of [
+      [samplePlan(least), 16_384],
+      [{ size: 256, loads: 4 }, 32_768],
+    ] as const)
+      expect(workgroupMemory(sampleKernel({ penalty: false }, plan).code)).toBeLessThanOrEqual(most);
   });
 
   it("draws tokens as often as they are likely", async () => {
@@ -178,7 +206,7 @@ describe.skipIf(!gpu)("sampling on the device", () => {
     const result = gpu.allocate(4 * draws, "test");
     const next = makeDraws({ temperature: 1, topK: 14, seed: 3 });
     const work = Array.from({ length: draws }, (_, i) =>
-      sample({ logits: slice, size: few.length, draw: next([]), result, resultOffset: i }),
+      sample({ logits: slice, size: few.length, draw: next([]), result, resultOffset: i }, gpu.capabilities),
     );
     await gpu.run(work);
     const counts = new Float64Array(few.length);
@@ -202,9 +230,9 @@ describe.skipIf(!gpu)("sampling on the device", () => {
     const good = gpu.upload(logits, "test");
     const broken = gpu.upload(new Float32Array(size).fill(NaN), "test");
     await gpu.run([
-      sample({ ...one, logits: good }),
-      sample({ ...one, logits: good, draw: { ...draw, topK: 0 }, resultOffset: 1 }),
-      sample({ ...one, logits: broken, draw: { ...draw, uniform: 0.5 }, resultOffset: 2 }),
+      sample({ ...one, logits: good }, gpu.capabilities),
+      sample({ ...one, logits: good, draw: { ...draw, topK: 0 }, resultOffset: 1 }, gpu.capabilities),
+      sample({ ...one, logits: broken, draw: { ...draw, uniform: 0.5 }, resultOffset: 2 }, gpu.capabilities),
     ]);
     const [filtered, plain, none] = await words(result);
     const ranked = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);

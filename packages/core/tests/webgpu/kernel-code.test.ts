@@ -32,7 +32,7 @@ const KERNELS = {
   "rotate and store": rotateAndStoreKernel({ storage: "f16", normEpsilon: 1e-6 }),
   "an RMS norm added to the stream": normKernel({ kind: "rms", residual: false, add: true }),
   "the embedding of Q8_0": embeddingKernel("Q8_0"),
-  "sampling with a penalty": sampleKernel({ penalty: true }),
+  "sampling with a penalty": sampleKernel({ penalty: true }, { size: 128, loads: 4 }),
   "routing to 2 of 8 experts": routeKernel({ count: 8, perToken: 2, renormalise: true }),
   "tiled attention by broadcast": broadcastTilesKernel({ shape }, { lanes: 4, queries: 1, keys: 1 }),
   "turning keys": turnKeysKernel(shape),

@@ -88,7 +88,7 @@ it("dispatches of the same code share their kernel, whose text is long", async (
   const product = { matrix, tokens: 1, input: slice, output: other, outputStride: 16, norm };
   const dispatches = () => [
     ...argmax(ends),
-    sample({ ...ends, draw }),
+    sample({ ...ends, draw }, gpu.capabilities),
     embed({ matrix, ids: slice, tokens: 1, output: other }, gpu.capabilities),
     productDispatch(product, gpu.capabilities),
     productDispatch({ ...product, norm: undefined, tokens: 64 }, gpu.capabilities),

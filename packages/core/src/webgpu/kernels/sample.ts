@@ -1,8 +1,8 @@
 import type { Draw } from "../../sampling.ts";
-import type { Dispatch, GpuSlice, Kernel } from "../kernel.ts";
+import type { Capabilities, Dispatch, GpuSlice, Kernel } from "../kernel.ts";
 import { NO_TOKEN } from "./argmax.ts";
 import { declareKernel, memoised } from "./declare.ts";
-import { BINS, SAMPLE_FUNCTIONS, SIZE } from "./sample-functions.ts";
+import { BINS, MOST_LISTED, sampleFunctions, type SamplePlan } from "./sample-functions.ts";
 
 const kernelOf = memoised(sampleKernel);
 
@@ -15,11 +15,12 @@ const [CUT_BY_COUNT, CUT_BY_SHARE, DRAW] = ["0u", "1u", "2u"];
  *
  * Nothing is sorted. A cut, and the draw too, is the place in the order of falling logits where a sum (of tokens, or of
  * their probabilities) passes a target; it is found by four bits of the logit at a time, from the highest on, with the
- * sums of 16 bins. Equal logits are equally likely, so the place among them is a division, and their order that of ids.
+ * sums of 16 bins. What a cut leaves is listed where it is little, and gone over alone from then on. Equal logits are equally likely, so the place among them is a division, and their order that of ids.
  */
-export function sampleKernel({ penalty }: { readonly penalty: boolean }): Kernel {
+export function sampleKernel({ penalty }: { readonly penalty: boolean }, plan: SamplePlan): Kernel {
+  const { size: SIZE, loads } = plan;
   return declareKernel({
-    name: penalty ? "sample with penalty" : "sample",
+    name: ["sample", ...(penalty ? ["with penalty"] : []), SIZE, loads].join(" "),
     storage: [
       ["logits", "f32", "read"],
       ["result", "u32", "write"],
@@ -39,6 +40,9 @@ export function sampleKernel({ penalty }: { readonly penalty: boolean }): Kernel
 var<workgroup> sums: array<f32, ${BINS * SIZE}>;
 var<workgroup> totals: array<f32, ${BINS}>;
 var<workgroup> found: u32;
+// Ids of the tokens that are kept, in order, once they are known to be few.
+var<workgroup> list: array<u32, ${MOST_LISTED}>;
+var<private> listed: u32;
 // Tokens above the cut, or at it and not behind the last id, are kept.
 var<private> cut: u32;
 var<private> last_id: u32;
@@ -56,10 +60,11 @@ fn logit_of(id: u32) -> f32 {
   return select(logit, 0.0, logit == 0.0);
 }
 
-${SAMPLE_FUNCTIONS}
+${sampleFunctions(plan)}
 @compute @workgroup_size(${SIZE})
 fn main(@builtin(local_invocation_index) own: u32) {
   cut = 0u;
+  listed = 0u;
   last_id = ${NO_TOKEN}u;
   top = ${LEAST};
   for (var id = own; id < uniforms.count; id += ${SIZE}u) {
@@ -82,13 +87,16 @@ fn main(@builtin(local_invocation_index) own: u32) {
   for (var step = ${CUT_BY_COUNT}; step <= ${DRAW}; step++) {
     let counts = step == ${CUT_BY_COUNT};
     let draws = step == ${DRAW};
-    if ((counts && (uniforms.top_k == 0u || uniforms.top_k >= uniforms.count))
+    let cut_by_count = uniforms.top_k > 0u && uniforms.top_k < uniforms.count;
+    if ((counts && !cut_by_count)
       || (step == ${CUT_BY_SHARE} && uniforms.top_p >= 1.0)) {
       continue;
     }
     let least_weight = select(0.0, uniforms.min_p, draws);
-    let share = select(uniforms.top_p, uniforms.chance, draws) * mass_of(least_weight, own);
-    let passed = select(share, f32(uniforms.top_k) - 0.5, counts);
+    var passed = f32(uniforms.top_k) - 0.5;
+    if (!counts) {
+      passed = select(uniforms.top_p, uniforms.chance, draws) * mass_of(least_weight, own);
+    }
     if (draws && uniforms.top_k == 0u && uniforms.top_p >= 1.0) {
       draw_by_id(passed, own);
       break;
@@ -99,6 +107,9 @@ fn main(@builtin(local_invocation_index) own: u32) {
     if (!draws) {
       last_id = last;
       cut = place.key;
+      if (counts || !cut_by_count) {
+        list_kept(own);
+      }
     }
   }
   workgroupBarrier();
@@ -111,9 +122,17 @@ fn main(@builtin(local_invocation_index) own: u32) {
   });
 }
 
+type Room = Pick<Capabilities, "software" | "maxInvocations" | "maxWorkgroupMemory">;
+
+/** More invocations where a workgroup has the memory, and several logits on their way at once, which processors fetch in no time. */
+export function samplePlan({ software, maxInvocations, maxWorkgroupMemory }: Room): SamplePlan {
+  const wide = !software && maxInvocations >= 256 && maxWorkgroupMemory >= 4 * (256 * BINS + MOST_LISTED + 2 * BINS);
+  return { size: wide ? 256 : 128, loads: software ? 1 : 4 };
+}
+
 /** To be compiled ahead. */
-export function sampleKernels(): Kernel[] {
-  return [kernelOf({ penalty: false }), kernelOf({ penalty: true })];
+export function sampleKernels(capabilities: Room): Kernel[] {
+  return [false, true].map((penalty) => kernelOf({ penalty }, samplePlan(capabilities)));
 }
 
 export interface Sample {
@@ -131,12 +150,16 @@ export interface Sample {
 }
 
 /** A temperature of 0 takes the likeliest, which is what top-k with k = 1 does (`argmax` is faster without a penalty). */
-export function sample({ logits, size, draw, result, resultOffset = 0, seen }: Sample): Dispatch {
+export function sample(
+  { logits, size, draw, result, resultOffset = 0, seen }: Sample,
+  capabilities: Room,
+  plan = samplePlan(capabilities),
+): Dispatch {
   const { topK, topP, minP, temperature, repetitionPenalty, uniform } = draw;
   if (repetitionPenalty !== 1 && !seen) throw new Error("A repetition penalty needs the ids of the text.");
   const greedy = temperature === 0;
   return {
-    kernel: kernelOf({ penalty: seen !== undefined }),
+    kernel: kernelOf({ penalty: seen !== undefined }, plan),
     buffers: seen ? [logits, result, seen] : [logits, result],
     uniforms: [
       size,
