@@ -42,6 +42,13 @@ var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> tokens: array<i32, KEYS>;
 var<workgroup> products: array<f32, KEYS * THREADS>; // each invocation's share of the scores
 
+/** Added up twice rather than kept: that is a few loads, and so many registers less. */
+fn scoreOf(j: u32, mates: u32, seenFrom: i32, seenTo: i32) -> f32 {
+  let first = j * THREADS + mates;
+  let sum = ${each(lanes, (s) => `products[first + ${s}u]`).join(" + ")};
+  return select(LOWEST, ${cappedScore(shape, "sum")}, tokens[j] >= seenFrom && tokens[j] < seenTo);
+}
+
 ${tileEntry({ threads: rows * lanes, invocation: "local" })}
   let side = local % LANES;
   let mates = local - side;
@@ -73,7 +80,8 @@ ${lines(each(own, (c) => `    let query${c} = ${has(c) ? `select(vec4f(), ${aske
       if (local < KEYS) { tokens[local] = tokenOf(lane, base + local); }
       workgroupBarrier();
 
-      for (var j = 0u; j < KEYS; j++) {
+      let count = min(KEYS, lane.count - base);
+      for (var j = 0u; j < count; j++) {
         let first = j * QUADS;
         var product = query0 * keyTile[first + ${inside(0)}];
 ${lines(each(own, (c) => c > 0 && `        product = fma(query${c}, keyTile[first + ${inside(c)}], product);`))}
@@ -82,28 +90,17 @@ ${lines(each(own, (c) => c > 0 && `        product = fma(query${c}, keyTile[firs
       workgroupBarrier();
 
       let before = largest;
-${lines(
-  each(keys, (k) => {
-    const sum = each(lanes, (s) => `products[${k}u * THREADS + mates + ${s}u]`).join(" + ");
-    const seen = `tokens[${k}] >= seenFrom && tokens[${k}] < seenTo`;
-    return [
-      `      let sum_of${k} = ${sum};`,
-      `      let score${k} = select(LOWEST, ${cappedScore(shape, `sum_of${k}`)}, ${seen});`,
-      `      largest = max(largest, score${k});`,
-    ];
-  }).flat(),
-)}
+      for (var j = 0u; j < count; j++) { largest = max(largest, scoreOf(j, mates, seenFrom, seenTo)); }
       let shrink = exp2(before - largest);
       total *= shrink;
-${lines(
-  each(own, (c) => `      sum${c} *= shrink;`),
-  each(keys, (k) => [
-    // Some devices have no exp2 that is quite zero.
-    `      let weight${k} = select(0.0, exp2(score${k} - largest), score${k} > LOWEST);`,
-    `      total += weight${k};`,
-    ...each(own, (c) => `      sum${c} = fma(vec4f(weight${k}), valueTile[${k}u * QUADS + ${inside(c)}], sum${c});`),
-  ]).flat(),
-)}
+${lines(each(own, (c) => `      sum${c} *= shrink;`))}
+      for (var j = 0u; j < count; j++) {
+        let score = scoreOf(j, mates, seenFrom, seenTo);
+        let weight = select(0.0, exp2(score - largest), score > LOWEST); // some devices have no exp2 that is quite zero
+        let first = j * QUADS;
+        total += weight;
+${lines(each(own, (c) => `        sum${c} = fma(vec4f(weight), valueTile[first + ${inside(c)}], sum${c});`))}
+      }
     }
   }
 
