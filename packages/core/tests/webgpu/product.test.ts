@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { TENSOR_TYPES, type Activation, type TensorType } from "@longctx/core";
 import { equalSubgroups, type Capabilities } from "../../src/webgpu/kernel.ts";
 import { broadcastProduct, planBroadcastProduct } from "../../src/webgpu/kernels/product-broadcast.ts";
@@ -13,6 +13,8 @@ import { storedMatrix } from "./stored-weights.ts";
 
 const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
+/** On a busy machine that has compiled none of them yet. */
+vi.setConfig({ testTimeout: 180_000 });
 
 /**
  * Code grows with rows × tokens, and a processor compiles it for seconds: every type is read in each way by the least
@@ -26,7 +28,7 @@ const LEAST_TILE: TilePlan = { side: 8, wide: 2, tall: 1 };
 const ROW_PLANS: readonly (readonly [Activation, RowPlan])[] = [
   ["silu", { lanes: 1, teams: 8, rows: 2, tokens: 2, unit: "block" }],
   ["gelu", { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" }],
-  ["gelu-tanh", { lanes: 32, teams: 2, rows: 2, tokens: 2, unit: "block" }],
+  ["gelu-tanh", { lanes: 32, teams: 2, rows: 2, tokens: 1, unit: "block" }],
 ];
 
 describe("the plan of a product", () => {
@@ -178,7 +180,7 @@ describe.skipIf(!gpu)("a product by tiles", () => {
     const error = await worst(
       [byTiles({ side: 8, wide: 4, tall: 2 }), "F32", [33, 251, 36], { bias: true }],
       [byTiles({ side: 8, wide: 2, tall: 4 }), "Q8_0", [41, 64, 64], { product: { add: true } }],
-      [byTiles({ side: 8, wide: 2, tall: 2 }), "Q4_1", [20, 74, 64], { bias: true, activation: "silu" }],
+      [byTiles(LEAST_TILE), "Q4_1", [20, 74, 64], { bias: true, activation: "silu" }],
     );
     expect(error).toBeLessThan(5e-6);
   });
