@@ -85,7 +85,7 @@ export function causalAttention(
         queries: gpu.allocate(queryBytes(shape, tables.queryRotations, tokens), "activations"),
         cache,
         attended,
-        parts: attended,
+        parts: gpu.allocate(kernels.partBytes(tables), "activations"),
       };
       const dispatches = [
         ...kernels.rotateAndStore({ ...work, projected: gpu.upload(projected, "activations") }),

@@ -104,7 +104,7 @@ describe.skipIf(!gpu)("more than 65,535 workgroups", () => {
     const ranges = Uint32Array.from({ length: 2 * rows }, (_, i) => 3 * Math.floor((i + 1) / 2));
     const attended = gpu.allocate(rows * 3 * 4 * 4, "test");
     const reduce = attentionReduce(reduceKernel(plan), shape, capabilities, {
-      tables: { count: rows, sections: sections({ lanes: ranges.byteLength }) } as unknown as AttentionTables,
+      tables: { count: rows, sections: sections({ ranges: ranges.byteLength }) } as unknown as AttentionTables,
       uploaded: upload(ranges), parts, attended,
     }); // prettier-ignore
     for (const { workgroups } of [...split, reduce]) expect(workgroups[0] * workgroups[1]).toBeGreaterThan(65_535);
