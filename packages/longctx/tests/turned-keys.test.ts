@@ -68,12 +68,12 @@ const text = tinyIds(230, 7);
 function sides(
   shape: Shape,
   method: Method[],
-  options: { precision?: Precision; threads?: number; chunk?: number } = {},
+  options: { precision?: Precision; threads?: number; windows?: (number | null)[] } = {},
 ) {
-  const { precision = "exact", threads = 1, chunk = 16 } = options;
+  const { precision = "exact", threads = 1, windows = [null, null] } = options;
   const { rotarySize, ...sizes } = shape;
   const rope = { type: "default", base: 100, rotarySize } as const;
-  const config = tinyConfig({ ...sizes, rope, maxPositions: 512 });
+  const config = tinyConfig({ ...sizes, rope, maxPositions: 512, layerCount: windows.length, slidingWindows: windows });
   const weights = tinyWeights(config);
   const caches: Cache[] = [];
   const cpu = createCpu(config, weights, { precision, threads });
@@ -83,7 +83,7 @@ function sides(
     return caches[caches.length - 1];
   };
   const [judge, session] = [createReference(config, weights), cpu].map((backend) =>
-    new LanguageModel({ backend, tokenizer: null, chatTemplate: null }).session({ method, chunk, capacity: 256 }),
+    new LanguageModel({ backend, tokenizer: null, chatTemplate: null }).session({ method, chunk: 16, capacity: 256 }),
   );
   return { judge, session, copies: () => [...(caches[0] as CpuCache).layers[1].copies.keys()] };
 }
@@ -141,6 +141,14 @@ it("a single token turns the keys of a list", async () => {
   expect(both.copies()).toEqual(["raw"]);
   await session.prefill(text.slice(0, 4));
   expect(copies()).toHaveLength(1); // none keeps its one copy and no raw keys
+});
+
+it("layers that see different things have angles of their own", async () => {
+  const windows = [null, 50, 20, null, 50, 33, 90];
+  const { judge, session, copies } = sides(SHAPES[3], [following()], { windows });
+  for (const one of [judge, session]) await one.prefill(text.slice(0, 140));
+  await expectSame(judge, session, text.slice(140, 146), TOLERANCE.exact);
+  expect(copies()).toEqual(["raw"]);
 });
 
 it("a table that stays gets its copy with the second token that asks for it", async () => {

@@ -9,6 +9,8 @@ export const TURNED_BLOCK = 32;
 const LOOKED_AT = 8;
 /** Two addresses. */
 const RECORD_BYTES = 8;
+/** Plans whose angles are kept: layers that see different things take turns. */
+const KEPT_PLANS = 4;
 
 /** Some slots of a lane. */
 export interface Stretch {
@@ -16,6 +18,14 @@ export interface Stretch {
   /** Slots of the lane before these. */
   readonly skipped: number;
   readonly count: number;
+}
+
+interface Placed {
+  readonly plan: TokenPlan;
+  /** The rotations that are turned by these blocks. */
+  readonly key: string;
+  readonly records: readonly number[];
+  readonly block: Block | null;
 }
 
 /** Angles of keys by their distances from the first of a block. */
@@ -34,8 +44,8 @@ interface KeyAngles {
 export class TurnedBlocks {
   readonly #memory: SharedMemory;
   readonly #pairs: number;
-  #block: Block | null = null;
-  #placed: { readonly plan: TokenPlan; readonly key: string; readonly records: readonly number[] } | null = null;
+  /** The one made last is the last. */
+  readonly #placed: Placed[] = [];
 
   /** `pairs` is d/2. */
   constructor(memory: SharedMemory, pairs: number) {
@@ -43,42 +53,51 @@ export class TurnedBlocks {
     this.#pairs = pairs;
   }
 
-  /** The address of each stretch's first block, 0 where it is not to be turned. Valid until it is asked for another plan. */
+  /** The address of each stretch's first block, 0 where it is not to be turned. Valid until some other plans were placed. */
   place(plan: TokenPlan, stretches: readonly Stretch[], turned: ReadonlySet<string>): readonly number[] {
+    if (turned.size === 0) return stretches.map(() => 0);
     const key = [...turned].join(" ");
-    if (this.#placed?.plan !== plan || this.#placed.key !== key)
-      this.#placed = { plan, key, records: this.#write(plan.token, stretches, turned) };
-    return this.#placed.records;
+    const known = this.#placed.find((placed) => placed.plan === plan && placed.key === key);
+    if (known) return known.records;
+    const spare = this.#placed.length === KEPT_PLANS ? this.#placed.shift()!.block : null;
+    const made = { plan, key, ...this.#write(plan.token, stretches, turned, spare) };
+    this.#placed.push(made);
+    return made.records;
   }
 
-  #write(query: number, stretches: readonly Stretch[], turned: ReadonlySet<string>): number[] {
+  #write(
+    query: number,
+    stretches: readonly Stretch[],
+    turned: ReadonlySet<string>,
+    spare: Block | null,
+  ): Pick<Placed, "records" | "block"> {
     const blocksOf = ({ lane, count }: Stretch) => (turned.has(lane.keys) ? Math.ceil(count / TURNED_BLOCK) : 0);
     const count = stretches.reduce((sum, stretch) => sum + blocksOf(stretch), 0);
-    if (count === 0) return stretches.map(() => 0);
+    if (count === 0) return { records: stretches.map(() => 0), block: spare };
     const rows = new Rows(this.#pairs, count);
     const records: number[] = []; // rows of queries and of keys
     for (const stretch of stretches) if (turned.has(stretch.lane.keys)) rows.add(query, stretch, records);
 
     const { length } = rows.data;
-    const address = this.#room(RECORD_BYTES * count + 4 * length);
+    const placed = this.#room(spare, RECORD_BYTES * count + 4 * length);
+    const { address } = placed;
     const first = address + RECORD_BYTES * count;
     this.#memory.floats({ address: first }, length).set(rows.data);
     const table = new Int32Array(this.#memory.memory.buffer, address, records.length);
     table.set(records.map((row) => first + row * 4 * rows.size));
-    let block = 0;
-    return stretches.map((stretch) => {
-      const at = address + RECORD_BYTES * block;
-      block += blocksOf(stretch);
+    let before = 0;
+    const addresses = stretches.map((stretch) => {
+      const at = address + RECORD_BYTES * before;
+      before += blocksOf(stretch);
       return blocksOf(stretch) > 0 ? at : 0;
     });
+    return { records: addresses, block: placed };
   }
 
-  #room(bytes: number): number {
-    if (!this.#block || this.#block.bytes < bytes) {
-      if (this.#block) this.#memory.release(this.#block);
-      this.#block = this.#memory.allocate(Math.ceil(bytes * 1.5));
-    }
-    return this.#block.address;
+  #room(spare: Block | null, bytes: number): Block {
+    if (spare && spare.bytes >= bytes) return spare;
+    if (spare) this.#memory.release(spare);
+    return this.#memory.allocate(Math.ceil(bytes * 1.5));
   }
 }
 
