@@ -78,7 +78,7 @@ export function addReadingOptions(command: Command): Command {
   return addModelOptions(command).addOption(
     new Option(
       "--precision <name>",
-      "exact: float32 results; fast: int8 products on the cpu, keys and values of 16 bits on a GPU",
+      "exact: float32 results; fast: int8 products on the cpu, keys, values and long products of 16 bits on a GPU",
     )
       .default("exact")
       .argParser(parsePrecision),

@@ -25,7 +25,7 @@ export interface LoadOptions extends OpenOptions, LoadingOptions {
   readonly device?: Device;
   /** Told what was chosen, and why. */
   readonly onDevice?: (choice: DeviceChoice) => void;
-  /** `exact` (the default) or `fast`: int8 products on the cpu, keys and values of 16 bits on a GPU (see `Precision`). */
+  /** `exact` (the default) or `fast`: int8 products on the cpu, keys, values and long products of 16 bits on a GPU (see `Precision`). */
   readonly precision?: Precision;
 }
 
