@@ -107,12 +107,12 @@ export function tilesCandidates(shape: AttentionShape, capabilities: Capabilitie
       [2, 4],
     ].map(([queries, eights]) => ({ path: "broadcast", lanes, queries, keys: (8 / lanes) * eights }) as const);
   const own = [32, 64, 128].flatMap((rows) => [8, 16, 32].map((keys) => ({ path: "tiles", rows, keys }) as const));
-  const shared = [2, 4, 8].flatMap((lanes) =>
-    [32, 64].flatMap((rows) => [4, 6, 8, 12].map((keys) => ({ path: "tiles", rows, keys, lanes }) as const)),
+  const shared = [2, 4, 8].flatMap((each) =>
+    [32, 64].flatMap((rows) => [4, 6, 8, 12].map((keys) => ({ path: "tiles", rows, keys, lanes: each }) as const)),
   );
   return [...own, ...shared].filter((plan: { rows: number; keys: number; lanes?: number }) => {
-    const { rows, keys, lanes = 1 } = plan;
-    return rows * lanes <= maxInvocations && keys * tileBytes(shape, rows, lanes) <= maxWorkgroupMemory;
+    const { rows, keys, lanes: each = 1 } = plan;
+    return rows * each <= maxInvocations && keys * tileBytes(shape, rows, each) <= maxWorkgroupMemory;
   });
 }
 
