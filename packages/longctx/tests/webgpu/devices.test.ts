@@ -79,7 +79,8 @@ describe.skipIf(gpu === null)("with an adapter", () => {
     expect(code).toBe(0);
     const [exact, fast] = (JSON.parse(out) as { results: TraceDeviation[] }).results;
     for (const { largest, rms } of [...exact.hidden, exact.logits]) expect(Math.max(largest, rms)).toBeLessThan(1e-5);
-    for (const { largest, rms } of [...fast.hidden, fast.logits]) expect(Math.max(largest, rms)).toBeLessThan(1e-2);
+    const most = software ? 5e-3 : 1e-2; // hardware may round long products too
+    for (const { largest, rms } of [...fast.hidden, fast.logits]) expect(Math.max(largest, rms)).toBeLessThan(most);
     expect(fast.logits.rms).toBeGreaterThan(10 * exact.logits.rms);
     expect(exact.sameTop).toBe(exact.tokens);
   });
