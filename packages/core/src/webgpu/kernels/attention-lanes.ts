@@ -65,3 +65,26 @@ export function tileEntry(entry: Omit<WorkgroupEntry, "unit" | "of">): string {
   let head = uniforms.firstHead * share + group.z;
   let keyHead = group.z / share; // in the buffer`;
 }
+
+/** Opens the loop over a tile's lanes in kernels whose invocations have one query each: its band, and where rows begin. */
+export const LANE_OF_QUERY = `    let lane = lanes[l];
+    // Tokens [seenFrom, seenTo) are in the band of this invocation's query.
+    let asks = token >= lane.queriesFrom && token < lane.queriesTo;
+    let seenFrom = token - lane.bandTo + 1;
+    let seenTo = select(seenFrom, token - lane.bandFrom + 1, asks);
+    let keyBase = (keyHead * uniforms.places + lane.place) * uniforms.stride;
+    let valueBase = keyHead * uniforms.stride;
+    let asked = ((lane.rotation * uniforms.rows + row) * uniforms.queryHeads + head) * QUADS;`;
+
+/** Loads the KEYS keys, values and tokens of a lane from `base` on, by a workgroup of so many invocations. */
+export function loadKeyTile(threads: string): string {
+  return `      workgroupBarrier();
+      // Bounds that compilers do not know keep them from unrolling what only copies.
+      for (var i = local; i < KEYS * uniforms.quads; i += ${threads}) {
+        let slot = slotOf(lane, min(base + i / QUADS, lane.count - 1u));
+        keyTile[i] = readKeys((keyBase + slot) * QUADS + i % QUADS);
+        valueTile[i] = readValues((valueBase + slot) * QUADS + i % QUADS);
+      }
+      if (local < KEYS) { tokens[local] = tokenOf(lane, base + local); }
+      workgroupBarrier();`;
+}

@@ -1,4 +1,4 @@
-import { tileDeclarations, tileEntry, type TileOutput } from "./attention-lanes.ts";
+import { LANE_OF_QUERY, loadKeyTile, tileDeclarations, tileEntry, type TileOutput } from "./attention-lanes.ts";
 import { cappedScore, quadsOf, type AttentionShape } from "./attention-shape.ts";
 import { each, lines } from "./declare.ts";
 
@@ -60,25 +60,10 @@ ${tileEntry({ threads: rows * lanes, invocation: "local" })}
   var total = 0.0;
 ${kept}
   for (var l = tile.begin; l < tile.end; l++) {
-    let lane = lanes[l];
-    // Tokens [seenFrom, seenTo) are in the band of this query.
-    let asks = token >= lane.queriesFrom && token < lane.queriesTo;
-    let seenFrom = token - lane.bandTo + 1;
-    let seenTo = select(seenFrom, token - lane.bandFrom + 1, asks);
-    let keyBase = (keyHead * uniforms.places + lane.place) * uniforms.stride;
-    let valueBase = keyHead * uniforms.stride;
-    let asked = ((lane.rotation * uniforms.rows + row) * uniforms.queryHeads + head) * QUADS;
+${LANE_OF_QUERY}
 ${lines(each(own, (c) => `    let query${c} = ${has(c) ? `select(vec4f(), ${asked(c)}, ${has(c)})` : asked(c)};`))}
     for (var base = 0u; base < lane.count; base += KEYS) {
-      workgroupBarrier();
-      // Bounds that compilers do not know keep them from unrolling what only copies.
-      for (var i = local; i < KEYS * uniforms.quads; i += THREADS) {
-        let slot = slotOf(lane, min(base + i / QUADS, lane.count - 1u));
-        keyTile[i] = readKeys((keyBase + slot) * QUADS + i % QUADS);
-        valueTile[i] = readValues((valueBase + slot) * QUADS + i % QUADS);
-      }
-      if (local < KEYS) { tokens[local] = tokenOf(lane, base + local); }
-      workgroupBarrier();
+${loadKeyTile("THREADS")}
 
       let count = min(KEYS, lane.count - base);
       for (var j = 0u; j < count; j++) {

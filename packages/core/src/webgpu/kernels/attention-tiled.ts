@@ -3,7 +3,14 @@ import { spread, type Capabilities, type Dispatch, type Kernel } from "../kernel
 import { sectionOf } from "../lane-table.ts";
 import { inSteps } from "../submissions.ts";
 import { tileBytes } from "../tuning.ts";
-import { tileDeclarations, tileEntry, TILE_INTERFACE, type TileOutput } from "./attention-lanes.ts";
+import {
+  LANE_OF_QUERY,
+  loadKeyTile,
+  tileDeclarations,
+  tileEntry,
+  TILE_INTERFACE,
+  type TileOutput,
+} from "./attention-lanes.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
 import type { AttentionPlan } from "../../plan.ts";
 import {
@@ -96,25 +103,10 @@ ${tileEntry({ threads: rows, invocation: "local" })}
   var total = 0.0;
 ${each((c) => `var sum${c} = vec4f();`, "  ")}
   for (var l = tile.begin; l < tile.end; l++) {
-    let lane = lanes[l];
-    // Tokens [seenFrom, seenTo) are in the band of this thread's query.
-    let asks = token >= lane.queriesFrom && token < lane.queriesTo;
-    let seenFrom = token - lane.bandTo + 1;
-    let seenTo = select(seenFrom, token - lane.bandFrom + 1, asks);
-    let keyBase = (keyHead * uniforms.places + lane.place) * uniforms.stride;
-    let valueBase = keyHead * uniforms.stride;
-    let asked = ((lane.rotation * uniforms.rows + row) * uniforms.queryHeads + head) * QUADS;
+${LANE_OF_QUERY}
 ${each((c) => `let query${c} = queries[asked + ${c}u];`, "    ")}
     for (var base = 0u; base < lane.count; base += KEYS) {
-      workgroupBarrier();
-      // Bounds that compilers do not know keep them from unrolling what only copies.
-      for (var i = local; i < KEYS * uniforms.quads; i += ROWS) {
-        let slot = slotOf(lane, min(base + i / QUADS, lane.count - 1u));
-        keyTile[i] = readKeys((keyBase + slot) * QUADS + i % QUADS);
-        valueTile[i] = readValues((valueBase + slot) * QUADS + i % QUADS);
-      }
-      if (local < KEYS) { tokens[local] = tokenOf(lane, base + local); }
-      workgroupBarrier();
+${loadKeyTile("ROWS")}
 
       let count = min(KEYS, lane.count - base);
       let before = largest;
