@@ -23,8 +23,6 @@ export interface Product {
   readonly tokens: number;
   readonly input: GpuSlice;
   readonly inputOffset?: number;
-  /** From row to row; the matrix' columns unless given. */
-  readonly inputStride?: number;
   readonly output: GpuSlice;
   readonly outputOffset?: number;
   /** From row to row: the columns of the whole output. */
@@ -114,8 +112,8 @@ const PRODUCT_UNIFORMS = {
 } as const;
 
 function productUniforms(product: Product): number[] {
-  const { matrix, tokens, inputOffset = 0, inputStride, outputOffset = 0, outputStride, norm, cap } = product;
-  const stride = inputStride ?? matrix.columns;
+  const { matrix, tokens, inputOffset = 0, outputOffset = 0, outputStride, norm, cap } = product;
+  const stride = matrix.columns;
   if (inputOffset % 4 !== 0 || stride % 4 !== 0)
     throw new Error(`Input rows at ${inputOffset} + t · ${stride} are not aligned to 4 floats.`);
   return [
