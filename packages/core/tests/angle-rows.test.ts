@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { defaultFrequencies, makeTable, TEXT_POSITION, type PositionRule } from "@longctx/core";
-import { AngleRows } from "../src/angle-rows.ts";
-import { angles, rotation, turnRows, UNROTATED, type Rotation } from "../src/rotation.ts";
+import { AngleRows } from "../src/positions/angle-rows.ts";
+import { angles, rotation, turnRows, UNROTATED, type Rotation } from "../src/positions/rotation.ts";
 import { randomNumbers } from "./tiny-model.ts";
 
 const THETA = defaultFrequencies(100_000, 64);

@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from "vitest";
-import { eventLoopTurn } from "../src/event-loop.ts";
+import { eventLoopTurn } from "../src/common/event-loop.ts";
 
 afterEach(() => vi.unstubAllGlobals());
 

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { argmax, LongctxError, makeSampler, type SamplingOptions } from "@longctx/core";
-import { uniformFloat64 } from "../src/random.ts";
+import { uniformFloat64 } from "../src/common/random.ts";
 
 interface Case {
   readonly options: SamplingOptions;

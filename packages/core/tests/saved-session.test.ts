@@ -4,8 +4,8 @@ import { describe, expect, it } from "vitest";
 import { LanguageModel, LongctxError, type Backend, type Method, type Weights } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
-import { crc32 } from "../src/checksum.ts";
-import { checksum, CHECKSUM_DIGITS, MAGIC, type Header } from "../src/saved-session.ts";
+import { crc32 } from "../src/common/checksum.ts";
+import { checksum, CHECKSUM_DIGITS, MAGIC, type Header } from "../src/session/saved-session.ts";
 import { meanMemory } from "./example-methods.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "./tiny-model.ts";
 

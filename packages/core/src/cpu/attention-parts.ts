@@ -1,5 +1,5 @@
-import type { ModelConfig } from "../config.ts";
-import { turnRows } from "../rotation.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { turnRows } from "../positions/rotation.ts";
 import type { SharedRows } from "./cache-buffer.ts";
 import type { Dense, Floats } from "./dense.ts";
 import type { Block } from "./shared-memory.ts";

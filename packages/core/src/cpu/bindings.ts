@@ -1,5 +1,5 @@
-import type { ModelConfig } from "../config.ts";
-import { rotation } from "../rotation.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { rotation } from "../positions/rotation.ts";
 import { layerPort } from "./attention-graph.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";

@@ -1,5 +1,5 @@
-import { LongctxError } from "../errors.ts";
-import type { SlotMap } from "../slots.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { SlotMap } from "../state/slots.ts";
 import { heldMemory, type HeldMemory } from "./arena.ts";
 import type { Block, SharedMemory } from "./shared-memory.ts";
 

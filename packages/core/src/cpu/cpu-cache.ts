@@ -1,8 +1,8 @@
-import type { Cache } from "../backend.ts";
-import type { ModelConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import type { Rotation } from "../rotation.ts";
-import { SlotMap, type CacheLayout } from "../slots.ts";
+import type { Cache } from "../backend/backend.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { Rotation } from "../positions/rotation.ts";
+import { SlotMap, type CacheLayout } from "../state/slots.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
 import type { SharedMemory } from "./shared-memory.ts";
 

@@ -1,8 +1,17 @@
-import type { ModelConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import type { AttentionPlan } from "../plan.ts";
-import { angles, anglesFrom, RAW, rotation, turnRows, UNROTATED, type Angles, type Rotation } from "../rotation.ts";
-import type { SlotMap, SlotRun } from "../slots.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { AttentionPlan } from "../method/plan.ts";
+import {
+  angles,
+  anglesFrom,
+  RAW,
+  rotation,
+  turnRows,
+  UNROTATED,
+  type Angles,
+  type Rotation,
+} from "../positions/rotation.ts";
+import type { SlotMap, SlotRun } from "../state/slots.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";

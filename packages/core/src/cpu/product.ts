@@ -1,5 +1,5 @@
-import type { Precision } from "../backend.ts";
-import type { WeightTensor } from "../weights.ts";
+import type { Precision } from "../backend/backend.ts";
+import type { WeightTensor } from "../model/weights.ts";
 import type { Graph } from "./graph.ts";
 import { isQuantised, quantisedMatrix, type QuantisedMatrix } from "./quantised.ts";
 

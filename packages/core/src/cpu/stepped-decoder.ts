@@ -1,4 +1,4 @@
-import type { AttentionPlan } from "../plan.ts";
+import type { AttentionPlan } from "../method/plan.ts";
 import { attentionGraph } from "./attention-graph.ts";
 import { bindLayer } from "./bindings.ts";
 import { prepareChunk, type PreparedChunk } from "./chunk.ts";

@@ -1,5 +1,5 @@
-import type { ModelConfig } from "../config.ts";
-import { RAW, turnRows } from "../rotation.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { RAW, turnRows } from "../positions/rotation.ts";
 import { AttentionParts, type LaneKeys } from "./attention-parts.ts";
 import type { CacheBuffer, SharedRows } from "./cache-buffer.ts";
 import type { CpuCache } from "./cpu-cache.ts";

@@ -1,4 +1,4 @@
-import type { AttentionPlan } from "../plan.ts";
+import type { AttentionPlan } from "../method/plan.ts";
 import { ACTIVATE } from "../reference/dense.ts";
 import { prepareChunk } from "./chunk.ts";
 import type { Passage } from "./cpu-backend.ts";

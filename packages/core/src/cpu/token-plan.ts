@@ -1,6 +1,6 @@
-import type { Lane } from "../lanes.ts";
-import type { Segment } from "../plan.ts";
-import { angles, rotation, type Angles } from "../rotation.ts";
+import type { Lane } from "../state/lanes.ts";
+import type { Segment } from "../method/plan.ts";
+import { angles, rotation, type Angles } from "../positions/rotation.ts";
 import type { PreparedChunk } from "./chunk.ts";
 
 /** A plan for one token, ready for every layer that has it. */

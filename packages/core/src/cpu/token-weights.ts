@@ -1,4 +1,4 @@
-import type { WeightTensor } from "../weights.ts";
+import type { WeightTensor } from "../model/weights.ts";
 import type { Dense, Floats, Projection, Row } from "./dense.ts";
 import type { Parts } from "./layers.ts";
 import { packCodes, packFloats, type PackedMatrix } from "./packed-matrix.ts";

@@ -1,5 +1,5 @@
-import { AngleRows, computeRow, emptyRow, rounded, type AngleRow } from "../angle-rows.ts";
-import type { FrequencyTable, PositionRule } from "../plan.ts";
+import { AngleRows, computeRow, emptyRow, rounded, type AngleRow } from "../positions/angle-rows.ts";
+import type { FrequencyTable, PositionRule } from "../method/plan.ts";
 import type { Block, SharedMemory } from "./shared-memory.ts";
 import type { TokenLane, TokenPlan } from "./token-plan.ts";
 

@@ -1,6 +1,6 @@
-import { attentionScaleOf, type ModelConfig } from "../config.ts";
+import { attentionScaleOf, type ModelConfig } from "../model/config.ts";
 import { softCapped } from "./dense.ts";
-import { sees, type AttentionPlan, type FrequencyTable } from "../plan.ts";
+import { sees, type AttentionPlan, type FrequencyTable } from "../method/plan.ts";
 
 /** What one query sees: `tokens` are indices into the tokens at hand, `probabilities` is [H, tokens]; a head sums to 1. */
 export interface AttentionRow {

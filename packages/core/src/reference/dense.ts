@@ -1,4 +1,4 @@
-import type { Activation } from "../config.ts";
+import type { Activation } from "../model/config.ts";
 
 /** A weight matrix [outputs, inputs] with its bias, in the float32 that the checkpoint stands for. */
 export interface Matrix {

@@ -1,4 +1,4 @@
-import type { ExpertsConfig } from "../config.ts";
+import type { ExpertsConfig } from "../model/config.ts";
 
 export interface Route {
   readonly expert: number;

@@ -1,7 +1,7 @@
-import type { Cache } from "../backend.ts";
-import type { ModelConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import { SlotMap, type CacheLayout } from "../slots.ts";
+import type { Cache } from "../backend/backend.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import { SlotMap, type CacheLayout } from "../state/slots.ts";
 
 const FORMAT = "longctx reference cache 1";
 const FIRST_SLOTS = 64;

@@ -1,4 +1,4 @@
-import { LongctxError } from "../errors.ts";
+import { LongctxError } from "../common/errors.ts";
 import type { GpuSource } from "./adapter.ts";
 
 export const NO_ADAPTER: string =

@@ -1,6 +1,6 @@
 // adapter-node.ts, or adapter-browser.ts in a page: see `imports` in package.json.
 import { NO_ADAPTER } from "#gpu-source";
-import { LongctxError } from "../errors.ts";
+import { LongctxError } from "../common/errors.ts";
 
 export { gpuSource } from "#gpu-source";
 

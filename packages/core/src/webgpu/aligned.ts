@@ -1,5 +1,5 @@
-import type { ModelConfig } from "../config.ts";
-import { Weights, type WeightTensor } from "../weights.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { Weights, type WeightTensor } from "../model/weights.ts";
 import { roundUp } from "./numbers.ts";
 
 /** A decoder whose sizes are multiples of 4, and how much larger it is than the one it stands for. */

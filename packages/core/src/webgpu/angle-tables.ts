@@ -1,7 +1,7 @@
-import { LongctxError } from "../errors.ts";
-import type { FrequencyTable } from "../plan.ts";
-import { angles, type Rotation } from "../rotation.ts";
-import type { SlotMap } from "../slots.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { FrequencyTable } from "../method/plan.ts";
+import { angles, type Rotation } from "../positions/rotation.ts";
+import type { SlotMap } from "../state/slots.ts";
 import { packed, type Section } from "./packed-sections.ts";
 
 /**

@@ -1,9 +1,9 @@
-import type { ForwardRequest, LayerHooks } from "../backend.ts";
-import type { ModelConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import type { AttentionPlan } from "../plan.ts";
-import type { Rotation } from "../rotation.ts";
-import type { Draw } from "../sampling.ts";
+import type { ForwardRequest, LayerHooks } from "../backend/backend.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { AttentionPlan } from "../method/plan.ts";
+import type { Rotation } from "../positions/rotation.ts";
+import type { Draw } from "../text/sampling.ts";
 import { withoutPadding, withPadding, type AlignedModel } from "./aligned.ts";
 import type { GpuWeights } from "./decoder-weights.ts";
 import type { DecoderStages } from "./decoder.ts";

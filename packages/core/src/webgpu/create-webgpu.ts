@@ -1,6 +1,6 @@
-import type { Precision } from "../backend.ts";
-import type { ModelConfig } from "../config.ts";
-import type { Weights } from "../weights.ts";
+import type { Precision } from "../backend/backend.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { Weights } from "../model/weights.ts";
 import { alignModel, type AlignedModel } from "./aligned.ts";
 import { headNorms, weightSteps } from "./decoder-weights.ts";
 import { DecoderStages } from "./decoder.ts";

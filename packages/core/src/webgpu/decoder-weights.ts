@@ -1,6 +1,6 @@
-import type { ExpertsConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import type { WeightTensor } from "../weights.ts";
+import type { ExpertsConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { WeightTensor } from "../model/weights.ts";
 import type { AlignedModel } from "./aligned.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";

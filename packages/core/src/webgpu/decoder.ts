@@ -1,5 +1,5 @@
-import type { Precision } from "../backend.ts";
-import type { Activation } from "../config.ts";
+import type { Precision } from "../backend/backend.ts";
+import type { Activation } from "../model/config.ts";
 import type { AlignedModel } from "./aligned.ts";
 import type { GpuLayerWeights, GpuWeights } from "./decoder-weights.ts";
 import type { Capabilities, Dispatch, GpuSlice } from "./kernel.ts";

@@ -1,4 +1,4 @@
-import { LongctxError } from "../errors.ts";
+import { LongctxError } from "../common/errors.ts";
 import type { Ledger } from "./ledger.ts";
 
 /** Innermost scope first. An allocation that failed makes what uses it invalid, so it is told rather than that. */

@@ -1,7 +1,7 @@
-import type { ModelConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import type { LayerView } from "../method.ts";
-import type { SlotMap } from "../slots.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { LayerView } from "../method/method.ts";
+import type { SlotMap } from "../state/slots.ts";
 import type { LayerMirror } from "./layer-mirror.ts";
 
 /** What a hook sees of a layer; the mirror has the chunk's rows already. */

@@ -1,5 +1,5 @@
 /// <reference types="@webgpu/types" />
-import { LongctxError } from "../errors.ts";
+import { LongctxError } from "../common/errors.ts";
 import { chooseAdapter, gpuSource, type GpuSource } from "./adapter.ts";
 import { capabilitiesOf, deviceDescriptor, type Feature } from "./capabilities.ts";
 import { Commands } from "./commands.ts";

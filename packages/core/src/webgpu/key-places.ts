@@ -1,6 +1,6 @@
-import { LongctxError } from "../errors.ts";
-import { RAW, UNROTATED, type Rotation } from "../rotation.ts";
-import type { SlotMap } from "../slots.ts";
+import { LongctxError } from "../common/errors.ts";
+import { RAW, UNROTATED, type Rotation } from "../positions/rotation.ts";
+import type { SlotMap } from "../state/slots.ts";
 import type { GpuCache, GpuKeyCopy } from "./gpu-cache.ts";
 import type { Dispatch, GpuSlice } from "./kernel.ts";
 import type { AttentionKernels } from "./kernels/attention.ts";

@@ -1,6 +1,6 @@
-import type { AttentionPlan } from "../plan.ts";
-import { rotation, UNROTATED, type Rotation } from "../rotation.ts";
-import type { SlotMap } from "../slots.ts";
+import type { AttentionPlan } from "../method/plan.ts";
+import { rotation, UNROTATED, type Rotation } from "../positions/rotation.ts";
+import type { SlotMap } from "../state/slots.ts";
 import { anglesOf } from "./angle-tables.ts";
 import type { GpuSlice } from "./kernel.ts";
 import { packed, type Section } from "./packed-sections.ts";

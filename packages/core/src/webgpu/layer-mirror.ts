@@ -1,6 +1,6 @@
-import type { ModelConfig } from "../config.ts";
-import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../rotation.ts";
-import type { SlotMap } from "../slots.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../positions/rotation.ts";
+import type { SlotMap } from "../state/slots.ts";
 import type { GpuCache } from "./gpu-cache.ts";
 import { sourceOf } from "./key-places.ts";
 import { quadsOf } from "./kernels/attention-shape.ts";

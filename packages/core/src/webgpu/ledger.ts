@@ -1,5 +1,5 @@
-import type { DeviceMemory } from "../backend.ts";
-import { listed } from "../errors.ts";
+import type { DeviceMemory } from "../backend/backend.ts";
+import { listed } from "../common/errors.ts";
 
 /** What buffers are for: trials are those of `tune`, and only tests have the last. */
 export type Purpose = "weights" | "cache" | "activations" | "tables" | "uniforms" | "readback" | "trials" | "test";

@@ -1,4 +1,4 @@
-import type { TensorType } from "../weights.ts";
+import type { TensorType } from "../model/weights.ts";
 
 /** Columns of a block. */
 export const BLOCK = 32;

@@ -1,4 +1,4 @@
-import { LongctxError } from "../errors.ts";
+import { LongctxError } from "../common/errors.ts";
 import type { Kernel } from "./kernel.ts";
 import { COMPUTE_STAGE, roundUp } from "./numbers.ts";
 

@@ -1,5 +1,5 @@
-import { LongctxError } from "../errors.ts";
-import type { SlotRun } from "../slots.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { SlotRun } from "../state/slots.ts";
 import type { GpuCache, GpuLayer } from "./gpu-cache.ts";
 import { part } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";

@@ -1,8 +1,8 @@
-import { makeTable } from "../frequencies.ts";
-import { EVERYTHING, TEXT_POSITION, type AttentionPlan } from "../plan.ts";
-import { rotation } from "../rotation.ts";
-import { SlotMap } from "../slots.ts";
-import type { TensorType, WeightTensor } from "../weights.ts";
+import { makeTable } from "../positions/frequencies.ts";
+import { EVERYTHING, TEXT_POSITION, type AttentionPlan } from "../method/plan.ts";
+import { rotation } from "../positions/rotation.ts";
+import { SlotMap } from "../state/slots.ts";
+import type { TensorType, WeightTensor } from "../model/weights.ts";
 import type { Gpu } from "./gpu.ts";
 import type { Capabilities, Dispatch } from "./kernel.ts";
 import { AttentionKernels, planQueryTiles } from "./kernels/attention.ts";

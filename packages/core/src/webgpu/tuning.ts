@@ -1,5 +1,5 @@
-import { LongctxError } from "../errors.ts";
-import type { TensorType } from "../weights.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { TensorType } from "../model/weights.ts";
 import { equalSubgroups, type Capabilities } from "./kernel.ts";
 import type { BroadcastTilePlan } from "./kernels/attention-broadcast.ts";
 import { groupOf, quadsOf, type AttentionShape } from "./kernels/attention-shape.ts";

@@ -1,5 +1,5 @@
-import { LongctxError } from "../errors.ts";
-import { eventLoopTurn } from "../event-loop.ts";
+import { LongctxError } from "../common/errors.ts";
+import { eventLoopTurn } from "../common/event-loop.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
 import type { UploadSteps } from "./weights-upload.ts";

@@ -1,4 +1,4 @@
-import type { LayerHooks } from "../backend.ts";
+import type { LayerHooks } from "../backend/backend.ts";
 
 /** The same hooks, each called by `call`, which knows then that whatever happens until it answers happens in a hook. */
 export function watchedHooks(hooks: LayerHooks, call: <Result>(hook: () => Result) => Result): LayerHooks {

@@ -1,10 +1,10 @@
-import type { Backend, Cache, DeviceMemory, ForwardRequest, Precision, SampledToken } from "../backend.ts";
-import type { ModelConfig } from "../config.ts";
-import { LongctxError } from "../errors.ts";
-import { eventLoopTurn } from "../event-loop.ts";
-import { checkIds } from "../forward-checks.ts";
-import { drawToken, type Draw } from "../sampling.ts";
-import { SlotMap, type CacheLayout } from "../slots.ts";
+import type { Backend, Cache, DeviceMemory, ForwardRequest, Precision, SampledToken } from "../backend/backend.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import { eventLoopTurn } from "../common/event-loop.ts";
+import { checkIds } from "../backend/forward-checks.ts";
+import { drawToken, type Draw } from "../text/sampling.ts";
+import { SlotMap, type CacheLayout } from "../state/slots.ts";
 import { ChunkPass, type Decoder } from "./chunk-pass.ts";
 import { GpuCache } from "./gpu-cache.ts";
 import type { Gpu } from "./gpu.ts";

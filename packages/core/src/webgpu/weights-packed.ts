@@ -1,5 +1,5 @@
-import { LongctxError } from "../errors.ts";
-import type { TensorType, WeightTensor } from "../weights.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { TensorType, WeightTensor } from "../model/weights.ts";
 import { BLOCK, PACKED_LAYOUTS, type PackedLayout } from "./packed-layouts.ts";
 
 /**

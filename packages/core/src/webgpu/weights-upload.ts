@@ -1,4 +1,4 @@
-import type { WeightTensor } from "../weights.ts";
+import type { WeightTensor } from "../model/weights.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
 import type { GpuMatrix } from "./kernels/product.ts";

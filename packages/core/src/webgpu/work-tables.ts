@@ -1,5 +1,5 @@
-import { tileOf, type Lane } from "../lanes.ts";
-import { rotation, type Rotation } from "../rotation.ts";
+import { tileOf, type Lane } from "../state/lanes.ts";
+import { rotation, type Rotation } from "../positions/rotation.ts";
 import type { AttentionTables, TablesRequest } from "./lane-table.ts";
 import { roundUp } from "./numbers.ts";
 

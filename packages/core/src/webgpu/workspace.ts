@@ -1,4 +1,4 @@
-import { LongctxError } from "../errors.ts";
+import { LongctxError } from "../common/errors.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuSlice } from "./kernel.ts";
 import { mebibytes, type Purpose } from "./ledger.ts";

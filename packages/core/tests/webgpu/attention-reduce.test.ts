@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { uniformFloat64 } from "../../src/random.ts";
+import { uniformFloat64 } from "../../src/common/random.ts";
 import { maximumOf, type Maximum } from "../../src/webgpu/kernels/attention-maximum.ts";
 import {
   attentionReduce,

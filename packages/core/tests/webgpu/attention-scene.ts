@@ -1,6 +1,6 @@
 import { SlotMap, type AttentionPlan, type CacheLayout } from "@longctx/core";
-import { uniformFloat64 } from "../../src/random.ts";
-import { RAW, type Rotation, UNROTATED } from "../../src/rotation.ts";
+import { uniformFloat64 } from "../../src/common/random.ts";
+import { RAW, type Rotation, UNROTATED } from "../../src/positions/rotation.ts";
 import type { Gpu } from "../../src/webgpu/gpu.ts";
 import type { Capabilities, Dispatch, GpuSlice } from "../../src/webgpu/kernel.ts";
 import { turnTables } from "../../src/webgpu/angle-tables.ts";

@@ -1,5 +1,5 @@
 import { afterAll, expect, it } from "vitest";
-import { uniformFloat64 } from "../../src/random.ts";
+import { uniformFloat64 } from "../../src/common/random.ts";
 import { declareKernel } from "../../src/webgpu/kernels/declare.ts";
 import { halvesCode } from "../../src/webgpu/kernels/halves.ts";
 import { gpuOrNull } from "./device.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { constantPosition, makeTable, SlotMap, type AttentionPlan } from "@longctx/core";
-import { RAW, rotation, UNROTATED } from "../../src/rotation.ts";
+import { RAW, rotation, UNROTATED } from "../../src/positions/rotation.ts";
 import { anglesOf, turnTables } from "../../src/webgpu/angle-tables.ts";
 import { attentionTables, keyRotations, type SectionName } from "../../src/webgpu/lane-table.ts";
 import { causal, tableOf } from "./attention-plans.ts";

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { SlotMap, makeTable, type AttentionPlan } from "@longctx/core";
-import { uniformFloat64 } from "../../src/random.ts";
-import { rotation } from "../../src/rotation.ts";
+import { uniformFloat64 } from "../../src/common/random.ts";
+import { rotation } from "../../src/positions/rotation.ts";
 import { attentionTables } from "../../src/webgpu/lane-table.ts";
 import { AttentionKernels } from "../../src/webgpu/kernels/attention.ts";
 import { cacheShape, queryBytes, quadsOf, type AttentionShape } from "../../src/webgpu/kernels/attention-shape.ts";

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { SlotMap, TEXT_POSITION } from "@longctx/core";
-import { rotation, UNROTATED } from "../../src/rotation.ts";
+import { rotation, UNROTATED } from "../../src/positions/rotation.ts";
 import { part, type Gpu } from "../../src/webgpu/gpu.ts";
 import { turnTables } from "../../src/webgpu/angle-tables.ts";
 import type { AttentionTables } from "../../src/webgpu/lane-table.ts";

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { SlotMap, TEXT_POSITION } from "@longctx/core";
-import { uniformFloat64 } from "../../src/random.ts";
-import { angles, rotation, UNROTATED, type Rotation } from "../../src/rotation.ts";
+import { uniformFloat64 } from "../../src/common/random.ts";
+import { angles, rotation, UNROTATED, type Rotation } from "../../src/positions/rotation.ts";
 import { turnTables } from "../../src/webgpu/angle-tables.ts";
 import { cacheShape } from "../../src/webgpu/kernels/attention-shape.ts";
 import { rotatedReference } from "../../src/webgpu/kernels/rotate-and-store.ts";

@@ -1,4 +1,4 @@
-import type { Activation } from "../../config.ts";
+import type { Activation } from "../../model/config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { declareKernel, memoised } from "./declare.ts";
 

@@ -1,5 +1,5 @@
-import type { ModelConfig } from "../../config.ts";
-import { LongctxError } from "../../errors.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { LongctxError } from "../../common/errors.ts";
 import type { Capabilities, GpuSlice } from "../kernel.ts";
 import { ALIGNMENT } from "../numbers.ts";
 

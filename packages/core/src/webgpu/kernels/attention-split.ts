@@ -1,4 +1,4 @@
-import { LongctxError } from "../../errors.ts";
+import { LongctxError } from "../../common/errors.ts";
 import { attentionClass } from "../tuning.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { sectionOf, type AttentionTables } from "../lane-table.ts";

@@ -1,4 +1,4 @@
-import { LongctxError } from "../../errors.ts";
+import { LongctxError } from "../../common/errors.ts";
 import { spread, type Capabilities, type Dispatch, type Kernel } from "../kernel.ts";
 import { sectionOf } from "../lane-table.ts";
 import { inSteps } from "../submissions.ts";
@@ -12,7 +12,7 @@ import {
   type TileOutput,
 } from "./attention-lanes.ts";
 import { DenseAttention } from "../../reference/dense-attention.ts";
-import type { AttentionPlan } from "../../plan.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
 import {
   attendedSteps,
   cappedScore,

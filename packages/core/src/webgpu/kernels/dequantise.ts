@@ -1,4 +1,4 @@
-import type { TensorType } from "../../weights.ts";
+import type { TensorType } from "../../model/weights.ts";
 
 /**
  * How WGSL reads a packed matrix (weights-packed.ts): eight values at a time, a *quarter* of a block of 32, as codes in

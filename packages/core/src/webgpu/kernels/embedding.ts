@@ -1,4 +1,4 @@
-import type { TensorType } from "../../weights.ts";
+import type { TensorType } from "../../model/weights.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { declareKernel, memoised } from "./declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";

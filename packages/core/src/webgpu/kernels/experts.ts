@@ -1,4 +1,4 @@
-import type { ExpertsConfig } from "../../config.ts";
+import type { ExpertsConfig } from "../../model/config.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import { declareKernel, memoised, workgroupEntry } from "./declare.ts";
 

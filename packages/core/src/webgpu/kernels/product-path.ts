@@ -1,4 +1,4 @@
-import type { Precision } from "../../backend.ts";
+import type { Precision } from "../../backend/backend.ts";
 import type { Capabilities, Dispatch } from "../kernel.ts";
 import { productClass, type ProductPlan } from "../tuning.ts";
 import { broadcastProduct, planBroadcastProduct } from "./product-broadcast.ts";

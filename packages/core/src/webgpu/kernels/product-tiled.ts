@@ -1,4 +1,4 @@
-import type { Precision } from "../../backend.ts";
+import type { Precision } from "../../backend/backend.ts";
 import type { Capabilities, Dispatch, Kernel } from "../kernel.ts";
 import { each, lines, memoised } from "./declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";

@@ -1,6 +1,6 @@
-import type { Precision } from "../../backend.ts";
-import type { Activation } from "../../config.ts";
-import { LongctxError } from "../../errors.ts";
+import type { Precision } from "../../backend/backend.ts";
+import type { Activation } from "../../model/config.ts";
+import { LongctxError } from "../../common/errors.ts";
 import type { Dispatch, GpuSlice, Kernel } from "../kernel.ts";
 import type { PackedMatrix } from "../weights-packed.ts";
 import { ACTIVATION_WGSL } from "./activation.ts";

@@ -1,4 +1,4 @@
-import type { Draw } from "../../sampling.ts";
+import type { Draw } from "../../text/sampling.ts";
 import type { Capabilities, Dispatch, GpuSlice, Kernel } from "../kernel.ts";
 import { NO_TOKEN } from "./argmax.ts";
 import { declareKernel, memoised } from "./declare.ts";

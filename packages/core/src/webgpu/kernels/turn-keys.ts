@@ -1,4 +1,4 @@
-import { LongctxError } from "../../errors.ts";
+import { LongctxError } from "../../common/errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../kernel.ts";
 import type { TurnTables } from "../angle-tables.ts";
 import { quadsOf, SHAPE_UNIFORMS, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";

@@ -1,0 +1,75 @@
+import { compose, type Composition } from "../method/composition.ts";
+import type { ModelConfig, RopeConfig } from "../model/config.ts";
+import { LongctxError } from "../common/errors.ts";
+import type { Method, ModelContext } from "../method/method.ts";
+
+/** What an angle depends on beside the method. */
+export interface RotationOptions {
+  /** A checkpoint's description, for its RoPE, its trained window and its sliding windows. */
+  readonly config?: ModelConfig;
+  /** In place of the config's; without a config, what is not given is type default, base 10000, rotarySize 64. */
+  readonly rope?: Partial<RopeConfig>;
+  /** T, tokens; the config's, else 4096. */
+  readonly trainedWindow?: number;
+  /** N, tokens of the text; tables that follow the length and methods that divide a text depend on it. */
+  readonly length?: number;
+  /** Layers differ where a checkpoint's sliding windows do; 0 unless given. */
+  readonly layer?: number;
+}
+
+/** The method and what it is told of the model. @throws LongctxError when it cannot work there */
+export function prepare(
+  method: Method,
+  options: RotationOptions,
+): { readonly composition: Composition; readonly context: ModelContext } {
+  const trainedWindow = checkCount("trainedWindow", options.trainedWindow ?? options.config?.trainedWindow ?? 4096);
+  const rope: RopeConfig = { type: "default", base: 10_000, rotarySize: 64, ...options.config?.rope, ...options.rope };
+  if (!Number.isInteger(rope.rotarySize) || rope.rotarySize < 2 || rope.rotarySize % 2 !== 0)
+    throw new LongctxError("argument", `rotarySize is ${rope.rotarySize}, but has to be an even number of at least 2.`);
+  // At base 1 all pairs turn alike, and the pair that turns so many times within a window (YaRN) is none.
+  if (!(rope.base > 1 && rope.base < Infinity))
+    throw new LongctxError("argument", `The RoPE base is ${rope.base}, but has to be a number above 1.`);
+  const config = options.config ? { ...options.config, rope } : nominalConfig(rope, trainedWindow);
+  const context = { config, trainedWindow };
+  const composition = compose(method);
+  composition.check(context);
+  return { composition, context };
+}
+
+/** A decoder of one layer and one head, of which methods read nothing but RoPE and window. */
+function nominalConfig(given: RopeConfig, trainedWindow: number): ModelConfig {
+  const extended = given.type !== "default" && given.type !== "dynamic";
+  const rope = extended ? { originalMaxPositions: trainedWindow, ...given } : given;
+  return {
+    modelType: "nominal",
+    vocabSize: 1,
+    hiddenSize: rope.rotarySize,
+    layerCount: 1,
+    queryHeads: 1,
+    keyHeads: 1,
+    headSize: rope.rotarySize,
+    feedForwardSize: rope.rotarySize,
+    norm: { kind: "rms", epsilon: 1e-5 },
+    feedForward: "gated",
+    activation: "silu",
+    position: "rope",
+    rope,
+    bias: { query: false, key: false, value: false, output: false, feedForward: false },
+    queryKeyNorm: false,
+    tiedEmbedding: true,
+    slidingWindows: [null],
+    maxPositions: extended ? Math.round(trainedWindow * (rope.factor ?? 1)) : trainedWindow,
+    trainedWindow,
+    specialTokens: { bos: null, eos: [], pad: null },
+  };
+}
+
+export function checkCount(name: string, value: number): number {
+  if (Number.isSafeInteger(value) && value >= 1) return value;
+  throw new LongctxError("argument", `${name} is ${value}, but has to be a whole number of tokens, at least 1.`);
+}
+
+export function checkIndex(name: string, value: number, count: number): void {
+  if (!Number.isSafeInteger(value) || value < 0 || value >= count)
+    throw new LongctxError("argument", `The ${name} is ${value}, but has to be a whole number from 0 to ${count - 1}.`);
+}

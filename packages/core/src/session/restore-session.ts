@@ -1,0 +1,148 @@
+import type { Cache } from "../backend/backend.ts";
+import type { Composition } from "../method/composition.ts";
+import { LongctxError } from "../common/errors.ts";
+import { isToken } from "../backend/forward-checks.ts";
+import type { Method, MethodState } from "../method/method.ts";
+import type { LanguageModel } from "./model.ts";
+import { checksum, CHECKSUM_DIGITS, fingerprint, MAGIC, type Header } from "./saved-session.ts";
+import { layoutOf } from "./session-layout.ts";
+import { Session } from "./session.ts";
+import type { SessionOptions } from "./session-types.ts";
+import type { CacheLayout } from "../state/slots.ts";
+
+/**
+ * The session that `saveSession` wrote; apart from it, since sessions save themselves but do not restore themselves.
+ * @throws LongctxError "file" when the bytes are damaged or belong to another model or device, "method" when the methods
+ * differ, "capacity" when the cache asked for is too small
+ */
+export function restoreSession(
+  model: LanguageModel,
+  method: Composition,
+  options: SessionOptions,
+  bytes: Uint8Array,
+): Session {
+  const { header, parts } = unpack(bytes);
+  if (header.model !== fingerprint(model))
+    throw new LongctxError(
+      "file",
+      "The session was saved with another model or another trained window; open that one, or prefill again.",
+    );
+  if (!sameWeights(header.weights, model.weightsChecksum))
+    throw new LongctxError(
+      "file",
+      "The session was saved with other weights of a model of this shape (another training, or another quantisation); open the checkpoint it was saved with, or prefill again.",
+    );
+  if (header.device !== model.backend.device)
+    throw new LongctxError(
+      "file",
+      `The session was saved on the device ${header.device}, not on ${model.backend.device}; devices keep their caches differently.`,
+    );
+  if (header.method !== method.spec)
+    throw new LongctxError(
+      "method",
+      `The session was saved under ${header.method}, not under ${method.spec}; give the same method.`,
+    );
+  const { tokens, promptLength } = header;
+  const [logits, cached, ...memories] = parts;
+  const { vocabSize } = model.config;
+  const remembering = method.parts.filter((part) => part.memory);
+  if (tokens.some((id) => !isToken(id, vocabSize))) throw damaged("a token is not in the vocabulary");
+  if (logits.byteLength !== 0 && (logits.byteLength !== vocabSize * 4 || tokens.length === 0))
+    throw damaged(`${logits.byteLength} bytes of logits`);
+  if (memories.length !== remembering.length) throw damaged(`${memories.length} memories`);
+  const { layout } = layoutOf(model, method, options);
+  if (layout.pinned === layout.capacity && tokens.length > layout.capacity)
+    throw new LongctxError(
+      "capacity",
+      `The saved session has ${tokens.length} tokens, but the cache is to hold ${layout.capacity}; give a capacity of at least ${tokens.length}.`,
+    );
+  const memory = new Map(remembering.map((part, i) => [part, restoreMemory(part, model, memories[i])] as const));
+  return new Session(model, method, options, {
+    cache: restoreCache(model, layout, cached, tokens.length),
+    memory,
+    tokens,
+    promptLength,
+    lastLogits: logits.byteLength > 0 ? new Float32Array(logits.buffer) : null,
+  });
+}
+
+/** As far as it is known: a model may be made without its weights at hand. */
+function sameWeights(saved: number | null, here: number | null): boolean {
+  return saved === null || here === null || saved === here;
+}
+
+function restoreCache(model: LanguageModel, layout: CacheLayout, bytes: Uint8Array, length: number): Cache {
+  const cache = guarded("the cache", () => model.backend.restoreCache(layout, bytes));
+  if (cache.slots.length === length) return cache;
+  cache.dispose();
+  throw damaged(`a cache of ${cache.slots.length} tokens for a text of ${length}`);
+}
+
+function restoreMemory(method: Method, model: LanguageModel, bytes: Uint8Array): MethodState {
+  const state = method.memory!.create(model.context);
+  guarded(`the memory of ${method.spec}`, () => state.restore(bytes));
+  return state;
+}
+
+/** The header and the parts, each a copy. */
+function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array[] } {
+  const text = (from: number, to: number) => new TextDecoder().decode(bytes.subarray(from, to));
+  const begin = MAGIC.length + CHECKSUM_DIGITS;
+  checkFormat(text(0, MAGIC.length));
+  if (text(MAGIC.length, begin) !== checksum(bytes.subarray(begin))) throw damaged("its checksum differs");
+  const end = bytes.indexOf(10, begin);
+  const header = guarded("the header", () => JSON.parse(text(begin, end)) as unknown);
+  if (!isHeader(header)) throw damaged("its header lacks something");
+  const size = header.parts.reduce((sum, part) => sum + part, end + 1);
+  if (size !== bytes.byteLength) throw damaged(`it has ${bytes.byteLength} bytes, but its header speaks of ${size}`);
+  let at = end + 1;
+  return { header, parts: header.parts.map((part) => bytes.slice(at, (at += part))) };
+}
+
+/** @throws LongctxError "file" unless the first line is that of a session in the present format */
+function checkFormat(line: string): void {
+  if (line === MAGIC) return;
+  const format = /^longctx session (\d)\n$/.exec(line)?.[1];
+  if (format === undefined)
+    throw new LongctxError(
+      "file",
+      "This is not a session that longctx saved; hand in what Session.save gave, unchanged.",
+    );
+  const why = format === "1" ? ", which does not say whose weights its cache comes from" : "";
+  throw new LongctxError(
+    "file",
+    `The session was saved in the format ${format}${why}; this longctx reads the format 2. Prefill again.`,
+  );
+}
+
+function isHeader(value: unknown): value is Header {
+  const { method, model, weights, device, tokens, promptLength, parts } = (value ?? {}) as Record<
+    keyof Header,
+    unknown
+  >;
+  return (
+    [method, model, device].every((name) => typeof name === "string") &&
+    (weights === null || isCount(weights)) &&
+    Array.isArray(tokens) &&
+    isCount(promptLength) &&
+    Array.isArray(parts) &&
+    parts.length >= 2 &&
+    parts.every(isCount)
+  );
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function guarded<Value>(what: string, act: () => Value): Value {
+  try {
+    return act();
+  } catch (error) {
+    throw error instanceof LongctxError ? error : damaged(`${what} cannot be read`, error);
+  }
+}
+
+function damaged(why: string, cause?: unknown): LongctxError {
+  return new LongctxError("file", `The saved session is damaged (${why}); prefill again.`, { cause });
+}
