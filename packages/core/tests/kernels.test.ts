@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { compose, Weights, type ModelConfig, type TensorType, type WeightTensor } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
-import { dequantise } from "../../loaders/src/dequantise.ts";
+import { dequantise } from "../../loaders/src/tensor/dequantise.ts";
 import { kernelBytes } from "../kernels/build.ts";
 import { largestDifference, randomNumbers, readText, tinyConfig, tinyIds, tinyWeights } from "./tiny-model.ts";
 

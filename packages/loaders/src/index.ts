@@ -1,6 +1,5 @@
 // In Node; browsers get portable.ts.
 export * from "./portable.ts";
-export { cacheDirectory } from "./cache-directory.ts";
 export {
   DiskFile,
   loadTokenizerFolder,
@@ -8,8 +7,8 @@ export {
   openGguf,
   openSafetensors,
   openShardedSafetensors,
-} from "./disk.ts";
-export { download, type RemoteFile } from "./download.ts";
-export { fetchFromHub, parseHubReference, type HubOptions, type HubReference } from "./hub.ts";
-export { resolveModel } from "./resolve-model.ts";
-export { FETCHABLE_MODELS, fetchModel, findSmolLM2, type FetchableModel } from "./smollm2.ts";
+} from "./checkpoint/disk.ts";
+export { cacheDirectory, download, type RemoteFile } from "./download/download.ts";
+export { fetchFromHub, parseHubReference, type HubOptions, type HubReference } from "./download/hub.ts";
+export { resolveModel } from "./download/resolve-model.ts";
+export { FETCHABLE_MODELS, fetchModel, findSmolLM2, type FetchableModel } from "./download/smollm2.ts";

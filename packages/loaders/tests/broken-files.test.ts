@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { openCheckpoint, openGguf, openSafetensors } from "../src/disk.ts";
+import { openCheckpoint, openGguf, openSafetensors } from "../src/checkpoint/disk.ts";
 import { buildGguf } from "./gguf-builder.ts";
 import { convertedMetadata, convertedTensors, goldenFolder } from "./model-files.ts";
 import { scratchFolder } from "./scratch.ts";

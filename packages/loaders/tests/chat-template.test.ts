@@ -1,6 +1,6 @@
 import { LongctxError } from "@longctx/core";
 import { expect, it } from "vitest";
-import { chatTemplate } from "../src/chat-template.ts";
+import { chatTemplate } from "../src/tokenizer/chat-template.ts";
 
 const tokens = { bos_token: "<s>", eos_token: "</s>" };
 const hi = [{ role: "user", content: "Hi" }] as const;

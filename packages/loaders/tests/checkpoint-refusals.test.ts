@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { openCheckpoint } from "../src/disk.ts";
+import { openCheckpoint } from "../src/checkpoint/disk.ts";
 import { buildGguf, floats } from "./gguf-builder.ts";
 import { convertedMetadata, convertedTensors, goldenFolder, rawTensors, readConfig } from "./model-files.ts";
 import { buildSafetensors } from "./safetensors-builder.ts";

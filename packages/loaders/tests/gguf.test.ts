@@ -1,7 +1,7 @@
 import { readFileSync, truncateSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { openGguf } from "../src/disk.ts";
+import { openGguf } from "../src/checkpoint/disk.ts";
 import { buildGguf, type BuiltGguf, type BuiltTensor, floats, text, u32, u64 } from "./gguf-builder.ts";
 import { refusalOf, scratchFolder } from "./scratch.ts";
 

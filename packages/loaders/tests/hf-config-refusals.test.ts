@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { configFromHuggingFace } from "../src/hf-config.ts";
+import { configFromHuggingFace } from "../src/hugging-face/config.ts";
 import { refusalOf } from "./scratch.ts";
 import { llama, longrope } from "./small-configs.ts";
 

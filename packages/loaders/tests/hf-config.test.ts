@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { checkpointFrequencies, type ModelConfig } from "@longctx/core";
 import { describe, expect, test } from "vitest";
-import { configFromHuggingFace } from "../src/hf-config.ts";
+import { configFromHuggingFace } from "../src/hugging-face/config.ts";
 import { llama, longrope, sizes } from "./small-configs.ts";
 
 interface Case {

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { DownloadProgress } from "../src/download-options.ts";
-import { parseHubReference } from "../src/hub.ts";
-import { resolveModel } from "../src/resolve-model.ts";
+import type { DownloadProgress } from "../src/download/options.ts";
+import { parseHubReference } from "../src/download/hub.ts";
+import { resolveModel } from "../src/download/resolve-model.ts";
 import { StandInHub, type StandInFile } from "./stand-in-hub.ts";
 
 const sha256 = (content: Buffer) => createHash("sha256").update(content).digest("hex");

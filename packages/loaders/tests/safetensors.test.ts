@@ -1,7 +1,7 @@
 import { ftruncateSync, openSync, closeSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { openSafetensors, openShardedSafetensors } from "../src/disk.ts";
+import { openSafetensors, openShardedSafetensors } from "../src/checkpoint/disk.ts";
 import { floats } from "./gguf-builder.ts";
 import { buildSafetensors } from "./safetensors-builder.ts";
 import { refusalOf, scratchFolder } from "./scratch.ts";

@@ -1,8 +1,8 @@
 import type { ChatMessage } from "@longctx/core";
 import { describe, expect, it } from "vitest";
-import { tokenizerFromGguf } from "../src/gguf-tokenizer.ts";
-import { openGguf } from "../src/disk.ts";
-import { findSmolLM2 } from "../src/smollm2.ts";
+import { tokenizerFromGguf } from "../src/gguf/tokenizer.ts";
+import { openGguf } from "../src/checkpoint/disk.ts";
+import { findSmolLM2 } from "../src/download/smollm2.ts";
 import { golden } from "./golden.ts";
 
 const path = findSmolLM2();

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LongctxError } from "@longctx/core";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadTokenizerFolder } from "../src/disk.ts";
-import { tokenizerFromJson } from "../src/tokenizer.ts";
+import { loadTokenizerFolder } from "../src/checkpoint/disk.ts";
+import { tokenizerFromJson } from "../src/tokenizer/tokenizer.ts";
 import { golden } from "./golden.ts";
 
 interface Kind {

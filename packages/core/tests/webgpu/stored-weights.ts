@@ -1,6 +1,6 @@
 import type { TensorType, WeightTensor } from "@longctx/core";
-import { dequantise } from "../../../loaders/src/dequantise.ts";
-import { TENSOR_LAYOUTS } from "../../../loaders/src/tensor-layout.ts";
+import { dequantise } from "../../../loaders/src/tensor/dequantise.ts";
+import { TENSOR_LAYOUTS } from "../../../loaders/src/tensor/tensor-layout.ts";
 
 /** Reproducible uniform numbers from [−1, 1). */
 export function noise(seed: number): () => number {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { TENSOR_TYPES, type TensorType, type WeightTensor } from "@longctx/core";
 import { packMatrices, storedBytes, type PackedMatrix, type PackOptions } from "../../src/webgpu/weights-packed.ts";
-import { halves } from "../../../loaders/src/half.ts";
+import { halves } from "../../../loaders/src/tensor/half.ts";
 import { columnsOf } from "./product-scene.ts";
 import { storedMatrix } from "./stored-weights.ts";
 

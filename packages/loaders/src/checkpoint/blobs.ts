@@ -1,0 +1,139 @@
+import { LongctxError } from "@longctx/core";
+import { CheckedSource, type ByteSource } from "../common/byte-source.ts";
+import { openFolder, openGgufFile, type Checkpoint, type CheckpointOptions } from "./checkpoint.ts";
+import type { DownloadOptions } from "../download/options.ts";
+import type { Folder } from "../common/folder.ts";
+
+/** Bytes of a piece: a page's heap takes a large file more easily in parts. */
+const PIECE = 2 ** 25;
+
+/** `onProgress` tells how much of a file is in memory, where it is taken there; the signal ends that. */
+type ReadingOptions = Pick<DownloadOptions, "onProgress" | "signal">;
+
+/**
+ * Opens the files that a page was given, or made: one .gguf file, or those of a folder in Hugging Face's layout
+ * (config.json, safetensors and what there is of the tokenizer), found by their names. In a worker tensors are read out of
+ * the files when they are asked for. Elsewhere files cannot be read at once, so what is needed is in memory until `close`.
+ * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have, "aborted" on
+ * the signal
+ */
+export async function openFiles(
+  files: Blob | readonly File[],
+  options: CheckpointOptions & ReadingOptions = {},
+): Promise<Checkpoint> {
+  const list = files instanceof Blob ? [files] : [...files];
+  if (list.length === 1 && !nameOf(list[0]).endsWith(".safetensors"))
+    return openGgufFile(await openBlob(list[0], nameOf(list[0]), options), options);
+  return openFolder(new FileList(list, options), options);
+}
+
+class FileList implements Folder {
+  readonly path: string;
+  readonly names: readonly string[];
+  readonly #files: ReadonlyMap<string, Blob>;
+  readonly #options: ReadingOptions;
+
+  constructor(files: readonly Blob[], options: ReadingOptions) {
+    this.#options = options;
+    this.#files = new Map(files.map((file) => [nameOf(file), file]));
+    this.names = [...this.#files.keys()];
+    this.path = `The list of files (${this.names.slice(0, 5).join(", ")}${this.names.length > 5 ? ", ..." : ""})`;
+  }
+
+  placeOf(name: string): string {
+    return name;
+  }
+
+  async open(name: string): Promise<ByteSource> {
+    const file = this.#files.get(name);
+    if (!file) throw new LongctxError("file", `${name} is not among the files given.`);
+    return openBlob(file, name, this.#options);
+  }
+}
+
+function nameOf(blob: Blob): string {
+  return "name" in blob && typeof blob.name === "string" ? blob.name : "The file";
+}
+
+async function openBlob(blob: Blob, name: string, { onProgress, signal }: ReadingOptions): Promise<ByteSource> {
+  const { FileReaderSync } = globalThis as { FileReaderSync?: new () => BlobReader };
+  if (FileReaderSync) return new BlobInWorker(blob, name, new FileReaderSync());
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  const checkSignal = () => {
+    if (signal?.aborted) throw new LongctxError("aborted", `The reading of ${name} was stopped.`);
+  };
+  checkSignal();
+  for (let from = 0; from < blob.size; from += PIECE) {
+    pieces.push(await pieceOf(blob, from, name));
+    onProgress?.({ file: name, received: Math.min(from + PIECE, blob.size), total: blob.size });
+    checkSignal();
+  }
+  return new BlobInMemory(pieces, blob.size, name);
+}
+
+async function pieceOf(blob: Blob, from: number, name: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return new Uint8Array(await blob.slice(from, from + PIECE).arrayBuffer());
+  } catch (cause) {
+    throw unreadable(name, cause);
+  }
+}
+
+/** The part of FileReaderSync that is used; only workers have one. */
+interface BlobReader {
+  readAsArrayBuffer(blob: Blob): ArrayBuffer;
+}
+
+class BlobInWorker extends CheckedSource {
+  readonly #blob: Blob;
+  readonly #reader: BlobReader;
+
+  constructor(blob: Blob, path: string, reader: BlobReader) {
+    super(path, blob.size);
+    this.#blob = blob;
+    this.#reader = reader;
+  }
+
+  protected fill(target: Uint8Array, offset: number): void {
+    try {
+      for (let done = 0; done < target.length; done += PIECE) {
+        const size = Math.min(PIECE, target.length - done);
+        const from = offset + done;
+        target.set(new Uint8Array(this.#reader.readAsArrayBuffer(this.#blob.slice(from, from + size))), done);
+      }
+    } catch (cause) {
+      throw unreadable(this.path, cause);
+    }
+  }
+
+  protected release(): void {}
+}
+
+class BlobInMemory extends CheckedSource {
+  readonly #pieces: Uint8Array<ArrayBuffer>[];
+
+  constructor(pieces: Uint8Array<ArrayBuffer>[], size: number, path: string) {
+    super(path, size);
+    this.#pieces = pieces;
+  }
+
+  protected fill(target: Uint8Array, offset: number): void {
+    for (let done = 0; done < target.length;) {
+      const from = (offset + done) % PIECE;
+      const piece = this.#pieces[Math.floor((offset + done) / PIECE)];
+      const part = piece.subarray(from, from + target.length - done);
+      target.set(part, done);
+      done += part.length;
+    }
+  }
+
+  protected release(): void {
+    this.#pieces.length = 0;
+  }
+}
+
+/** Browsers refuse a file that changed since it was given. */
+function unreadable(name: string, cause: unknown): LongctxError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new LongctxError("file", `${name} cannot be read (${reason.replace(/\.$/, "")}). Give it again.`, { cause });
+}

@@ -1,0 +1,17 @@
+/** A value of a file as a message shows it, cut to `limit` characters. */
+export function shown(value: unknown, limit: number = 60): string {
+  // JSON has neither NaN nor bigints.
+  const text =
+    value === undefined
+      ? "missing"
+      : typeof value === "bigint" || typeof value === "number"
+        ? String(value)
+        : (JSON.stringify(value) ?? typeof value);
+  return text.length > limit ? `${text.slice(0, limit - 3)}...` : text;
+}
+
+/** The first line of what was thrown, without a full stop behind it. */
+export function oneLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return (text.split("\n", 1)[0] ?? "").trim().replace(/\.$/, "").slice(0, 300);
+}
