@@ -1,5 +1,5 @@
 import { LongctxError } from "longctx";
-import { needleCommand } from "./command.ts";
+import { needleCommand } from "./command/command.ts";
 
 const program = needleCommand();
 try {

@@ -11,9 +11,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { openRunFolder } from "../src/manifest.ts";
-import { readSamples, SamplesFile } from "../src/samples-file.ts";
-import { writeWhole } from "../src/writing.ts";
+import { openRunFolder } from "../src/files/manifest.ts";
+import { readSamples, SamplesFile } from "../src/files/samples-file.ts";
+import { writeWhole } from "../src/files/writing.ts";
 import { identity, record } from "./records.ts";
 
 let folder: string;

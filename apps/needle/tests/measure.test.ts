@@ -1,8 +1,8 @@
 import { LanguageModel, LongctxError, open, SlotMap, type Backend, type Cache, type Tokenizer } from "longctx";
 import { needleTask, type BoundTask } from "@longctx/tasks";
 import { beforeAll, describe, expect, it } from "vitest";
-import { measure } from "../src/measure.ts";
-import { resolveMethod, type Job } from "../src/schedule.ts";
+import { measure } from "../src/run/measure.ts";
+import { resolveMethod, type Job } from "../src/run/schedule.ts";
 
 /** The controls of a benchmark: who knows the answer has to get 100 %, who does not 0 %. */
 describe("measuring", () => {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
-import { modelHash } from "../src/model-files.ts";
+import { modelHash } from "../src/files/model-files.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "longctx-model-files-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { modelName, parseDepths, parseLengths, parseWhole, runOptions } from "../src/options.ts";
-import { PRESETS, preset } from "../src/presets.ts";
+import { modelName, parseDepths, parseLengths, parseWhole, runOptions } from "../src/run/options.ts";
+import { PRESETS, preset } from "../src/command/presets.ts";
 
 describe("options", () => {
   it("reads lengths and depths", () => {

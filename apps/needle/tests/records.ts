@@ -1,5 +1,5 @@
 import type { SampleRecord } from "@longctx/tasks";
-import type { RunIdentity } from "../src/manifest.ts";
+import type { RunIdentity } from "../src/files/manifest.ts";
 
 export const identity: RunIdentity = {
   model: { name: "tiny", sha256: "a".repeat(64) },

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LongctxError } from "longctx";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { needleCommand } from "../src/command.ts";
-import { runOptions } from "../src/options.ts";
-import { preset } from "../src/presets.ts";
-import { run } from "../src/run.ts";
-import { readSamples } from "../src/samples-file.ts";
+import { needleCommand } from "../src/command/command.ts";
+import { runOptions } from "../src/run/options.ts";
+import { preset } from "../src/command/presets.ts";
+import { run } from "../src/run/run.ts";
+import { readSamples } from "../src/files/samples-file.ts";
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 const GRID = [

@@ -1,7 +1,7 @@
 import { ropeMethods } from "longctx";
 import { describe, expect, it } from "vitest";
-import { Estimate } from "../src/estimate.ts";
-import { resolveMethod, schedule, type ResolvedMethod, type Job } from "../src/schedule.ts";
+import { Estimate } from "../src/run/estimate.ts";
+import { resolveMethod, schedule, type ResolvedMethod, type Job } from "../src/run/schedule.ts";
 
 const methods = (lengths: number[], labels: string[]): ResolvedMethod[] =>
   labels.flatMap((label) => lengths.map((length) => ({ label, length, method: resolveMethod(label, length, 256) })));

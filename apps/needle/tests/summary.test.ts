@@ -1,11 +1,11 @@
 import { Chalk } from "chalk";
 import { describe, expect, it } from "vitest";
-import { cellsCsv } from "../src/cells-csv.ts";
-import { printed } from "../src/report.ts";
-import { summarise } from "../src/summary.ts";
-import { svgHeatmap } from "../src/svg-heatmap.ts";
-import { accuracyTable } from "../src/table.ts";
-import { terminalHeatmap } from "../src/terminal-heatmap.ts";
+import { cellsCsv } from "../src/report/cells-csv.ts";
+import { printed } from "../src/report/report.ts";
+import { summarise } from "../src/report/summary.ts";
+import { svgHeatmap } from "../src/report/svg-heatmap.ts";
+import { accuracyTable } from "../src/report/table.ts";
+import { terminalHeatmap } from "../src/report/terminal-heatmap.ts";
 import { identity, record, records } from "./records.ts";
 
 /** none finds nothing beyond 256 tokens; streaming only at the end; one trial of the last is an error. */

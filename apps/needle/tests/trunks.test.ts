@@ -1,7 +1,7 @@
 import { load, type LanguageModel } from "longctx";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { resolveMethod, type ResolvedMethod } from "../src/schedule.ts";
-import { reusable, Trunks } from "../src/trunks.ts";
+import { resolveMethod, type ResolvedMethod } from "../src/run/schedule.ts";
+import { reusable, Trunks } from "../src/run/trunks.ts";
 
 let model: LanguageModel;
 beforeAll(async () => {

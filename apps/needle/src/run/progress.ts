@@ -1,5 +1,6 @@
 import { Listr } from "listr2";
-import { counted, duration } from "./names.ts";
+import type { DownloadProgress } from "longctx";
+import { counted, duration } from "../report/names.ts";
 
 export interface ProgressState {
   readonly done: number;
@@ -78,4 +79,22 @@ function line({ done, total, right, errors, tokens, time, left }: ProgressState)
   if (time > 0) parts.push(`${Math.round((1000 * tokens) / time)} tokens/s`);
   if (left !== null && done < total) parts.push(`about ${duration(left)} left`);
   return parts.join(", ");
+}
+
+/** ms between two lines about a download. */
+const TOLD_EVERY = 2000;
+
+/** Says on stderr how far a download is, now and then; for `onProgress`. */
+export function downloadLines(): (progress: DownloadProgress) => void {
+  let told = 0;
+  return ({ file, received, total }) => {
+    if (performance.now() - told < TOLD_EVERY && received !== total) return;
+    told = performance.now();
+    const size = total === null ? "" : ` of ${megabytes(total)}`;
+    process.stderr.write(`fetching ${file}: ${megabytes(received)}${size}\n`);
+  };
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
 }

@@ -1,20 +1,19 @@
-import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { load, LongctxError, open, type DeviceChoice, type LanguageModel } from "longctx";
 import type { BoundTask, Cell } from "@longctx/tasks";
-import { downloadLines } from "./downloads.ts";
+import manifest from "../../package.json" with { type: "json" };
 import { Estimate } from "./estimate.ts";
-import { openRunFolder, RUN_FILES, type RunIdentity } from "./manifest.ts";
+import { openRunFolder, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { measure, type MadePrompt } from "./measure.ts";
-import { modelHash } from "./model-files.ts";
-import { counted, lengthName } from "./names.ts";
+import { modelHash } from "../files/model-files.ts";
+import { counted, lengthName } from "../report/names.ts";
 import { modelName, taskOf, type RunOptions } from "./options.ts";
-import { withProgress, type ProgressState } from "./progress.ts";
-import { writeReport } from "./report.ts";
-import { SamplesFile } from "./samples-file.ts";
+import { downloadLines, withProgress, type ProgressState } from "./progress.ts";
+import { writeReport } from "../report/report.ts";
+import { SamplesFile } from "../files/samples-file.ts";
 import { resolveMethods, sampleId, schedule, type Job } from "./schedule.ts";
-import type { Summary } from "./summary.ts";
+import type { Summary } from "../report/summary.ts";
 import { Trunks } from "./trunks.ts";
 
 /**
@@ -57,7 +56,7 @@ export async function run(
       methods: [...options.methods],
       baseline: options.baseline,
       seed: options.seed,
-      longctx: version(),
+      longctx: manifest.version,
     };
     openRunFolder(options.out, identity, place, options.overwrite);
     const samples = new SamplesFile(join(options.out, RUN_FILES.samples));
@@ -159,11 +158,4 @@ class Prompts {
     }
     return this.#last.made;
   }
-}
-
-function version(): string {
-  const { version: own } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return own;
 }

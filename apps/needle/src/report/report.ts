@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { Chalk, type ColorSupportLevel } from "chalk";
 import { cellsCsv } from "./cells-csv.ts";
-import { readManifest, RUN_FILES, type RunIdentity } from "./manifest.ts";
+import { readManifest, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { counted, taskName } from "./names.ts";
-import { readSamples } from "./samples-file.ts";
+import { readSamples } from "../files/samples-file.ts";
 import { summarise, type Summary } from "./summary.ts";
 import { accuracyTable, comparisonLines } from "./table.ts";
-import { writeWhole } from "./writing.ts";
+import { writeWhole } from "../files/writing.ts";
 
 /** Summarises a run's folder anew and writes summary.json, cells.csv and heatmap.svg. @throws LongctxError "file" */
 export async function report(out: string): Promise<Summary> {

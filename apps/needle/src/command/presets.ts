@@ -1,6 +1,6 @@
 import { fetchModel, findSmolLM2, LongctxError, type HubOptions } from "longctx";
-import { downloadLines } from "./downloads.ts";
-import type { RunOptionValues } from "./options.ts";
+import { downloadLines } from "../run/progress.ts";
+import type { RunOptionValues } from "../run/options.ts";
 
 /** What `needle start` measures: a run that shows the field's question within a coffee. */
 export const PRESETS: Readonly<Record<string, RunOptionValues>> = {

@@ -1,5 +1,5 @@
 import { holm, mcnemar, newcombePaired, wilson, type PairedCounts, type SampleRecord } from "@longctx/tasks";
-import type { RunIdentity } from "./manifest.ts";
+import type { RunIdentity } from "../files/manifest.ts";
 
 /** Right answers of a set of samples, with the 95 % Wilson interval. Samples without an answer count as wrong. */
 export interface Score {

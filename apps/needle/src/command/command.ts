@@ -21,10 +21,10 @@ import {
   type RunOptions,
   type RunOptionValues,
   type TaskName,
-} from "./options.ts";
+} from "../run/options.ts";
 import { preset } from "./presets.ts";
-import { printed, report } from "./report.ts";
-import { run } from "./run.ts";
+import { printed, report } from "../report/report.ts";
+import { run } from "../run/run.ts";
 
 /** The `needle` command line. Errors are thrown; `main.ts` turns them into a line and an exit code. */
 export function needleCommand(): Command {
