@@ -1,5 +1,5 @@
 import { createCpuBackend, HAS_CPU, storedTuning } from "#platform";
-import { LongctxError, type Backend, type ModelConfig, type Precision, type Weights } from "@longctx/core";
+import { LongctxError, type Backend, type Precision } from "@longctx/core";
 import type { LoadingOptions, WebGpuOptions } from "@longctx/core/webgpu";
 import type { Checkpoint } from "@longctx/loaders";
 
@@ -14,8 +14,6 @@ export interface DeviceChoice {
   /** A phrase for people: "as asked", "the only WebGPU adapter computes on the processor". */
   readonly reason: string;
 }
-
-export type CreateCpuBackend = (config: ModelConfig, weights: Weights, precision: Precision) => Promise<Backend>;
 
 /** Why `auto` did not take a GPU; the same for every model of a process. */
 let refusal: string | null = null;

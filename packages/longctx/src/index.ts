@@ -6,4 +6,5 @@ export * from "./deviation.ts";
 export * from "./device.ts";
 export * from "./load.ts";
 export * from "./methods.ts";
+export type { OpenOptions } from "./platform.ts";
 export * from "./tune.ts";

@@ -1,8 +1,9 @@
 import { openReference } from "#platform";
 import { LanguageModel, LongctxError, listed, PRECISIONS, type Precision } from "@longctx/core";
 import type { LoadingOptions } from "@longctx/core/webgpu";
-import { openFiles, type Checkpoint, type DownloadProgress } from "@longctx/loaders";
+import { openFiles, type Checkpoint } from "@longctx/loaders";
 import { createBackend, DEVICES, type Device, type DeviceChoice } from "./device.ts";
+import type { OpenOptions } from "./platform.ts";
 
 /**
  * In Node a name: `tiny` (embedded), `smollm2` (once fetched), a GGUF file, a folder in Hugging Face layout, or
@@ -10,15 +11,6 @@ import { createBackend, DEVICES, type Device, type DeviceChoice } from "./device
  * folder as File objects.
  */
 export type ModelSource = string | Blob | readonly File[];
-
-export interface OpenOptions {
-  /** T of the methods, in place of what the checkpoint says. */
-  readonly trainedWindow?: number;
-  /** Told how far a download is, or the reading of a file that a page holds in memory. */
-  readonly onProgress?: (progress: DownloadProgress) => void;
-  /** Ends what goes on with an error "aborted"; nothing is held then. */
-  readonly signal?: AbortSignal;
-}
 
 export interface LoadOptions extends OpenOptions, LoadingOptions {
   /** `auto` (the default) takes a hardware GPU if there is one, else the cpu; `webgpu`, and `auto` in a page, any adapter. */

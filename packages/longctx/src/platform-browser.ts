@@ -1,8 +1,7 @@
 import { LongctxError } from "@longctx/core";
 import type { TuningSource } from "@longctx/core/webgpu";
 import { fetchFile, openFiles, type Checkpoint } from "@longctx/loaders";
-import type { CreateCpuBackend } from "./device.ts";
-import type { OpenOptions } from "./load.ts";
+import type { CreateCpuBackend, OpenOptions } from "./platform.ts";
 
 export const HAS_CPU: boolean = false;
 

@@ -1,8 +1,7 @@
 import type { TuningSource } from "@longctx/core/webgpu";
 import { openCheckpoint, resolveModel, type Checkpoint } from "@longctx/loaders";
 import { TINY_MODEL } from "@longctx/tiny";
-import type { CreateCpuBackend } from "./device.ts";
-import type { OpenOptions } from "./load.ts";
+import type { CreateCpuBackend, OpenOptions } from "./platform.ts";
 import { readTuning } from "./tuning-file.ts";
 
 export { readJson } from "./read-json.ts";
