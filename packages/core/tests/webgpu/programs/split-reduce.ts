@@ -3,10 +3,10 @@
  * LP_NATIVE_VECTOR_WIDTH when it starts. Prints the sizes, how far the result is from the definition, and its bits.
  */
 import { openGpu } from "../../../src/webgpu/index.ts";
-import { attentionReduce, reduceKernel } from "../../../src/webgpu/kernels/attention-reduce.ts";
-import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/kernels/attention-split.ts";
-import { causal, shapeOf, tableOf } from "../attention-plans.ts";
-import { difference, play } from "../attention-scene.ts";
+import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
+import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
+import { causal, shapeOf, tableOf } from "../attention/attention-plans.ts";
+import { difference, play } from "../attention/attention-scene.ts";
 
 const gpu = await openGpu();
 const { capabilities } = gpu;
