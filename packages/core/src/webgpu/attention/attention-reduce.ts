@@ -94,21 +94,3 @@ export function attentionReduce(
     workgroups: spread(units, capabilities),
   };
 }
-
-export interface Part {
-  readonly largest: number;
-  /** Σ 2^(score − largest). */
-  readonly total: number;
-  /** Σ 2^(score − largest) · value, [D]. */
-  readonly sum: ArrayLike<number>;
-}
-
-/** Float64: the mean of the values of all parts, [D]; zeros without any. */
-export function reduceReference(parts: readonly Part[], headSize: number): Float64Array {
-  const largest = Math.max(...parts.map((part) => part.largest));
-  const weights = parts.map((part) => 2 ** (part.largest - largest));
-  const total = parts.reduce((sum, part, i) => sum + weights[i] * part.total, 0);
-  return Float64Array.from({ length: headSize }, (_, d) =>
-    parts.reduce((sum, part, i) => sum + (weights[i] * part.sum[d]) / total, 0),
-  );
-}

@@ -11,8 +11,6 @@ import {
   TILE_INTERFACE,
   type TileOutput,
 } from "./attention-lanes.ts";
-import { DenseAttention } from "../../reference/dense-attention.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
 import {
   attendedSteps,
   cappedScore,
@@ -189,42 +187,4 @@ export function attentionTiled(
       };
     });
   });
-}
-
-/** What a chunk's queries attend to, for both ways of computing it. */
-export interface AttentionInput {
-  readonly plan: AttentionPlan;
-  /** Text index of the first query. */
-  readonly first: number;
-  /** Not rotated, [T, H, D]. */
-  readonly queries: Float64Array;
-  /** Those that the cache holds. */
-  readonly tokens: readonly number[];
-  /** Not rotated, [n, K, D]. */
-  readonly keys: Float64Array;
-  readonly values: Float64Array;
-}
-
-/** Float64, pair by pair: [T, H, D]. */
-export function attentionReference(
-  shape: Pick<AttentionShape, "queryHeads" | "keyHeads" | "headSize" | "softCap">,
-  { plan, first, queries, tokens, keys, values }: AttentionInput,
-): Float64Array {
-  const { queryHeads, keyHeads, headSize, softCap } = shape;
-  const heads = { queryHeads, keyHeads, headSize, attentionSoftCap: softCap };
-  const dense = new DenseAttention(heads, plan, tokens, keys);
-  const size = queryHeads * headSize;
-  const attended = new Float64Array(queries.length);
-  for (let t = 0; t * size < queries.length; t++) {
-    const seen = dense.row(first + t, queries.slice(t * size, (t + 1) * size));
-    for (let h = 0; h < queryHeads; h++) {
-      const keyHead = Math.floor((h * keyHeads) / queryHeads);
-      seen.tokens.forEach((n, j) => {
-        const weight = seen.probabilities[h * seen.tokens.length + j];
-        const value = (n * keyHeads + keyHead) * headSize;
-        for (let d = 0; d < headSize; d++) attended[t * size + h * headSize + d] += weight * values[value + d];
-      });
-    }
-  }
-  return attended;
 }

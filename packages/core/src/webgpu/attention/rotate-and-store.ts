@@ -172,22 +172,3 @@ export function rotateAndStore(
     };
   });
 }
-
-/** Float64: one head's channels [D] under (cos, sin) of each pair, after an optional norm. */
-export function rotatedReference(
-  head: ArrayLike<number>,
-  angles: ArrayLike<number>,
-  norm?: { readonly weights: ArrayLike<number>; readonly epsilon: number },
-): Float64Array {
-  const pairs = angles.length / 2;
-  const input = Float64Array.from(head);
-  if (norm) {
-    const mean = input.reduce((sum, x) => sum + x * x, 0) / input.length;
-    input.forEach((x, i) => (input[i] = (x / Math.sqrt(mean + norm.epsilon)) * norm.weights[i]));
-  }
-  return input.map((x, i) => {
-    if (i < pairs) return x * angles[2 * i] - input[i + pairs] * angles[2 * i + 1];
-    if (i < 2 * pairs) return x * angles[2 * (i - pairs)] + input[i - pairs] * angles[2 * (i - pairs) + 1];
-    return x;
-  });
-}

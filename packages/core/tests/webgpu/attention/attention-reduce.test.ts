@@ -1,17 +1,13 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { uniformFloat64 } from "../../../src/common/random.ts";
 import { maximumOf, type Maximum } from "../../../src/webgpu/attention/attention-maximum.ts";
-import {
-  attentionReduce,
-  reduceKernel,
-  reduceReference,
-  type Part,
-} from "../../../src/webgpu/attention/attention-reduce.ts";
+import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
 import { quadsOf } from "../../../src/webgpu/attention/attention-shape.ts";
 import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
 import type { AttentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { causal, shapeOf, tableOf } from "./attention-plans.ts";
 import { LEAST, difference, floatsOf, play } from "./attention-scene.ts";
+import { reduceOracle, type Part } from "../../oracles/attention-reduce.ts";
 import { gpuOrNull } from "../device.ts";
 
 const gpu = await gpuOrNull();
@@ -46,7 +42,7 @@ describe.skipIf(!gpu)("parts of one softmax", () => {
           Array.from(
             count === 0
               ? new Float64Array(headSize)
-              : reduceReference(
+              : reduceOracle(
                   parts.slice(ends[t] - count, ends[t]).map((row) => row[head]),
                   headSize,
                 ),

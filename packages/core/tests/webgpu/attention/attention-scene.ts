@@ -13,8 +13,8 @@ import {
   type LayerCache,
 } from "../../../src/webgpu/attention/attention-shape.ts";
 import type { AttentionGoal } from "../../../src/webgpu/attention/attention-split.ts";
-import { attentionReference } from "../../../src/webgpu/attention/attention-tiled.ts";
-import { rotatedReference } from "../../../src/webgpu/attention/rotate-and-store.ts";
+import { attentionOracle } from "../../oracles/attention.ts";
+import { rotatedOracle } from "../../oracles/rotation.ts";
 
 /** One layer's attention, chunk by chunk, on a device and as it is defined. */
 export interface Scene {
@@ -169,7 +169,7 @@ function reference(
           norm && weights !== undefined
             ? { weights: norm.weights.subarray(weights * headSize, (weights + 1) * headSize), epsilon: norm.epsilon }
             : undefined;
-        rows.set(rotatedReference(projected.subarray(at, at + headSize), [], normed), (row * heads + head) * headSize);
+        rows.set(rotatedOracle(projected.subarray(at, at + headSize), [], normed), (row * heads + head) * headSize);
       }
     });
     return rows;
@@ -178,7 +178,7 @@ function reference(
     .runs(0, slots.length)
     .flatMap(({ from, to, token }) => Array.from({ length: to - from }, (_, i) => token + i));
   const asked = Array.from({ length: count }, (_, t) => first + t);
-  return attentionReference(shape, {
+  return attentionOracle(shape, {
     plan,
     first,
     queries: columns(asked, 0, queryHeads, 0),

@@ -5,7 +5,8 @@ import { rotation } from "../../../src/positions/rotation.ts";
 import { attentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { AttentionKernels } from "../../../src/webgpu/attention/attention.ts";
 import { cacheShape, queryBytes, quadsOf, type AttentionShape } from "../../../src/webgpu/attention/attention-shape.ts";
-import { rotatedReference, rotateAndStoreKernel } from "../../../src/webgpu/attention/rotate-and-store.ts";
+import { rotateAndStoreKernel } from "../../../src/webgpu/attention/rotate-and-store.ts";
+import { rotatedOracle } from "../../oracles/rotation.ts";
 import { causal, shapeOf, tableOf } from "./attention-plans.ts";
 import { LEAST, difference, floatsOf, play } from "./attention-scene.ts";
 import { gpuOrNull } from "../device.ts";
@@ -116,9 +117,9 @@ describe.skipIf(!gpu)("on the device", () => {
       Math.sin(first * inverse),
     ]).flat();
     const slot = first % 64;
-    const key = rotatedReference(projected.subarray(64, 128), angles);
+    const key = rotatedOracle(projected.subarray(64, 128), angles);
     expect(difference(keys.subarray(64 * slot, 64 * (slot + 1)), key)).toBeLessThan(5e-7);
-    const query = rotatedReference(projected.subarray(0, 64), angles).map((x) => (x * Math.LOG2E) / 8);
+    const query = rotatedOracle(projected.subarray(0, 64), angles).map((x) => (x * Math.LOG2E) / 8);
     expect(difference(queries, query)).toBeLessThan(5e-7);
   });
 

@@ -4,7 +4,7 @@ import { uniformFloat64 } from "../../../src/common/random.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../../src/positions/rotation.ts";
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
 import { cacheShape } from "../../../src/webgpu/attention/attention-shape.ts";
-import { rotatedReference } from "../../../src/webgpu/attention/rotate-and-store.ts";
+import { rotatedOracle } from "../../oracles/rotation.ts";
 import { turnKeys, turnKeysKernel, turnKeysPlan } from "../../../src/webgpu/attention/turn-keys.ts";
 import { shapeOf, tableOf } from "./attention-plans.ts";
 import { difference, floatsOf } from "./attention-scene.ts";
@@ -69,7 +69,7 @@ describe.skipIf(!gpu)("on the device", () => {
             const turn = Array.from(cos, (x, i) => [x, sin[i]]).flat();
             for (let head = 0; head < heads; head++) {
               const row = (place: number) => ((head * 3 + place) * stride + slot) * 4 * quads;
-              expected.set(rotatedReference(kept[g].subarray(row(origin), row(origin) + headSize), turn), row(goal));
+              expected.set(rotatedOracle(kept[g].subarray(row(origin), row(origin) + headSize), turn), row(goal));
             }
           }
         expect(difference(floatsOf(await gpu!.read(keys)), expected)).toBeLessThan(1e-6);

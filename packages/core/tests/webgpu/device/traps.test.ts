@@ -10,7 +10,7 @@ import { cacheShape } from "../../../src/webgpu/attention/attention-shape.ts";
 import { attentionSplit, partBytes, splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
 import { embed } from "../../../src/webgpu/products/embedding.ts";
 import { normalise } from "../../../src/webgpu/products/norm.ts";
-import { rotatedReference } from "../../../src/webgpu/attention/rotate-and-store.ts";
+import { rotatedOracle } from "../../oracles/rotation.ts";
 import { turnKeys, turnKeysKernel } from "../../../src/webgpu/attention/turn-keys.ts";
 import { uploadMatrices } from "../../../src/webgpu/weights/weights-upload.ts";
 import { shapeOf, tableOf } from "../attention/attention-plans.ts";
@@ -55,7 +55,7 @@ describe.skipIf(!gpu)("positions", () => {
         const turn = Array.from(slow.inverse, (step) => [Math.cos(position * step), Math.sin(position * step)]).flat();
         const slot = slots.slotOf(token);
         const own = (which: number) => (which * stride + slot) * 64;
-        const expected = rotatedReference(raw.subarray(own(0), own(0) + 64), turn);
+        const expected = rotatedOracle(raw.subarray(own(0), own(0) + 64), turn);
         expect(difference(kept.subarray(own(place + 1), own(place + 1) + 64), expected)).toBeLessThan(1e-6);
       }
   });

@@ -5,7 +5,7 @@ import { route } from "../../../src/reference/experts.ts";
 import { expertProduct, type ExpertProduct } from "../../../src/webgpu/products/expert-product.ts";
 import { routeBytes, routeTokens, type RouteKey } from "../../../src/webgpu/products/experts.ts";
 import type { RowPlan } from "../../../src/webgpu/products/product-row.ts";
-import { productReference } from "../../../src/webgpu/products/product.ts";
+import { productOracle } from "../../oracles/product.ts";
 import { interleavable, uploadMatrices } from "../../../src/webgpu/weights/weights-upload.ts";
 import { floats, gpuOrNull, relativeError } from "../device.ts";
 import { noisy, storedMatrix } from "../weights/stored-weights.ts";
@@ -45,7 +45,7 @@ describe.skipIf(!gpu)("routing", () => {
     routes.forEach((chosen, t) => {
       const row = input.subarray(8 + t * hiddenSize, 8 + (t + 1) * hiddenSize);
       const norm = { weight: new Float32Array(hiddenSize).fill(1), epsilon: 1e-5 };
-      const expected = route(productReference(router, row, { columns: hiddenSize, norm }), experts);
+      const expected = route(productOracle(router, row, { columns: hiddenSize, norm }), experts);
       expect(chosen.map(({ expert }) => expert)).toEqual(expected.map(({ expert }) => expert));
       chosen.forEach(({ weight }, j) => expect(Math.abs(weight - expected[j].weight)).toBeLessThan(2e-6));
     });
@@ -117,10 +117,10 @@ async function errorsOf(type: TensorType, { plan, maxBinding, maxWorkgroups, act
   CHOSEN.flat().forEach((expert, slot) => {
     const token = slot >> 1;
     const row = input.subarray(token * hidden, (token + 1) * hidden);
-    const [gate, up] = pairs[expert].map((one) => productReference(one.toFloat32(), row, { columns: hidden, norm }));
+    const [gate, up] = pairs[expert].map((one) => productOracle(one.toFloat32(), row, { columns: hidden, norm }));
     const inside = gate.map((value, i) => WEIGHTS[slot] * ACTIVATE[activation](value) * up[i]);
     between.set(inside, slot * inner);
-    productReference(downs[expert].toFloat32(), inside, { columns: inner }).forEach((value, i) => {
+    productOracle(downs[expert].toFloat32(), inside, { columns: inner }).forEach((value, i) => {
       expected[token * hidden + i] += value;
     });
   });

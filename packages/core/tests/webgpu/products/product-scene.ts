@@ -2,8 +2,9 @@ import type { Activation, TensorType, WeightTensor } from "@longctx/core";
 import { ACTIVATE } from "../../../src/reference/dense.ts";
 import type { Gpu } from "../../../src/webgpu/device/gpu.ts";
 import type { Capabilities, Dispatch } from "../../../src/webgpu/device/kernel.ts";
-import { productReference, type Product, type ProductKey } from "../../../src/webgpu/products/product.ts";
+import type { Product, ProductKey } from "../../../src/webgpu/products/product.ts";
 import { uploadMatrices } from "../../../src/webgpu/weights/weights-upload.ts";
+import { productOracle } from "../../oracles/product.ts";
 import { floats, relativeError } from "../device.ts";
 import { noisy, storedMatrix } from "../weights/stored-weights.ts";
 
@@ -77,7 +78,7 @@ export async function errorOf(
     const [values, at] = activation ? [stored[row % 2], row >> 1] : [stored[0], row];
     weights.set(values.subarray(at * columns, (at + 1) * columns), row * columns);
   }
-  const expected = productReference(weights, input, {
+  const expected = productOracle(weights, input, {
     columns,
     norm: norm ? { weight: gain, epsilon: 1e-5 } : undefined,
     bias: bias ? biases : undefined,
