@@ -2,7 +2,8 @@ import { appendFileSync } from "node:fs";
 import { LongctxError } from "@longctx/core";
 import { chooseAdapter, gpuSource } from "../../src/webgpu/device/adapter.ts";
 import { capabilitiesOf, deviceDescriptor, type Feature } from "../../src/webgpu/device/capabilities.ts";
-import { Gpu, openGpu } from "../../src/webgpu/device/gpu.ts";
+import { Gpu } from "../../src/webgpu/device/gpu.ts";
+import { openGpu } from "../../src/webgpu/open-gpu.ts";
 import type { GpuSlice } from "../../src/webgpu/device/kernel.ts";
 import { workingFeatures } from "../../src/webgpu/device/probes.ts";
 

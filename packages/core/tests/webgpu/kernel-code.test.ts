@@ -24,7 +24,7 @@ const KERNELS = {
   "tiled attention": tiledKernel({ shape }, { rows: 64, keys: 16 }),
   "tiled attention over ranges of keys, neighbours sharing a query": tiledKernel(
     { shape: shapeOf({ headSize: 24 }) },
-    { rows: 32, keys: 4, lanes: 4 },
+    { rows: 32, keys: 4, teamSize: 4 },
     "parts",
   ),
   "split attention": splitKernel({ shape }, { threads: 64, heads: 2, longest: 256, maximum: "subgroups" }),
@@ -34,12 +34,12 @@ const KERNELS = {
   "the embedding of Q8_0": embeddingKernel("Q8_0"),
   "sampling with a penalty": sampleKernel({ penalty: true }, { size: 128, loads: 4 }),
   "routing to 2 of 8 experts": routeKernel({ count: 8, perToken: 2, renormalise: true }),
-  "tiled attention by broadcast": broadcastTilesKernel({ shape }, { lanes: 4, queries: 1, keys: 1 }),
+  "tiled attention by broadcast": broadcastTilesKernel({ shape }, { subgroupSize: 4, queries: 1, keys: 1 }),
   "turning keys": turnKeysKernel(shape),
   "an activation": activationKernel("gelu"),
   "gates of experts": expertProductKernel(
     { ...KEY, type: "F16", norm: true, activation: "silu" },
-    { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
+    { teamSize: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
   ),
   "the largest logit of a span": spans.kernel,
   "the largest logit of all spans": whole.kernel,

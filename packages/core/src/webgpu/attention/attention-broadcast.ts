@@ -1,3 +1,4 @@
+import type { BroadcastQueryTiling } from "../device/tilings.ts";
 import { equalSubgroups, type Capabilities, type Kernel } from "../device/kernel.ts";
 import { tileDeclarations, tileEntry, TILE_INTERFACE } from "./attention-lanes.ts";
 import { cappedScore, capName, type AttentionShape } from "./attention-shape.ts";
@@ -10,56 +11,51 @@ import { each, lines } from "../device/declare.ts";
  * its own, and its subgroup passes them on, so nothing goes through workgroup memory. Loops go over four channels at a
  * time, so the code, and the time it takes to compile, is the same for every size of heads.
  */
-export interface BroadcastTilePlan {
-  /** Invocations of a subgroup, exactly; a workgroup is one subgroup. */
-  readonly lanes: number;
-  /** Queries of an invocation. */
-  readonly queries: number;
-  /** Keys that an invocation loads at a time; it has scores for `lanes` times as many. */
-  readonly keys: number;
-}
 
 /**
  * Null where subgroups are not of one known size, or where a device has workgroup memory that is worth its name. Nor for
  * subgroups of 4: that is SwiftShader, whose compiler works at this code until the browser gives the device up.
  */
-export function planBroadcastTiles({
+export function broadcastQueryTiling({
   software,
   subgroups,
-}: Pick<Capabilities, "software" | "subgroups">): BroadcastTilePlan | null {
-  const lanes = equalSubgroups({ subgroups });
-  return software && lanes === 8 ? { lanes, queries: 2, keys: 16 / lanes } : null;
+}: Pick<Capabilities, "software" | "subgroups">): BroadcastQueryTiling | null {
+  const subgroupSize = equalSubgroups({ subgroups });
+  return software && subgroupSize === 8 ? { subgroupSize, queries: 2, keys: 16 / subgroupSize } : null;
 }
 
 /** Queries of a workgroup: the `tileRows` of the tables. */
-export function broadcastRows({ lanes, queries }: BroadcastTilePlan): number {
-  return lanes * queries;
+export function broadcastRows({ subgroupSize, queries }: BroadcastQueryTiling): number {
+  return subgroupSize * queries;
 }
 
-export function broadcastTilesKernel({ shape }: TiledKey, { lanes, queries, keys }: BroadcastTilePlan): Kernel {
+export function broadcastTilesKernel(
+  { shape }: TiledKey,
+  { subgroupSize, queries, keys }: BroadcastQueryTiling,
+): Kernel {
   const { headSize, storage } = shape;
-  const name = ["attention-broadcast", headSize, storage, lanes, queries, keys, ...capName(shape)].join(" ");
+  const name = ["attention-broadcast", headSize, storage, subgroupSize, queries, keys, ...capName(shape)].join(" ");
   const of = <T>(make: (q: number) => T) => each(queries, make);
   /** Statements for each key of a step, as `called`, passed on by the invocation that loaded it. */
   const passedOn = (load: (k: number) => string, called: string, use: (key: number) => string[]) =>
     each(keys, (k) => [
       `        let loaded${k} = ${load(k)};`,
-      ...each(lanes, (lane) => [
+      ...each(subgroupSize, (invocation) => [
         "        {",
-        `          let ${called} = subgroupBroadcast(loaded${k}, ${lane}u);`,
-        ...use(k * lanes + lane),
+        `          let ${called} = subgroupBroadcast(loaded${k}, ${invocation}u);`,
+        ...use(k * subgroupSize + invocation),
         "        }",
       ]).flat(),
     ]).flat();
-  const scores = (q: number) => each(lanes * keys, (key) => `score${q}_${key}`);
+  const scores = (q: number) => each(subgroupSize * keys, (key) => `score${q}_${key}`);
   const code = `enable subgroups;
 // ${name}
 ${tileDeclarations(shape)}
-${tileEntry({ threads: lanes, builtin: "subgroup_invocation_id" })}
+${tileEntry({ threads: subgroupSize, builtin: "subgroup_invocation_id" })}
 ${lines(
   of((q) => [
     // Queries too many do what the last one does.
-    `  let row${q} = tile.row + min(own + ${q * lanes}u, tile.rows - 1u);`,
+    `  let row${q} = tile.row + min(own + ${q * subgroupSize}u, tile.rows - 1u);`,
     `  let token${q} = uniforms.first + i32(row${q});`,
     `  var query${q}: array<vec4f, QUADS>;`,
     `  var sum${q}: array<vec4f, QUADS>;`,
@@ -83,10 +79,10 @@ ${lines(
     for (var quad = 0u; quad < uniforms.quads; quad++) {
 ${lines(of((q) => `      query${q}[quad] = queries[asked${q} + quad];`))}
     }
-    for (var base = 0u; base < lane.count; base += ${lanes * keys}u) {
+    for (var base = 0u; base < lane.count; base += ${subgroupSize * keys}u) {
 ${lines(
   each(keys, (k) => [
-    `      let slot${k} = slotOf(lane, min(base + ${k * lanes}u + own, lane.count - 1u));`,
+    `      let slot${k} = slotOf(lane, min(base + ${k * subgroupSize}u + own, lane.count - 1u));`,
     `      let key${k} = (keyBase + slot${k}) * QUADS;`,
     `      let value${k} = (valueBase + slot${k}) * QUADS;`,
   ]).flat(),
@@ -105,7 +101,7 @@ ${lines(
       {
 ${lines(
   passedOn(
-    (k) => `tokenOf(lane, base + ${k * lanes}u + own)`,
+    (k) => `tokenOf(lane, base + ${k * subgroupSize}u + own)`,
     "token",
     (key) =>
       of((q) => {
@@ -138,18 +134,18 @@ ${lines(
       }
     }
   }
-${lines(of((q) => store(shape, q, lanes)))}
+${lines(of((q) => store(shape, q, subgroupSize)))}
 }
 `;
   return { name, code, ...TILE_INTERFACE, features: ["subgroups"] };
 }
 
-function store({ headSize }: AttentionShape, q: number, lanes: number): string {
+function store({ headSize }: AttentionShape, q: number, subgroupSize: number): string {
   const write =
     headSize % 4 === 0
       ? `for (var quad = 0u; quad < uniforms.quads; quad++) { attended[goal + quad] = sum${q}[quad] * scale; }`
       : `for (var i = 0u; i < uniforms.headSize; i++) { attended[goal + i] = sum${q}[i / 4u][i % 4u] * scale; }`;
-  return `  if (own + ${q * lanes}u < tile.rows) {
+  return `  if (own + ${q * subgroupSize}u < tile.rows) {
     let scale = select(1.0 / total${q}, 0.0, total${q} == 0.0);
     let goal = (row${q} * uniforms.queryHeads + head) * ${headSize % 4 === 0 ? "QUADS" : "uniforms.headSize"};
     ${write}

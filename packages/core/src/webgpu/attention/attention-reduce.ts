@@ -3,7 +3,7 @@ import { sectionOf } from "./lane-table.ts";
 import { workgroupEntry } from "../device/declare.ts";
 import { maximumCode, maximumDirective, maximumFeatures, maximumSteps } from "./attention-maximum.ts";
 import { SHAPE_UNIFORMS, type AttentionShape } from "./attention-shape.ts";
-import type { AttentionWork, SplitPlan } from "./attention-split.ts";
+import type { AttentionWork, SplitTiling } from "./attention-split.ts";
 
 /**
  * Puts the pieces of `attention-split`, or the ranges of `attention-tiled`, together under one softmax. A query without any
@@ -11,7 +11,7 @@ import type { AttentionWork, SplitPlan } from "./attention-split.ts";
  *
  *     parts [pieces, H, D + 4] → attended [T, H, D]
  */
-export function reduceKernel({ threads, maximum }: Pick<SplitPlan, "threads" | "maximum">): Kernel {
+export function reduceKernel({ threads, maximum }: Pick<SplitTiling, "threads" | "maximum">): Kernel {
   const name = ["attention-reduce", threads, maximum].join(" ");
   const code = `${maximumDirective(maximum)}// ${name}
 const THREADS = ${threads}u;

@@ -57,6 +57,11 @@ export function groupOf({ queryHeads, keyHeads }: AttentionShape): number {
   return queryHeads / keyHeads;
 }
 
+/** What changes the speed of attention beside the adapter. */
+export function attentionClass(shape: AttentionShape): string {
+  return `${shape.headSize} channels, ${groupOf(shape)} ${groupOf(shape) === 1 ? "head" : "heads"} a key, ${shape.storage}`;
+}
+
 /** Rotated queries of a chunk: [rotations, T, H, D] in float32. */
 export function queryBytes(shape: AttentionShape, rotations: number, count: number): number {
   return 16 * Math.max(1, rotations) * count * shape.queryHeads * quadsOf(shape);

@@ -1,29 +1,23 @@
 import { LANE_OF_QUERY, loadKeyTile, tileDeclarations, tileEntry, type TileOutput } from "./attention-lanes.ts";
 import { cappedScore, quadsOf, type AttentionShape } from "./attention-shape.ts";
 import { each, lines } from "../device/declare.ts";
-
-/** As `TiledPlan`, all of it given. */
-export interface SharedPlan {
-  readonly rows: number;
-  readonly keys: number;
-  readonly lanes: number;
-}
+import type { QueryTiling } from "../device/tilings.ts";
 
 /**
  * The code of `attention-tiled` where neighbouring invocations share a query, for whole ones of large heads do not fit
- * registers: invocation i has the vectors of four channels i, i + lanes, … of it and of its sum. A key's score is the sum
+ * registers: invocation i has the vectors of four channels i, i + teamSize, … of it and of its sum. A key's score is the sum
  * of what each found, by way of workgroup memory; all of them add it up in the same order and go on with the same bits.
  */
 export function sharedTilesCode(
   name: string,
   shape: AttentionShape,
-  { rows, keys, lanes }: SharedPlan,
+  { rows, keys, teamSize }: Required<QueryTiling>,
   output: TileOutput,
 ): string {
   const quads = quadsOf(shape);
-  const own = Math.ceil(quads / lanes);
-  const ragged = quads % lanes !== 0;
-  const place = (c: number) => (c === 0 ? "side" : `${c * lanes}u + side`);
+  const own = Math.ceil(quads / teamSize);
+  const ragged = quads % teamSize !== 0;
+  const place = (c: number) => (c === 0 ? "side" : `${c * teamSize}u + side`);
   /** Whether the invocation has a c-th four channels. */
   const has = (c: number) => (ragged && c === own - 1 ? `${place(c)} < QUADS` : null);
   const inside = (c: number) => (has(c) ? `min(${place(c)}, QUADS - 1u)` : place(c));
@@ -34,8 +28,8 @@ export function sharedTilesCode(
   return `// ${name}
 ${tileDeclarations(shape, output)}
 const ROWS = ${rows}u; // queries of a workgroup
-const LANES = ${lanes}u; // invocations of a query
-const THREADS = ${rows * lanes}u;
+const LANES = ${teamSize}u; // invocations of a query
+const THREADS = ${rows * teamSize}u;
 const KEYS = ${keys}u; // keys and values in workgroup memory
 var<workgroup> keyTile: array<vec4f, KEYS * QUADS>;
 var<workgroup> valueTile: array<vec4f, KEYS * QUADS>;
@@ -45,11 +39,11 @@ var<workgroup> products: array<f32, KEYS * THREADS>; // each invocation's share 
 /** Added up twice rather than kept: that is a few loads, and so many registers less. */
 fn scoreOf(j: u32, mates: u32, seenFrom: i32, seenTo: i32) -> f32 {
   let first = j * THREADS + mates;
-  let sum = ${each(lanes, (s) => `products[first + ${s}u]`).join(" + ")};
+  let sum = ${each(teamSize, (s) => `products[first + ${s}u]`).join(" + ")};
   return select(LOWEST, ${cappedScore(shape, "sum")}, tokens[j] >= seenFrom && tokens[j] < seenTo);
 }
 
-${tileEntry({ threads: rows * lanes, invocation: "local" })}
+${tileEntry({ threads: rows * teamSize, invocation: "local" })}
   let side = local % LANES;
   let mates = local - side;
   let own = local / LANES;

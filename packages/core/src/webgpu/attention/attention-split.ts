@@ -1,5 +1,5 @@
 import { LongctxError } from "../../common/errors.ts";
-import { attentionClass } from "../tuning/tuning.ts";
+import type { SplitSizes } from "../device/tilings.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
 import { sectionOf, type AttentionTables } from "./lane-table.ts";
 import {
@@ -11,6 +11,7 @@ import {
   type Maximum,
 } from "./attention-maximum.ts";
 import {
+  attentionClass,
   capName,
   groupOf,
   quadsOf,
@@ -34,19 +35,13 @@ export interface SplitKey {
   readonly shape: AttentionShape;
 }
 
-export interface SplitPlan {
+export interface SplitTiling {
   readonly threads: number;
   /** Query heads of one workgroup: a divisor of those that share a key head. */
   readonly heads: number;
   /** Most keys of a piece. */
   readonly longest: number;
   readonly maximum: Maximum;
-}
-
-/** What of a plan may be chosen freely: threads, as long as a row has no more vectors, and keys, where they fit. */
-export interface SplitSizes {
-  readonly threads: number;
-  readonly longest: number;
 }
 
 const MOST_HEADS = 8;
@@ -56,7 +51,7 @@ const SIZES: SplitSizes = { threads: 64, longest: 256 };
  * By the sizes given, else those of the adapter's tuning, else sensible ones; fewer keys or heads where a workgroup does
  * not hold them. @throws LongctxError "config" for heads so large that it does not hold one row
  */
-export function splitPlan({ shape }: SplitKey, capabilities: Capabilities, sizes?: SplitSizes): SplitPlan {
+export function splitTiling({ shape }: SplitKey, capabilities: Capabilities, sizes?: SplitSizes): SplitTiling {
   const wanted = sizes ?? capabilities.tuning?.pieces[attentionClass(shape)] ?? SIZES;
   const quads = quadsOf(shape);
   const threads = Math.max(Math.min(wanted.threads, capabilities.maxInvocations), 2 ** Math.ceil(Math.log2(quads)));
@@ -77,7 +72,7 @@ export function splitPlan({ shape }: SplitKey, capabilities: Capabilities, sizes
   );
 }
 
-export function splitKernel({ shape }: SplitKey, { threads, heads, longest, maximum }: SplitPlan): Kernel {
+export function splitKernel({ shape }: SplitKey, { threads, heads, longest, maximum }: SplitTiling): Kernel {
   const name = [
     "attention-split",
     quadsOf(shape),
@@ -198,7 +193,7 @@ export interface AttentionWork {
 export function attentionSplit(
   kernel: Kernel,
   shape: AttentionShape,
-  { heads }: SplitPlan,
+  { heads }: SplitTiling,
   capabilities: Capabilities,
   { tables, uploaded, queries, cache, parts }: AttentionWork & { readonly parts: GpuSlice },
 ): Dispatch[] {

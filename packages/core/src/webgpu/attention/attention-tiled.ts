@@ -2,7 +2,7 @@ import { LongctxError } from "../../common/errors.ts";
 import { spread, type Capabilities, type Dispatch, type Kernel } from "../device/kernel.ts";
 import { sectionOf } from "./lane-table.ts";
 import { inSteps } from "../device/submissions.ts";
-import { tileBytes } from "../tuning/tuning.ts";
+import type { QueryTiling } from "../device/tilings.ts";
 import {
   LANE_OF_QUERY,
   loadKeyTile,
@@ -37,26 +37,22 @@ export interface TiledKey {
   readonly shape: AttentionShape;
 }
 
-export interface TiledPlan {
-  /** Queries of a workgroup; the `tileRows` of the tables. */
-  readonly rows: number;
-  /** Keys in workgroup memory at once, an even number. */
-  readonly keys: number;
-  /** Invocations that share a query; one where it is not given. */
-  readonly lanes?: number;
-}
-
 /** Of workgroup memory, on hardware: what leaves room for several workgroups on a compute unit. */
 const MOST_MEMORY = 16_384;
 /** Of an invocation on hardware: with as many of its sum they are 64 registers, which GPUs have without spilling. */
 const MOST_QUADS = 8;
 
+/** Workgroup memory that a key and its value take with the scores of a tile's queries. */
+export function tileBytes(shape: AttentionShape, rows: number, teamSize = 1): number {
+  return 2 * 16 * quadsOf(shape) + 4 * rows * teamSize + 4;
+}
+
 /** @throws LongctxError "config" for heads so large that two rows do not fit a workgroup */
-export function tiledPlan({ shape }: TiledKey, capabilities: Capabilities): TiledPlan {
+export function queryTiling({ shape }: TiledKey, capabilities: Capabilities): QueryTiling {
   const { maxWorkgroupMemory, maxInvocations, software } = capabilities;
-  const lanes = software || shape.headSize % 4 !== 0 ? 1 : 2 ** Math.ceil(Math.log2(Math.max(1, quadsOf(shape) / MOST_QUADS))); // prettier-ignore
-  const rows = Math.min(64, Math.floor((software ? maxInvocations : Math.min(256, maxInvocations)) / lanes));
-  const bytes = tileBytes(shape, rows, lanes);
+  const teamSize = software || shape.headSize % 4 !== 0 ? 1 : 2 ** Math.ceil(Math.log2(Math.max(1, quadsOf(shape) / MOST_QUADS))); // prettier-ignore
+  const rows = Math.min(64, Math.floor((software ? maxInvocations : Math.min(256, maxInvocations)) / teamSize));
+  const bytes = tileBytes(shape, rows, teamSize);
   const fitting = (memory: number) =>
     (software ? [32, 16, 8, 4, 2] : [32, 16, 12, 8, 6, 4, 2]).find((count) => count * bytes <= memory);
   const keys = (!software && fitting(Math.min(MOST_MEMORY, maxWorkgroupMemory))) || fitting(maxWorkgroupMemory);
@@ -65,23 +61,23 @@ export function tiledPlan({ shape }: TiledKey, capabilities: Capabilities): Tile
       "config",
       `Heads of ${shape.headSize} channels do not fit this device's workgroups (${maxWorkgroupMemory} bytes); use --device cpu.`,
     );
-  return lanes > 1 ? { rows, keys, lanes } : { rows, keys };
+  return teamSize > 1 ? { rows, keys, teamSize } : { rows, keys };
 }
 
-export function tiledKernel({ shape }: TiledKey, plan: TiledPlan, output: TileOutput = "attended"): Kernel {
-  const { rows, keys, lanes = 1 } = plan;
-  const shared = lanes > 1 ? [`${lanes} lanes`] : [];
+export function tiledKernel({ shape }: TiledKey, tiling: QueryTiling, output: TileOutput = "attended"): Kernel {
+  const { rows, keys, teamSize = 1 } = tiling;
+  const shared = teamSize > 1 ? [`${teamSize} lanes`] : [];
   const parts = output === "parts" ? ["parts"] : [];
   const name = ["attention-tiled", shape.headSize, shape.storage, rows, keys, ...shared, ...parts, ...capName(shape)].join(" "); // prettier-ignore
   const code =
-    lanes > 1
-      ? sharedTilesCode(name, shape, { rows, keys, lanes }, output)
+    teamSize > 1
+      ? sharedTilesCode(name, shape, { rows, keys, teamSize }, output)
       : ownTilesCode(name, shape, { rows, keys }, output);
   return { name, code, ...TILE_INTERFACE, features: [] };
 }
 
 /** An invocation for each query. */
-function ownTilesCode(name: string, shape: AttentionShape, { rows, keys }: TiledPlan, output: TileOutput): string {
+function ownTilesCode(name: string, shape: AttentionShape, { rows, keys }: QueryTiling, output: TileOutput): string {
   const quads = Array.from({ length: quadsOf(shape) }, (_, c) => c);
   const each = (line: (c: number) => string, indent: string) => quads.map((c) => `${indent}${line(c)}\n`).join("");
   return `// ${name}

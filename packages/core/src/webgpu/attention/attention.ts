@@ -1,19 +1,20 @@
 import type { Capabilities, Dispatch, Kernel } from "../device/kernel.ts";
-import type { AttentionTables, TablesRequest } from "./lane-table.ts";
-import { tunedTiles, type QueryTilesPlan } from "../tuning/tuning.ts";
-import { broadcastRows, broadcastTilesKernel, planBroadcastTiles } from "./attention-broadcast.ts";
+import type { AttentionTables } from "./lane-table.ts";
+import type { TablesRequest } from "./work-tables.ts";
+import type { AttentionTiling, SplitSizes } from "../device/tilings.ts";
+import { attentionTiling } from "./attention-tilings.ts";
+import { broadcastRows, broadcastTilesKernel } from "./attention-broadcast.ts";
 import { attentionReduce, reduceKernel } from "./attention-reduce.ts";
 import type { AttentionShape } from "./attention-shape.ts";
 import {
   attentionSplit,
   partBytes,
   splitKernel,
-  splitPlan,
+  splitTiling,
   type AttentionGoal,
-  type SplitPlan,
-  type SplitSizes,
+  type SplitTiling,
 } from "./attention-split.ts";
-import { attentionTiled, tiledKernel, tiledPlan } from "./attention-tiled.ts";
+import { attentionTiled, tiledKernel } from "./attention-tiled.ts";
 import { rotateAndStore, rotateAndStoreKernel, type RotateAndStore } from "./rotate-and-store.ts";
 import { turnKeys, turnKeysKernel, type TurnKeys } from "./turn-keys.ts";
 
@@ -28,17 +29,9 @@ const TILE_WORKGROUPS = 512;
 const SHORTEST_RANGE = 256;
 
 /** In place of what the adapter's tuning says, or of what is sensible. */
-export interface AttentionPlans {
-  readonly tiles?: QueryTilesPlan;
+export interface AttentionTilings {
+  readonly tiles?: AttentionTiling;
   readonly pieces?: SplitSizes;
-}
-
-/** How many queries are taken: as it was measured to be the fastest on the adapter, else what is sensible there. */
-export function planQueryTiles(shape: AttentionShape, capabilities: Capabilities): QueryTilesPlan {
-  const tuned = tunedTiles(shape, capabilities);
-  if (tuned) return tuned;
-  const broadcast = planBroadcastTiles(capabilities);
-  return broadcast ? { path: "broadcast", ...broadcast } : { path: "tiles", ...tiledPlan({ shape }, capabilities) };
 }
 
 /** All kernels of attention for one model on one device, made once. */
@@ -46,7 +39,7 @@ export class AttentionKernels {
   readonly shape: AttentionShape;
   readonly #capabilities: Capabilities;
   readonly #tileRows: number;
-  readonly #splitPlan: SplitPlan;
+  readonly #splitTiling: SplitTiling;
   readonly #rotate: Kernel;
   readonly #turn: Kernel;
   readonly #tiled: Kernel;
@@ -60,20 +53,20 @@ export class AttentionKernels {
     shape: AttentionShape,
     capabilities: Capabilities,
     normEpsilon: number | null = null,
-    plans: AttentionPlans = {},
+    tilings: AttentionTilings = {},
   ) {
     this.shape = shape;
     this.#capabilities = capabilities;
-    this.#splitPlan = splitPlan({ shape }, capabilities, plans.pieces);
+    this.#splitTiling = splitTiling({ shape }, capabilities, tilings.pieces);
     this.#rotate = rotateAndStoreKernel({ storage: shape.storage, normEpsilon });
     this.#turn = turnKeysKernel(shape);
-    const tiles = plans.tiles ?? planQueryTiles(shape, capabilities);
+    const tiles = tilings.tiles ?? attentionTiling(shape, capabilities);
     const broadcast = tiles.path === "broadcast";
     this.#tiled = broadcast ? broadcastTilesKernel({ shape }, tiles) : tiledKernel({ shape }, tiles);
     this.#ranged = broadcast || capabilities.software ? null : tiledKernel({ shape }, tiles, "parts");
     this.#tileRows = broadcast ? broadcastRows(tiles) : tiles.rows;
-    this.#split = splitKernel({ shape }, this.#splitPlan);
-    this.#reduce = reduceKernel(this.#splitPlan);
+    this.#split = splitKernel({ shape }, this.#splitTiling);
+    this.#reduce = reduceKernel(this.#splitTiling);
   }
 
   /** To be compiled ahead. */
@@ -89,7 +82,7 @@ export class AttentionKernels {
   }
 
   get #pieces(): NonNullable<TablesRequest["pieces"]> {
-    const { longest, heads } = this.#splitPlan;
+    const { longest, heads } = this.#splitTiling;
     if (this.#capabilities.software) return { ...SOFTWARE_PIECES, longest };
     const wanted = Math.ceil(PIECE_WORKGROUPS / (this.shape.queryHeads / heads));
     return { longest, wanted, shortest: Math.min(SHORTEST_PIECE, longest) };
@@ -131,7 +124,7 @@ export class AttentionKernels {
     if (path === "none") return [];
     const reduced = [attentionReduce(this.#reduce, this.shape, this.#capabilities, work)];
     if (path === "split")
-      return [...attentionSplit(this.#split, this.shape, this.#splitPlan, this.#capabilities, work), ...reduced];
+      return [...attentionSplit(this.#split, this.shape, this.#splitTiling, this.#capabilities, work), ...reduced];
     const kernel = partCount > 0 ? this.#ranged! : this.#tiled;
     return [...attentionTiled(kernel, this.shape, this.#capabilities, work), ...(partCount > 0 ? reduced : [])];
   }

@@ -4,7 +4,7 @@ import type { SlotMap } from "../../state/slots.ts";
 import { anglesOf } from "./angle-tables.ts";
 import type { GpuSlice } from "../device/kernel.ts";
 import { packed, type Section } from "./packed-sections.ts";
-import { NOTHING, pieces, placeOf, Rotations, tiles } from "./work-tables.ts";
+import { NOTHING, pieces, placeOf, Rotations, tiles, type TablesRequest, type WorkPath } from "./work-tables.ts";
 
 /**
  * An `AttentionPlan` for one chunk as tables that kernels read. A host does this for each plan of a chunk:
@@ -26,35 +26,6 @@ export function keyRotations(plan: AttentionPlan, rawKeys = false): Rotation[] {
   return [...found.values()];
 }
 
-export interface TablesRequest {
-  readonly plan: AttentionPlan;
-  /** The chunk is appended already. */
-  readonly slots: SlotMap;
-  /** The chunk's queries: text indices [first, first + count). */
-  readonly first: number;
-  readonly count: number;
-  readonly headSize: number;
-  /** What scores are multiplied by; 1/√D unless given. */
-  readonly scale?: number;
-  /** d/2 of the model. */
-  readonly pairs: number;
-  /** Which place of the cache holds the keys under a rotation, by its id; all of `keyRotations` are there. */
-  readonly places: ReadonlyMap<string, number>;
-  /** Queries that a workgroup takes at once; null: the work is split over keys, for a few queries. */
-  readonly tileRows: number | null;
-  /** Most keys of a piece of split work and least, where it has so many, and about how many pieces there had better be. */
-  readonly pieces?: { readonly longest: number; readonly shortest: number; readonly wanted: number };
-  /**
-   * Of tiles, in how many parts all keys had better be gone over, and the least keys of one: tiles that see more are cut
-   * into ranges of keys, and the longest come first. Absent: a tile goes over all it sees, in the order of the text.
-   */
-  readonly ranges?: { readonly wanted: number; readonly shortest: number };
-  /** Keep keys without rotation too. */
-  readonly rawKeys?: boolean;
-  /** false when only the cache has to be written. */
-  readonly attend?: boolean;
-}
-
 const SECTIONS = ["rows", "angles", "targets", "work", "lanes", "lists", "ranges"] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
@@ -66,12 +37,7 @@ export interface AttentionTables {
   readonly queryRotations: number;
   /** Copies of keys that are written, as many as `targets`. */
   readonly keyCopies: number;
-  /**
-   * Tiled: `work` holds tiles { row, rows, first lane, end of lanes, part of the first row, parts of a row } and `lanes`
-   * what they see. Split: `work` holds pieces { first slot or place in the list, count, place of the keys, rotation of the
-   * query, row, listed }.
-   */
-  readonly path: "tiled" | "split" | "none";
+  readonly path: WorkPath;
   /** Tiles or pieces. */
   readonly workCount: number;
   /** Partial results, of which `ranges` has each row's [begin, end); 0 where tiles see all of their rows' keys. */

@@ -13,7 +13,7 @@ import { ROTARY_TURN } from "./rotary-turn.ts";
  *     keys [K, places, stride, D]: place `from` → place `to`, slots of `TurnTables`
  */
 export function turnKeysKernel(shape: AttentionShape): Kernel {
-  const { threads } = turnKeysPlan(shape);
+  const { threads } = turnKeysTiling(shape);
   const name = ["turn-keys", shape.storage, threads].join(" ");
   const code = `// ${name}
 struct Uniforms {
@@ -75,7 +75,7 @@ fn main(
 }
 
 /** A row is one workgroup's business. @throws LongctxError "config" for heads of more than 1024 channels */
-export function turnKeysPlan(shape: AttentionShape): { threads: number; rowsAtOnce: number } {
+export function turnKeysTiling(shape: AttentionShape): { threads: number; rowsAtOnce: number } {
   const quads = quadsOf(shape);
   if (quads > 256)
     throw new LongctxError(
@@ -107,7 +107,7 @@ export function turnKeys(
     offset: uploaded.offset + offset,
     size,
   });
-  const { rowsAtOnce } = turnKeysPlan(shape);
+  const { rowsAtOnce } = turnKeysTiling(shape);
   return cache.groups.map(({ heads, keys }) => ({
     kernel,
     buffers: [section(tables.sections.angles), section(tables.sections.slots), keys],

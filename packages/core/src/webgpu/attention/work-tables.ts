@@ -1,9 +1,47 @@
 import { tileOf, type Lane } from "../../state/lanes.ts";
 import { rotation, type Rotation } from "../../positions/rotation.ts";
-import type { AttentionTables, TablesRequest } from "./lane-table.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
+import type { SlotMap } from "../../state/slots.ts";
 import { roundUp } from "../device/numbers.ts";
 
-/** What workgroups of attention do, as words: see `AttentionTables`. */
+/** What the workgroups of attention do, as words that kernels read (lane-table.ts packs them). */
+
+/**
+ * Tiled: `work` holds tiles { row, rows, first lane, end of lanes, part of the first row, parts of a row } and `lanes`
+ * what they see. Split: `work` holds pieces { first slot or place in the list, count, place of the keys, rotation of the
+ * query, row, listed }.
+ */
+export type WorkPath = "tiled" | "split" | "none";
+
+/** What tables are made for: one chunk's queries under one plan. */
+export interface TablesRequest {
+  readonly plan: AttentionPlan;
+  /** The chunk is appended already. */
+  readonly slots: SlotMap;
+  /** The chunk's queries: text indices [first, first + count). */
+  readonly first: number;
+  readonly count: number;
+  readonly headSize: number;
+  /** What scores are multiplied by; 1/√D unless given. */
+  readonly scale?: number;
+  /** d/2 of the model. */
+  readonly pairs: number;
+  /** Which place of the cache holds the keys under a rotation, by its id; all of `keyRotations` are there. */
+  readonly places: ReadonlyMap<string, number>;
+  /** Queries that a workgroup takes at once; null: the work is split over keys, for a few queries. */
+  readonly tileRows: number | null;
+  /** Most keys of a piece of split work and least, where it has so many, and about how many pieces there had better be. */
+  readonly pieces?: { readonly longest: number; readonly shortest: number; readonly wanted: number };
+  /**
+   * Of tiles, in how many parts all keys had better be gone over, and the least keys of one: tiles that see more are cut
+   * into ranges of keys, and the longest come first. Absent: a tile goes over all it sees, in the order of the text.
+   */
+  readonly ranges?: { readonly wanted: number; readonly shortest: number };
+  /** Keep keys without rotation too. */
+  readonly rawKeys?: boolean;
+  /** false when only the cache has to be written. */
+  readonly attend?: boolean;
+}
 
 /** Distances and tokens beyond it mean "all". */
 const FAR = 2 ** 30;
@@ -24,7 +62,7 @@ export class Rotations {
 }
 
 export interface Work {
-  readonly path: AttentionTables["path"];
+  readonly path: WorkPath;
   readonly count: number;
   readonly parts: number;
   readonly scores: number;

@@ -7,9 +7,11 @@ import type { Draw } from "../../text/sampling.ts";
 import { withoutPadding, withPadding, type AlignedModel } from "../weights/aligned.ts";
 import type { GpuWeights } from "../weights/decoder-weights.ts";
 import type { DecoderStages } from "./decoder-stages.ts";
-import type { GpuCache, GpuKeyCopy } from "../state/gpu-cache.ts";
-import { GpuLayerView, splitProjection } from "../state/gpu-layer-view.ts";
-import { part, type Copy, type Gpu } from "../device/gpu.ts";
+import type { GpuCache } from "../state/gpu-cache.ts";
+import type { GpuKeyCopy } from "../state/layer-buffers.ts";
+import { GpuLayerView, mirrorOf, splitProjection } from "../state/gpu-layer-view.ts";
+import { part, type Copy } from "../device/copies.ts";
+import type { Gpu } from "../device/gpu.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
 import { ensureCopies, recognise, Turns } from "../state/key-places.ts";
 import { argmax, argmaxScratch } from "../sampling/argmax.ts";
@@ -17,7 +19,6 @@ import { queryBytes } from "../attention/attention-shape.ts";
 import type { AttentionKernels } from "../attention/attention.ts";
 import { sample, seenBits } from "../sampling/sample.ts";
 import { attentionTables, keyRotations, type AttentionTables } from "../attention/lane-table.ts";
-import { mirrorOf } from "../state/layer-mirror.ts";
 import type { Workspace } from "../device/workspace.ts";
 
 /** A model on a device, with all it needs to read. */

@@ -9,7 +9,8 @@ import { expertProduct, type ExpertProduct } from "../products/expert-product.ts
 import { routeBytes, routeTokens } from "../products/experts.ts";
 import { normalise } from "../products/norm.ts";
 import { productDispatch, productPath } from "../products/product-path.ts";
-import type { GpuMatrix, Product } from "../products/product.ts";
+import type { GpuMatrix } from "../weights/weights-packed.ts";
+import type { Product } from "../products/product.ts";
 import { inSteps } from "../device/submissions.ts";
 import type { Workspace } from "../device/workspace.ts";
 

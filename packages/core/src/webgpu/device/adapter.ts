@@ -1,15 +1,8 @@
-// adapter-node.ts, or adapter-browser.ts in a page: see `imports` in package.json.
+// gpu-source-node.ts, or gpu-source-browser.ts in a page: see `imports` in package.json.
 import { NO_ADAPTER } from "#gpu-source";
 import { LongctxError } from "../../common/errors.ts";
 
 export { gpuSource } from "#gpu-source";
-
-/** Where adapters come from: `navigator.gpu` in browsers, Dawn in Node. */
-export interface GpuSource {
-  readonly gpu: GPU;
-  /** Forgets the source; Dawn keeps a process alive as long as something refers to it. */
-  release(): void;
-}
 
 /** An adapter, and why it was taken. */
 export interface ChosenAdapter {

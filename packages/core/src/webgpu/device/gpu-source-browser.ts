@@ -1,5 +1,5 @@
 import { LongctxError } from "../../common/errors.ts";
-import type { GpuSource } from "./adapter.ts";
+import type { GpuSource } from "./gpu-source.ts";
 
 export const NO_ADAPTER: string =
   "This browser has no WebGPU adapter: no GPU, or one that it does not trust. Switch hardware acceleration on (chrome://gpu tells what is off); on Linux Chrome may ask for --enable-unsafe-webgpu.";

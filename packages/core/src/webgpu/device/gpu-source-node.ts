@@ -1,5 +1,5 @@
 import { LongctxError } from "../../common/errors.ts";
-import type { GpuSource } from "./adapter.ts";
+import type { GpuSource } from "./gpu-source.ts";
 
 export const NO_ADAPTER: string =
   "There is no WebGPU adapter: no GPU, or no Vulkan, Metal or Direct3D 12 driver for it. Install the driver (Linux without a GPU: Mesa's lavapipe, version 23 or later), or use --device cpu.";

@@ -1,7 +1,6 @@
 /// <reference types="@webgpu/types" />
 import { LongctxError } from "../../common/errors.ts";
-import { chooseAdapter, gpuSource, type GpuSource } from "./adapter.ts";
-import { capabilitiesOf, deviceDescriptor, type Feature } from "./capabilities.ts";
+import type { GpuSource } from "./gpu-source.ts";
 import { Commands } from "./commands.ts";
 import { encodeCopies, writeInPieces, type Copy } from "./copies.ts";
 import { Failures, type Scoped } from "./failures.ts";
@@ -11,45 +10,8 @@ import { kernelTimes } from "./kernel-times.ts";
 import { MAP_READ, roundUp, USAGE } from "./numbers.ts";
 import { restUntil } from "./patience.ts";
 import { Pipelines } from "./pipelines.ts";
-import { workingFeatures } from "./probes.ts";
-import { tuningOf, type TuningSource } from "../tuning/tuning.ts";
 import { batchBytes, encodeReads, READ_PIECE, readBatches, Readback, type ReadPiece } from "./readback.ts";
 import { submissionEnds } from "./submissions.ts";
-
-export { part, type Copy } from "./copies.ts";
-
-export interface GpuOptions extends TuningSource {
-  /** Refuse adapters that compute on a processor. */
-  readonly hardwareOnly?: boolean;
-  /** Features to do without although they are there. */
-  readonly without?: readonly Feature[];
-  /** In place of the runtime's own. */
-  readonly source?: GpuSource;
-}
-
-/** @throws LongctxError "device" when this machine has no adapter, or not the one asked for */
-export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const source = options.source ?? (await gpuSource());
-  try {
-    const { adapter, name, id, software } = await chooseAdapter(source.gpu, options.hardwareOnly ?? false);
-    let device: GPUDevice;
-    try {
-      device = await adapter.requestDevice(deviceDescriptor(adapter, options.without));
-    } catch (cause) {
-      throw new LongctxError("device", `The WebGPU adapter ${name} gives no device: ${String(cause)}`, { cause });
-    }
-    try {
-      const capabilities = capabilitiesOf(device, await workingFeatures(device), adapter.info, software);
-      return new Gpu(source, device, name, { ...capabilities, tuning: await tuningOf(options, id, capabilities) }, id);
-    } catch (error) {
-      device.destroy();
-      throw error;
-    }
-  } catch (error) {
-    source.release();
-    throw error;
-  }
-}
 
 /** A device with everything that lives on it. Whoever opened it calls `destroy`, or the process does not end. */
 export class Gpu {

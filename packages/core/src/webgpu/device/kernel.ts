@@ -1,5 +1,5 @@
 /// <reference types="@webgpu/types" />
-import type { Tuning } from "../tuning/tuning.ts";
+import type { Tuning } from "./tilings.ts";
 
 /** What a kernel is to the host: WGSL with the entry point `main`, and what it is given. */
 export interface Kernel {

@@ -2,7 +2,7 @@ import type { TensorType } from "../../model/weights.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
 import { declareKernel, memoised } from "../device/declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
-import type { GpuMatrix } from "./product.ts";
+import type { GpuMatrix } from "../weights/weights-packed.ts";
 
 const kernelOf = memoised(embeddingKernel);
 

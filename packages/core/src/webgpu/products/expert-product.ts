@@ -4,8 +4,10 @@ import { inSteps } from "../device/submissions.ts";
 import { ACTIVATION_WGSL } from "./activation.ts";
 import { declareKernel, memoised } from "../device/declare.ts";
 import { READERS } from "./dequantise.ts";
-import { finish, planRowProduct, sumsOf, walk, type RowPlan } from "./product-row.ts";
-import { inputWgsl, nameOf, productStorage, type GpuMatrix, type ProductKey } from "./product.ts";
+import type { RowTiling } from "../device/tilings.ts";
+import { finish, rowTiling, sumsOf, walk } from "./product-row.ts";
+import { inputWgsl, nameOf, productStorage, type ProductKey } from "./product.ts";
+import type { GpuMatrix } from "../weights/weights-packed.ts";
 
 const kernelOf = memoised(expertProductKernel);
 
@@ -57,17 +59,17 @@ const UNIFORMS = {
   epsilon: "f32",
 } as const;
 
-export function expertProductKernel(key: ProductKey, plan: RowPlan): Kernel {
-  const { lanes, teams, rows } = plan;
+export function expertProductKernel(key: ProductKey, tiling: RowTiling): Kernel {
+  const { teamSize, teams, rows } = tiling;
   const { activation } = key;
   const storage = [...productStorage(key), ["routes", "vec2<u32>", "read"] as const];
   return declareKernel({
-    name: `expert ${nameOf(key, lanes, teams, rows, plan.unit)}`,
+    name: `expert ${nameOf(key, teamSize, teams, rows, tiling.unit)}`,
     storage,
     uniforms: UNIFORMS,
     body: `
 ${READERS[key.type].wgsl}${inputWgsl(key)}${activation ? storeGated(activation) : STORE_SUM}
-${lanes > 1 ? `var<workgroup> partials: array<f32, ${sumsOf(key, plan).length * lanes * teams}>;` : ""}
+${teamSize > 1 ? `var<workgroup> partials: array<f32, ${sumsOf(key, tiling).length * teamSize * teams}>;` : ""}
 
 // Where a row of the expert that a slot names lies in this part; beyond its rows when another part has it.
 fn place_of(slot: u32, row: u32) -> u32 {
@@ -75,7 +77,7 @@ fn place_of(slot: u32, row: u32) -> u32 {
   return select(place, uniforms.rows, row >= uniforms.expert_rows);
 }
 
-@compute @workgroup_size(${lanes * teams})
+@compute @workgroup_size(${teamSize * teams})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -85,13 +87,13 @@ fn main(
   if (group_row >= uniforms.expert_rows) {
     return;
   }
-  let first = group_row + (own / ${lanes}u) * ${rows}u;
-  let lane = own % ${lanes}u;
+  let first = group_row + (own / ${teamSize}u) * ${rows}u;
+  let lane = own % ${teamSize}u;
   // A slot is one of the k experts of a token; gates have an output row for each, downs sum up those of a token. What
   // is shared with other products calls an output row a token.
   let token = uniforms.first_slot + group.z;
   let blocks = (uniforms.columns + 7u) / 8u;
-${sumsOf(key, plan)
+${sumsOf(key, tiling)
   .map((sum) => `  var ${sum} = 0.0;`)
   .join("\n")}
   ${activation ? "let begin = token;\n  let end = token + 1u;" : "let begin = token * uniforms.per_token;\n  let end = begin + uniforms.per_token;"}
@@ -102,9 +104,9 @@ ${sumsOf(key, plan)
     }
 ${Array.from({ length: rows }, (_, r) => `    let matrix${r} = (place + ${r}u) * blocks;`).join("\n")}
     let input0 = uniforms.input_offset + ${activation ? "slot / uniforms.per_token" : "slot"} * uniforms.columns;
-${walk(key, plan, READERS[key.type])}
+${walk(key, tiling, READERS[key.type])}
   }
-${finish(key, plan)}
+${finish(key, tiling)}
 }`,
   });
 }
@@ -131,7 +133,7 @@ fn store(row: u32, token: u32, value: f32) {
 `;
 
 /** One dispatch, or some where a chunk has more rows than a device has workgroups, or is too much work for one. */
-export function expertProduct(product: ExpertProduct, capabilities: Capabilities, given?: RowPlan): Dispatch[] {
+export function expertProduct(product: ExpertProduct, capabilities: Capabilities, given?: RowTiling): Dispatch[] {
   const { matrix, expertRows, routes, perToken, tokens, input, inputOffset = 0, output, outputOffset = 0 } = product;
   const { gates } = product;
   if (matrix.columns % 4 !== 0 || inputOffset % 4 !== 0 || expertRows % 4 !== 0)
@@ -145,15 +147,15 @@ export function expertProduct(product: ExpertProduct, capabilities: Capabilities
     cap: false,
     ragged: matrix.columns % 32 !== 0,
   };
-  const plan = given ?? planRowProduct(key, { tokens: 1, rows: expertRows, blocks: matrix.blocks }, capabilities);
+  const tiling = given ?? rowTiling(key, { tokens: 1, rows: expertRows, blocks: matrix.blocks }, capabilities);
   const optional = [matrix.scales, gates?.norm.weight].filter((slice) => slice !== null && slice !== undefined);
-  const [x, y] = spread(Math.ceil(expertRows / (plan.rows * plan.teams)), capabilities);
+  const [x, y] = spread(Math.ceil(expertRows / (tiling.rows * tiling.teams)), capabilities);
   const slots = gates ? tokens * perToken : tokens;
   const work = (gates ? 1 : perToken) * expertRows * matrix.columns; // of a slot
   const steps = tokens > 1 ? inSteps(slots, slots * work).length : 1;
   const most = Math.min(capabilities.maxWorkgroupsPerDimension, Math.ceil(slots / steps));
   return Array.from({ length: Math.ceil(slots / most) }, (_, i) => ({
-    kernel: kernelOf(key, plan),
+    kernel: kernelOf(key, tiling),
     buffers: [matrix.codes, input, output, ...optional, routes],
     uniforms: [
       i * most,

@@ -6,7 +6,7 @@ const kernelOf = memoised(routeKernel);
 
 /** Invocations of a workgroup, and how many of them share a row of the router. */
 const SIZE = 128;
-const LANES = 16;
+const TEAM = 16;
 
 /** What changes the code of routing. */
 export type RouteKey = Pick<ExpertsConfig, "count" | "perToken" | "renormalise">;
@@ -31,7 +31,7 @@ export function routeKernel({ count, perToken, renormalise }: RouteKey): Kernel 
     body: `
 const EXPERTS = ${count}u;
 const CHOSEN = ${perToken}u;
-const LANES = ${LANES}u;
+const LANES = ${TEAM}u;
 
 var<workgroup> partials: array<f32, ${SIZE}>;
 var<workgroup> logits: array<f32, EXPERTS>;

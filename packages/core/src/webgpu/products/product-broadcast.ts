@@ -1,3 +1,4 @@
+import type { BroadcastTiling } from "../device/tilings.ts";
 import { equalSubgroups, spread, type Capabilities, type Dispatch, type Kernel } from "../device/kernel.ts";
 import { each, lines, memoised } from "../device/declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
@@ -8,81 +9,77 @@ const kernelOf = memoised(broadcastProductKernel);
 /**
  * Products with many input rows where loads are dear and a subgroup is a vector of the processor: every invocation
  * loads matrix rows of its own and an input row of its own, and its subgroup passes the input rows on. Nothing goes
- * through workgroup memory, and a load serves `lanes` times as many sums as there.
+ * through workgroup memory, and a load serves `subgroupSize` times as many sums as there.
  */
-export interface BroadcastPlan {
-  /** Invocations of a subgroup, exactly; a workgroup is one subgroup. */
-  readonly lanes: number;
-  /** Matrix rows of an invocation; even, for it to have both of a pair of gate and up. */
-  readonly rows: number;
-  /** Input rows that an invocation loads; it has sums for `lanes` times as many. */
-  readonly tokens: number;
-}
 
 /** Rows of the input from which on a larger kernel is worth the second more that it takes to compile. */
 const MANY = 64;
 
 /** Null where subgroups are not of one known size, or where a device has workgroup memory that is worth its name. */
-export function planBroadcastProduct(
+export function broadcastTiling(
   { type }: Pick<ProductKey, "type">,
   { tokens }: { readonly tokens: number },
   { software, subgroups }: Pick<Capabilities, "software" | "subgroups">,
-): BroadcastPlan | null {
-  const lanes = equalSubgroups({ subgroups });
-  if (!software || lanes === null) return null;
+): BroadcastTiling | null {
+  const subgroupSize = equalSubgroups({ subgroups });
+  if (!software || subgroupSize === null) return null;
   // Where one load brings a block of a row, most loads are of the input, and more rows share them.
   const rows = READERS[type].preload && tokens >= MANY ? 4 : 2;
-  return { lanes, rows, tokens: 16 / lanes };
+  return { subgroupSize, rows, tokens: 16 / subgroupSize };
 }
 
 /** @throws LongctxError "config" when 4 does not divide the columns */
-export function broadcastProduct(product: Product, capabilities: Capabilities, plan: BroadcastPlan): Dispatch {
+export function broadcastProduct(product: Product, capabilities: Capabilities, tiling: BroadcastTiling): Dispatch {
   const key = productKey(product);
   if (key.norm) throw new Error("Only products by rows normalise their input.");
   const { matrix, tokens } = product;
-  const [x, y] = spread(Math.ceil(matrix.rows / (plan.lanes * plan.rows)), capabilities);
-  return dispatchProduct(kernelOf(key, plan), product, [x, y, Math.ceil(tokens / (plan.lanes * plan.tokens))]);
+  const [x, y] = spread(Math.ceil(matrix.rows / (tiling.subgroupSize * tiling.rows)), capabilities);
+  return dispatchProduct(kernelOf(key, tiling), product, [
+    x,
+    y,
+    Math.ceil(tokens / (tiling.subgroupSize * tiling.tokens)),
+  ]);
 }
 
-export function broadcastProductKernel(key: ProductKey, { lanes, rows, tokens }: BroadcastPlan): Kernel {
+export function broadcastProductKernel(key: ProductKey, { subgroupSize, rows, tokens }: BroadcastTiling): Kernel {
   const reader = READERS[key.type];
   const { preload } = reader;
-  const sums = each(tokens * lanes, (t) => each(rows, (r) => `sum${r}_${t}`));
+  const sums = each(tokens * subgroupSize, (t) => each(rows, (r) => `sum${r}_${t}`));
   const codes = (r: number) =>
     preload ? preload.quarter(`loaded${r}`, `block${r}`, "part") : `quarter_at(block${r}, part)`;
   const multiply = (half: "lo" | "hi") =>
     each(tokens, (t) => [
       `      let ${half}${t} = input_at(input${t}, 8u * block + ${reader.columnsOf[half === "lo" ? 0 : 1]});`,
-      ...each(lanes, (lane) => [
+      ...each(subgroupSize, (invocation) => [
         "      {",
-        `        let values = subgroupBroadcast(${half}${t}, ${lane}u);`,
-        ...each(rows, (r) => `        sum${r}_${t * lanes + lane} += dot(w${r}.${half}, values);`),
+        `        let values = subgroupBroadcast(${half}${t}, ${invocation}u);`,
+        ...each(rows, (r) => `        sum${r}_${t * subgroupSize + invocation} += dot(w${r}.${half}, values);`),
         "      }",
       ]).flat(),
     ]).flat();
-  return declareProduct(key, ["broadcast", lanes, rows, tokens], {
+  return declareProduct(key, ["broadcast", subgroupSize, rows, tokens], {
     features: ["subgroups"],
     body: `
 ${weightsOf(reader)}
-@compute @workgroup_size(${lanes})
+@compute @workgroup_size(${subgroupSize})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(subgroup_invocation_id) own: u32,
 ) {
-  let group_row = (group.x + group.y * groups.x) * ${lanes * rows}u;
+  let group_row = (group.x + group.y * groups.x) * ${subgroupSize * rows}u;
   if (group_row >= uniforms.rows) {
     return;
   }
   let first = group_row + own * ${rows}u;
-  let token = group.z * ${lanes * tokens}u;
+  let token = group.z * ${subgroupSize * tokens}u;
   let blocks = (uniforms.columns + 7u) / 8u;
 ${lines(
   each(rows, (r) => `  let matrix${r} = min(first + ${r}u, uniforms.rows - 1u) * blocks;`),
   each(
     tokens,
     (t) =>
-      `  let input${t} = uniforms.input_offset + min(token + ${t * lanes}u + own, uniforms.tokens - 1u) * uniforms.input_stride;`,
+      `  let input${t} = uniforms.input_offset + min(token + ${t * subgroupSize}u + own, uniforms.tokens - 1u) * uniforms.input_stride;`,
   ),
   sums.flat().map((sum) => `  var ${sum} = 0.0;`),
 )}

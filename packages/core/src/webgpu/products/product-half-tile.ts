@@ -1,5 +1,6 @@
 import { each, lines } from "../device/declare.ts";
-import { passesOf, type TileCode, type TilePlan } from "./product-tile.ts";
+import type { SquareTiling } from "../device/tilings.ts";
+import { passesOf, type TileCode } from "./product-tile.ts";
 
 /**
  * Tokens are in units in which their largest number is 2⁸ to 2⁹, weights in such in which it is 1 to 2. So 32 products
@@ -16,12 +17,12 @@ const LIFT = 256;
  * large or too small for halves, and rounding to 11 bits is all that is lost. The largest numbers of a block are found
  * while the one before is multiplied: that takes no further barrier, and what is loaded then has time to come.
  */
-export function halfTile(plan: TilePlan): TileCode {
-  const { side, wide, tall } = plan;
+export function halfTile(tiling: SquareTiling): TileCode {
+  const { side, wide, tall } = tiling;
   const outputs = side * wide;
   const rows = outputs + side * tall;
-  const weights = passesOf(plan, outputs);
-  const tokens = passesOf(plan, side * tall);
+  const weights = passesOf(tiling, outputs);
+  const tokens = passesOf(tiling, side * tall);
   const weightRow = (i: number) => `load_row + ${i * weights.reach}u`;
   const tokenRow = (i: number) => `load_row + ${outputs + i * tokens.reach}u`;
   /** For the invocations that have tokens to load. */

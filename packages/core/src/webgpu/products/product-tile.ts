@@ -1,18 +1,5 @@
 import { each, lines } from "../device/declare.ts";
-
-/**
- * Products with many input rows: side × side invocations have a tile of side · tall tokens and side · wide outputs,
- * tall × wide sums each, and 32 columns of both in workgroup memory at a time, dequantised.
- */
-export interface TilePlan {
-  readonly side: 8 | 16;
-  /** Outputs of an invocation; even, so that it has both rows of a pair of gate and up. */
-  readonly wide: number;
-  /** Tokens of an invocation. */
-  readonly tall: number;
-  /** 16-bit numbers in workgroup memory, multiplied as such (product-half-tile.ts): for devices with `shader-f16`. */
-  readonly half?: true;
-}
+import type { SquareTiling } from "../device/tilings.ts";
 
 /** How a block of 32 columns gets into workgroup memory and is multiplied there, in statements of `main`. */
 export interface TileCode {
@@ -27,20 +14,20 @@ export interface TileCode {
 }
 
 /** Rows that all invocations load in one pass, a quarter of a block each, and how many passes so many rows take. */
-export function passesOf({ side }: TilePlan, rows: number): { readonly reach: number; readonly passes: number } {
+export function passesOf({ side }: SquareTiling, rows: number): { readonly reach: number; readonly passes: number } {
   const reach = (side * side) / 4;
   return { reach, passes: Math.ceil(rows / reach) };
 }
 
 /** Bytes of workgroup memory: 32 columns a row, and five floats beside them where they are halves. */
-export function tileMemory({ side, wide, tall, half }: TilePlan): number {
+export function tileMemory({ side, wide, tall, half }: SquareTiling): number {
   return side * (wide + tall) * (half ? 32 * 2 + 5 * 4 : 32 * 4);
 }
 
-export function floatTile(plan: TilePlan): TileCode {
-  const { side, wide, tall } = plan;
-  const weights = passesOf(plan, side * wide);
-  const tokens = passesOf(plan, side * tall);
+export function floatTile(tiling: SquareTiling): TileCode {
+  const { side, wide, tall } = tiling;
+  const weights = passesOf(tiling, side * wide);
+  const tokens = passesOf(tiling, side * tall);
   return {
     declared: `
 // Rows of eight vectors; a row's vectors change places by its number, so that neighbours do not meet in one bank.

@@ -3,7 +3,8 @@ import type { Capabilities, Dispatch, Kernel } from "../device/kernel.ts";
 import { each, lines, memoised } from "../device/declare.ts";
 import { READERS, weightsOf } from "./dequantise.ts";
 import { halfTile } from "./product-half-tile.ts";
-import { floatTile, passesOf, type TilePlan } from "./product-tile.ts";
+import type { SquareTiling } from "../device/tilings.ts";
+import { floatTile, passesOf } from "./product-tile.ts";
 import { declareProduct, dispatchProduct, productKey, type Product, type ProductKey } from "./product.ts";
 
 const kernelOf = memoised(tiledProductKernel);
@@ -17,35 +18,35 @@ export function multipliesHalves(
 }
 
 /** Low tiles where high ones would leave most of a device idle; 16 KiB at most, what every device has. */
-export function planTiledProduct(
+export function squareTiling(
   shape: { readonly tokens: number; readonly rows: number; readonly precision?: Precision },
   capabilities: Pick<Capabilities, "f16" | "software">,
-): TilePlan {
+): SquareTiling {
   const tiles = (tall: number) => Math.ceil(shape.tokens / (16 * tall)) * Math.ceil(shape.rows / 64);
   const tall = [4, 2].find((some) => shape.tokens > 8 * some && tiles(some) >= 128) ?? 1;
-  const plan = { side: 16, wide: 4, tall } as const;
-  return multipliesHalves(shape.precision, capabilities) ? { ...plan, half: true } : plan;
+  const tiling = { side: 16, wide: 4, tall } as const;
+  return multipliesHalves(shape.precision, capabilities) ? { ...tiling, half: true } : tiling;
 }
 
 /** @throws LongctxError "config" when 4 does not divide the columns */
-export function tiledProduct(product: Product, capabilities: Capabilities, given?: TilePlan): Dispatch {
+export function tiledProduct(product: Product, capabilities: Capabilities, given?: SquareTiling): Dispatch {
   const key = productKey(product);
   if (key.norm) throw new Error("A tiled product does not normalise its input.");
   const { matrix, tokens, precision } = product;
-  const plan = given ?? planTiledProduct({ tokens, rows: matrix.rows, precision }, capabilities);
-  const across = Math.ceil(matrix.rows / (plan.side * plan.wide));
-  const down = Math.ceil(tokens / (plan.side * plan.tall));
+  const tiling = given ?? squareTiling({ tokens, rows: matrix.rows, precision }, capabilities);
+  const across = Math.ceil(matrix.rows / (tiling.side * tiling.wide));
+  const down = Math.ceil(tokens / (tiling.side * tiling.tall));
   const most = capabilities.maxWorkgroupsPerDimension;
-  return dispatchProduct(kernelOf(key, plan), product, [Math.min(across, most), down, Math.ceil(across / most)]);
+  return dispatchProduct(kernelOf(key, tiling), product, [Math.min(across, most), down, Math.ceil(across / most)]);
 }
 
-export function tiledProductKernel(key: ProductKey, plan: TilePlan): Kernel {
-  const { side, wide, tall, half } = plan;
+export function tiledProductKernel(key: ProductKey, tiling: SquareTiling): Kernel {
+  const { side, wide, tall, half } = tiling;
   const reader = READERS[key.type];
-  const tile = half ? halfTile(plan) : floatTile(plan);
+  const tile = half ? halfTile(tiling) : floatTile(tiling);
   const sums = each(tall, (t) => each(wide, (n) => [t, n] as const)).flat();
-  const weights = passesOf(plan, side * wide);
-  const tokens = passesOf(plan, side * tall);
+  const weights = passesOf(tiling, side * wide);
+  const tokens = passesOf(tiling, side * tall);
   const store = (t: number, n: number) => {
     if (!key.activation) return `  store(row + ${n}u, token + ${t}u, sum${t}_${n});`;
     return n % 2 === 0 ? `  store(row + ${n}u, token + ${t}u, sum${t}_${n}, sum${t}_${n + 1});` : "";

@@ -2,16 +2,10 @@ import type { Precision } from "../../backend/backend.ts";
 import type { Activation } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
 import type { Dispatch, GpuSlice, Kernel } from "../device/kernel.ts";
-import type { PackedMatrix } from "../weights/weights-packed.ts";
+import type { GpuMatrix, PackedMatrix } from "../weights/weights-packed.ts";
 import { ACTIVATION_WGSL } from "./activation.ts";
 import { declareKernel } from "../device/declare.ts";
 import { READERS } from "./dequantise.ts";
-
-/** A packed matrix, or a part of one, on the device. */
-export interface GpuMatrix extends PackedMatrix {
-  readonly codes: GpuSlice;
-  readonly scales: GpuSlice | null;
-}
 
 /**
  * output[t, n] = Σ_k matrix[n, k] · input[t, k], and what is done in the same dispatch. All offsets and strides count
@@ -70,9 +64,9 @@ export function productKey({ matrix, norm, bias, add, activation, cap }: Product
   };
 }
 
-export function nameOf(key: ProductKey, ...plan: readonly (string | number)[]): string {
+export function nameOf(key: ProductKey, ...tiling: readonly (string | number)[]): string {
   const flags = (["norm", "bias", "add", "cap", "ragged"] as const).filter((flag) => key[flag]);
-  return ["product", key.type, ...flags, key.activation ?? "", ...plan].filter((part) => part !== "").join(" ");
+  return ["product", key.type, ...flags, key.activation ?? "", ...tiling].filter((part) => part !== "").join(" ");
 }
 
 type Storage = [name: string, element: string, access: "read" | "write"];
@@ -133,11 +127,11 @@ function productUniforms(product: Product): number[] {
 /** A kernel of products: `main` and what it needs beside `input_at`, `store` and the functions of the key's reader. */
 export function declareProduct(
   key: ProductKey,
-  plan: readonly (string | number)[],
+  tiling: readonly (string | number)[],
   { body, features }: { readonly body: string; readonly features?: readonly GPUFeatureName[] },
 ): Kernel {
   return declareKernel({
-    name: nameOf(key, ...plan),
+    name: nameOf(key, ...tiling),
     storage: productStorage(key),
     uniforms: PRODUCT_UNIFORMS,
     features,

@@ -5,7 +5,7 @@ export const BINS = 16;
 /** Tokens that fit a list of those that are kept. */
 export const MOST_LISTED = 1024;
 
-export interface SamplePlan {
+export interface SampleSizes {
   /** Invocations of the one workgroup. */
   readonly size: number;
   /** Logits that an invocation asks for at once. */
@@ -16,7 +16,7 @@ export interface SamplePlan {
  * What sampling is made of, for a kernel that declares `sums`, `totals`, `found`, `listed`, `list`, `cut`, `last_id`, `top`
  * and `logit_of`. All of it is called by all invocations together.
  */
-export function sampleFunctions({ size: SIZE, loads }: SamplePlan): string {
+export function sampleFunctions({ size: SIZE, loads }: SampleSizes): string {
   return `
 // Ordered as the logits are.
 fn key_of(logit: f32) -> u32 {

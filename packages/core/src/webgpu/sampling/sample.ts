@@ -2,7 +2,7 @@ import type { Draw } from "../../text/sampling.ts";
 import type { Capabilities, Dispatch, GpuSlice, Kernel } from "../device/kernel.ts";
 import { NO_TOKEN } from "./argmax.ts";
 import { declareKernel, memoised } from "../device/declare.ts";
-import { BINS, MOST_LISTED, sampleFunctions, type SamplePlan } from "./sample-functions.ts";
+import { BINS, MOST_LISTED, sampleFunctions, type SampleSizes } from "./sample-functions.ts";
 
 const kernelOf = memoised(sampleKernel);
 
@@ -17,8 +17,8 @@ const [CUT_BY_COUNT, CUT_BY_SHARE, DRAW] = ["0u", "1u", "2u"];
  * their probabilities) passes a target; it is found by four bits of the logit at a time, from the highest on, with the
  * sums of 16 bins. What a cut leaves is listed where it is little, and gone over alone from then on. Equal logits are equally likely, so the place among them is a division, and their order that of ids.
  */
-export function sampleKernel({ penalty }: { readonly penalty: boolean }, plan: SamplePlan): Kernel {
-  const { size: SIZE, loads } = plan;
+export function sampleKernel({ penalty }: { readonly penalty: boolean }, sizes: SampleSizes): Kernel {
+  const { size: SIZE, loads } = sizes;
   return declareKernel({
     name: ["sample", ...(penalty ? ["with penalty"] : []), SIZE, loads].join(" "),
     storage: [
@@ -60,7 +60,7 @@ fn logit_of(id: u32) -> f32 {
   return select(logit, 0.0, logit == 0.0);
 }
 
-${sampleFunctions(plan)}
+${sampleFunctions(sizes)}
 @compute @workgroup_size(${SIZE})
 fn main(@builtin(local_invocation_index) own: u32) {
   cut = 0u;
@@ -125,14 +125,14 @@ fn main(@builtin(local_invocation_index) own: u32) {
 type Room = Pick<Capabilities, "software" | "maxInvocations" | "maxWorkgroupMemory">;
 
 /** More invocations where a workgroup has the memory, and several logits on their way at once, which processors fetch in no time. */
-export function samplePlan({ software, maxInvocations, maxWorkgroupMemory }: Room): SamplePlan {
+export function sampleSizes({ software, maxInvocations, maxWorkgroupMemory }: Room): SampleSizes {
   const wide = !software && maxInvocations >= 256 && maxWorkgroupMemory >= 4 * (256 * BINS + MOST_LISTED + 2 * BINS);
   return { size: wide ? 256 : 128, loads: software ? 1 : 4 };
 }
 
 /** To be compiled ahead. */
 export function sampleKernels(capabilities: Room): Kernel[] {
-  return [false, true].map((penalty) => kernelOf({ penalty }, samplePlan(capabilities)));
+  return [false, true].map((penalty) => kernelOf({ penalty }, sampleSizes(capabilities)));
 }
 
 export interface Sample {
@@ -153,13 +153,13 @@ export interface Sample {
 export function sample(
   { logits, size, draw, result, resultOffset = 0, seen }: Sample,
   capabilities: Room,
-  plan = samplePlan(capabilities),
+  sizes = sampleSizes(capabilities),
 ): Dispatch {
   const { topK, topP, minP, temperature, repetitionPenalty, uniform } = draw;
   if (repetitionPenalty !== 1 && !seen) throw new Error("A repetition penalty needs the ids of the text.");
   const greedy = temperature === 0;
   return {
-    kernel: kernelOf({ penalty: seen !== undefined }, plan),
+    kernel: kernelOf({ penalty: seen !== undefined }, sizes),
     buffers: seen ? [logits, result, seen] : [logits, result],
     uniforms: [
       size,

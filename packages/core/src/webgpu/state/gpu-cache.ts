@@ -1,34 +1,12 @@
 import type { Cache } from "../../backend/backend.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
-import type { Rotation } from "../../positions/rotation.ts";
 import { SlotMap, type CacheLayout } from "../../state/slots.ts";
-import { part, type Copy, type Gpu } from "../device/gpu.ts";
+import type { Gpu } from "../device/gpu.ts";
 import type { GpuSlice } from "../device/kernel.ts";
-import {
-  cacheShape,
-  rowBytesOf,
-  type AttentionShape,
-  type CacheShape,
-  type LayerCache,
-} from "../attention/attention-shape.ts";
-import type { LayerMirror } from "./layer-mirror.ts";
+import { cacheShape, type AttentionShape, type CacheShape, type LayerCache } from "../attention/attention-shape.ts";
+import { movesBetween, type GpuLayer } from "./layer-buffers.ts";
 import { readSavedCache, writeSavedCache } from "./saved-cache.ts";
-
-export interface GpuKeyCopy {
-  /** Null after `restore`: only the id is known. */
-  readonly rotation: Rotation | null;
-  /** Where in the layer's keys it is. */
-  readonly place: number;
-}
-
-export interface GpuLayer {
-  /** Keys, once for each rotation that the plans at hand need. */
-  readonly copies: Map<string, GpuKeyCopy>;
-  buffers: LayerCache;
-  /** What hooks were shown of it. */
-  mirror: LayerMirror | null;
-}
 
 /** Slots of a new cache; it doubles until it has the layout's capacity. */
 const FIRST_SLOTS = 256;
@@ -76,11 +54,6 @@ export class GpuCache implements Cache {
 
   get bytes(): number {
     return [...this.#slices].reduce((sum, { size }) => sum + size, 0);
-  }
-
-  /** Bytes of a key or a value of one head. */
-  get rowBytes(): number {
-    return rowBytesOf(this.shape);
   }
 
   /** @throws LongctxError when it was disposed of, or a failed device left it half written */
@@ -165,7 +138,7 @@ export class GpuCache implements Cache {
     }
     for (const { layer, buffers } of result.result) {
       const old = layer.buffers;
-      this.#scoped(() => this.gpu.copy(this.#moves(old, buffers)));
+      this.#scoped(() => this.gpu.copy(movesBetween(this.shape, old, buffers)));
       layer.buffers = buffers;
       for (const { keys, values } of old.groups) for (const slice of [keys, values]) this.#free(slice);
     }
@@ -180,7 +153,7 @@ export class GpuCache implements Cache {
   }
 
   /** The same for a text of some length. */
-  allocateFor(length: number, places: readonly number[]): void {
+  #allocateFor(length: number, places: readonly number[]): void {
     this.#allocateLayers(this.#slotsFor(Math.max(1, length)), places);
   }
 
@@ -207,32 +180,6 @@ export class GpuCache implements Cache {
     this.#slices.delete(slice);
   }
 
-  /** What has to be copied so that `to` holds what `from` holds. */
-  #moves(from: LayerCache, to: LayerCache): Copy[] {
-    if (from.groups.length === 0) return [];
-    const moves: Copy[] = [];
-    const size = Math.min(from.stride, to.stride) * this.rowBytes;
-    for (let head = 0; head < this.shape.keyHeads; head++) {
-      for (let place = 0; place < Math.min(from.places, to.places); place++)
-        moves.push({ from: this.keysOf(from, head, place), to: this.keysOf(to, head, place), size });
-      moves.push({ from: this.valuesOf(from, head), to: this.valuesOf(to, head), size });
-    }
-    return moves;
-  }
-
-  /** Keys of one head in one place, [stride, D]. */
-  keysOf({ groups, places, stride }: LayerCache, head: number, place: number): GpuSlice {
-    const group = groups.find(({ firstHead, heads }) => head >= firstHead && head < firstHead + heads)!;
-    const size = stride * this.rowBytes;
-    return part(group.keys, ((head - group.firstHead) * places + place) * size, size);
-  }
-
-  valuesOf({ groups, stride }: LayerCache, head: number): GpuSlice {
-    const group = groups.find(({ firstHead, heads }) => head >= firstHead && head < firstHead + heads)!;
-    const size = stride * this.rowBytes;
-    return part(group.values, (head - group.firstHead) * size, size);
-  }
-
   truncate(length: number): void {
     this.slots.truncate(length);
     for (const { mirror } of this.layers) mirror?.truncate(length);
@@ -248,7 +195,7 @@ export class GpuCache implements Cache {
         const places = this.layers.map(({ buffers }) => buffers.places);
         copy.#allocateLayers(this.#reserved, places);
         this.layers.forEach(({ buffers, copies }, i) => {
-          this.gpu.copy(this.#moves(buffers, copy.layers[i].buffers));
+          this.gpu.copy(movesBetween(this.shape, buffers, copy.layers[i].buffers));
           for (const [id, kept] of copies) copy.layers[i].copies.set(id, kept);
         });
       });
@@ -274,7 +221,7 @@ export class GpuCache implements Cache {
   ): GpuCache {
     const cache = new GpuCache(gpu, shape, layerCount, new SlotMap(layout));
     try {
-      cache.#scoped(() => readSavedCache(cache, bytes));
+      cache.#scoped(() => readSavedCache(cache, bytes, (length, places) => cache.#allocateFor(length, places)));
     } catch (error) {
       cache.dispose();
       throw error;

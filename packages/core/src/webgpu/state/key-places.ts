@@ -1,7 +1,8 @@
 import { LongctxError } from "../../common/errors.ts";
 import { RAW, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { SlotMap } from "../../state/slots.ts";
-import type { GpuCache, GpuKeyCopy } from "./gpu-cache.ts";
+import type { GpuCache } from "./gpu-cache.ts";
+import type { GpuKeyCopy } from "./layer-buffers.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
 import type { AttentionKernels } from "../attention/attention.ts";
 import { turnTables, type TurnTables } from "../attention/angle-tables.ts";

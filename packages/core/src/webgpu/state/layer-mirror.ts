@@ -1,10 +1,5 @@
 import type { ModelConfig } from "../../model/config.ts";
-import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { SlotMap } from "../../state/slots.ts";
-import type { GpuCache } from "./gpu-cache.ts";
-import { sourceOf } from "./key-places.ts";
-import { quadsOf } from "../attention/attention-shape.ts";
-import { stretches } from "./saved-cache.ts";
 
 /**
  * Keys, not rotated, and values of one layer as hooks see them. Hooks look without waiting, and a device is only read by
@@ -80,70 +75,4 @@ export class LayerMirror {
   goBackTo(length: number): void {
     this.#known = length;
   }
-}
-
-/**
- * The layer's mirror with all tokens before `first`; those it lacks are read from the device.
- * @throws LongctxError "argument" when the rotation of the keys there is not known (`sourceOf`)
- */
-export async function mirrorOf(
-  cache: GpuCache,
-  index: number,
-  config: ModelConfig,
-  first: number,
-): Promise<LayerMirror> {
-  const layer = cache.layers[index];
-  layer.mirror ??= new LayerMirror(cache.slots, config);
-  const { mirror } = layer;
-  if (mirror.known < first) {
-    const { rotation, place } = sourceOf(layer.copies);
-    const read = await cache.gpu.runAndRead([], stretches(cache, layer, [place]));
-    fill(cache, config, mirror, read, rotation, first);
-  }
-  mirror.goBackTo(first);
-  return mirror;
-}
-
-/** `read` has the held slots of every head, values first. */
-function fill(
-  cache: GpuCache,
-  { keyHeads, headSize }: ModelConfig,
-  mirror: LayerMirror,
-  read: readonly Uint8Array[],
-  rotation: Rotation,
-  first: number,
-): void {
-  const runs = cache.slots.runs(0, cache.slots.length);
-  const rowSize = 4 * quadsOf(cache.shape);
-  const rows = read.map((bytes) => floats(bytes, cache.shape.storage));
-  const [key, value] = [new Float32Array(keyHeads * headSize), new Float32Array(keyHeads * headSize)];
-  runs.forEach(({ from, to, token: begin }, run) => {
-    const unknown = Math.max(begin, mirror.known);
-    const count = Math.max(0, Math.min(begin + to - from, first) - unknown);
-    const tokens = Array.from({ length: count }, (_, i) => unknown + i);
-    const back = rotation.identity ? null : angles(UNROTATED, tokens, count, rotation);
-    for (const token of tokens) {
-      for (let head = 0; head < keyHeads; head++) {
-        const at = (token - begin) * rowSize;
-        value.set(rows[head * runs.length + run].subarray(at, at + headSize), head * headSize);
-        const keys = rows[(keyHeads + head) * runs.length + run];
-        key.set(keys.subarray(at, at + headSize), head * headSize);
-      }
-      turnRows(key, key, headSize, back && anglesFrom(back, token - unknown, 1));
-      mirror.set(token, key, value);
-    }
-  });
-}
-
-function floats({ buffer, byteOffset, byteLength }: Uint8Array, storage: "f32" | "f16"): Float32Array {
-  if (storage === "f32") return new Float32Array(buffer, byteOffset, byteLength / 4);
-  return Float32Array.from(new Uint16Array(buffer, byteOffset, byteLength / 2), half);
-}
-
-/** IEEE half precision, of finite numbers: `storageCode` writes no others. */
-function half(bits: number): number {
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
-  return bits & 0x8000 ? -size : size;
 }

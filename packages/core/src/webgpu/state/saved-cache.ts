@@ -1,8 +1,6 @@
 import { LongctxError } from "../../common/errors.ts";
-import type { SlotRun } from "../../state/slots.ts";
-import type { GpuCache, GpuLayer } from "./gpu-cache.ts";
-import { part } from "../device/gpu.ts";
-import type { GpuSlice } from "../device/kernel.ts";
+import { heldRuns, stretches, type HeldCache } from "./layer-buffers.ts";
+import { rowBytesOf } from "../attention/attention-shape.ts";
 
 interface Header {
   readonly length: number;
@@ -14,12 +12,12 @@ interface Header {
 }
 
 /** A line of JSON, then layer by layer the values and every copy of the keys, head by head, slots in order of the text. */
-export async function writeSavedCache(cache: GpuCache): Promise<Uint8Array> {
-  const runs = heldRuns(cache);
+export async function writeSavedCache(cache: HeldCache): Promise<Uint8Array> {
+  const runs = heldRuns(cache.slots);
   const header: Header = {
     length: cache.slots.length,
     storage: cache.shape.storage,
-    rowBytes: cache.rowBytes,
+    rowBytes: rowBytesOf(cache.shape),
     slots: runs.map(({ from, to }) => [from, to]),
     copies: cache.layers.map(({ copies }) => [...copies.keys()]),
   };
@@ -42,8 +40,15 @@ export async function writeSavedCache(cache: GpuCache): Promise<Uint8Array> {
   return bytes;
 }
 
-/** Fills an empty cache. @throws LongctxError "file" when the bytes belong to another model, capacity or storage */
-export function readSavedCache(cache: GpuCache, bytes: Uint8Array): void {
+/**
+ * Fills an empty cache, whose buffers `allocateFor` makes: for a text of so many tokens, with so many copies of each layer's
+ * keys. @throws LongctxError "file" when the bytes belong to another model, capacity or storage
+ */
+export function readSavedCache(
+  cache: HeldCache,
+  bytes: Uint8Array,
+  allocateFor: (length: number, places: readonly number[]) => void,
+): void {
   const damaged = (cause?: unknown) =>
     new LongctxError("file", "The saved cache is damaged, or belongs to another model or capacity; prefill again.", {
       cause,
@@ -52,16 +57,16 @@ export function readSavedCache(cache: GpuCache, bytes: Uint8Array): void {
   if (end < 0) throw damaged();
   try {
     const header = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))) as Header;
-    if (header.storage !== cache.shape.storage || header.rowBytes !== cache.rowBytes) throw damaged();
+    if (header.storage !== cache.shape.storage || header.rowBytes !== rowBytesOf(cache.shape)) throw damaged();
     if (!Number.isSafeInteger(header.length) || header.length < 0) throw damaged();
     cache.slots.length = header.length;
-    const slots = heldRuns(cache).map(({ from, to }) => [from, to]);
+    const slots = heldRuns(cache.slots).map(({ from, to }) => [from, to]);
     if (JSON.stringify(slots) !== JSON.stringify(header.slots) || header.copies.length !== cache.layers.length)
       throw damaged();
     const rows = slots.reduce((sum, [from, to]) => sum + to - from, 0) * cache.shape.keyHeads;
     const copies = header.copies.reduce((sum, ids) => sum + 1 + ids.length, 0);
-    if (bytes.byteLength !== end + 1 + copies * rows * cache.rowBytes) throw damaged();
-    cache.allocateFor(
+    if (bytes.byteLength !== end + 1 + copies * rows * rowBytesOf(cache.shape)) throw damaged();
+    allocateFor(
       header.length,
       header.copies.map((ids) => Math.max(1, ids.length)),
     );
@@ -76,23 +81,4 @@ export function readSavedCache(cache: GpuCache, bytes: Uint8Array): void {
   } catch (error) {
     throw error instanceof LongctxError ? error : damaged(error);
   }
-}
-
-/** The held slots of values and of keys in some places, in the order they are saved in. */
-export function stretches(cache: GpuCache, { buffers }: GpuLayer, places: readonly number[]): GpuSlice[] {
-  if (buffers.groups.length === 0) return [];
-  const { keyHeads } = cache.shape;
-  const heads = Array.from({ length: keyHeads }, (_, head) => head);
-  const all = [
-    ...heads.map((head) => cache.valuesOf(buffers, head)),
-    ...places.flatMap((place) => heads.map((head) => cache.keysOf(buffers, head, place))),
-  ];
-  const runs = heldRuns(cache);
-  return all.flatMap((head) =>
-    runs.map(({ from, to }) => part(head, from * cache.rowBytes, (to - from) * cache.rowBytes)),
-  );
-}
-
-function heldRuns({ slots }: GpuCache): SlotRun[] {
-  return slots.runs(0, slots.length);
 }

@@ -5,27 +5,26 @@ import { SlotMap } from "../../state/slots.ts";
 import type { TensorType, WeightTensor } from "../../model/weights.ts";
 import type { Gpu } from "../device/gpu.ts";
 import type { Capabilities, Dispatch } from "../device/kernel.ts";
-import { AttentionKernels, planQueryTiles } from "../attention/attention.ts";
-import { cacheShape, queryBytes, type AttentionShape } from "../attention/attention-shape.ts";
-import { splitPlan, type SplitSizes } from "../attention/attention-split.ts";
-import { planProduct, productDispatch } from "../products/product-path.ts";
+import { AttentionKernels } from "../attention/attention.ts";
+import { attentionTiling, PIECES_CANDIDATES, tilesCandidates } from "../attention/attention-tilings.ts";
+import { attentionClass, cacheShape, queryBytes, type AttentionShape } from "../attention/attention-shape.ts";
+import { splitTiling } from "../attention/attention-split.ts";
+import { productCandidates, productDispatch, productTiling } from "../products/product-path.ts";
 import { productKey, type Product } from "../products/product.ts";
 import { attentionTables } from "../attention/lane-table.ts";
+import { storedTiling } from "./stored-tuning.ts";
 import {
-  attentionClass,
-  PIECES_CANDIDATES,
   PRODUCT_CLASSES,
-  productCandidates,
-  samePlan,
-  tilesCandidates,
+  sameTiling,
+  type AttentionTiling,
   type ProductClass,
-  type ProductPlan,
-  type QueryTilesPlan,
+  type ProductTiling,
+  type SplitSizes,
   type Tuning,
-} from "./tuning.ts";
+} from "../device/tilings.ts";
 import { uploadMatrices } from "../weights/weights-upload.ts";
 
-/** What plans are measured on: sizes of a model. */
+/** What tilings are measured on: sizes of a model. */
 export interface TuneSizes {
   /** Of a product's matrix. */
   readonly rows: number;
@@ -42,7 +41,7 @@ export type TunedKernel = (typeof KERNELS)[number];
 export interface TuneOptions {
   /** Not all of them. */
   readonly only?: readonly TunedKernel[];
-  /** How often each plan is measured, 5 unless given; once more before, to compile it. */
+  /** How often each tiling is measured, 5 unless given; once more before, to compile it. */
   readonly rounds?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number, what: string) => void;
@@ -60,19 +59,19 @@ export interface TuneResult {
   readonly tried: number;
 }
 
-/** A plan has to be so much faster than the one that is taken without a tuning. */
+/** A tiling has to be so much faster than the one that is taken without a tuning. */
 const WORTH = 0.95;
 
 /** What a kernel's candidates are measured by; made where what it allocates is collected. */
-interface Contest<Plan> {
+interface Contest<Tiling> {
   /** What is taken without a tuning. */
-  readonly standard: Plan;
-  readonly candidates: readonly Plan[];
-  dispatches(plan: Plan): readonly Dispatch[];
+  readonly standard: Tiling;
+  readonly candidates: readonly Tiling[];
+  dispatches(tiling: Tiling): readonly Dispatch[];
 }
 
 /**
- * Measures the plans that kernels may follow on this adapter. The candidates of a kernel take turns, round after round,
+ * Measures the tilings that kernels may follow on this adapter. The candidates of a kernel take turns, round after round,
  * so that a slow moment of the machine weighs on all of them, and the best time of each counts.
  */
 export async function tune(
@@ -86,10 +85,10 @@ export async function tune(
   const lacking = PRODUCT_CLASSES.filter((name) => productCandidates(name, capabilities).length === 0);
   const only = (options.only ?? KERNELS).filter((name) => !lacking.some((of) => of === name));
   const tuner = new Tuner(gpu, { ...options, only });
-  const products: Partial<Record<ProductClass, ProductPlan>> = {};
+  const products: Partial<Record<ProductClass, ProductTiling>> = {};
   for (const name of PRODUCT_CLASSES) {
-    const plan = await tuner.choose(name, () => productContest(gpu, name, sizes, capabilities));
-    if (plan) products[name] = plan;
+    const tiling = await tuner.choose(name, () => productContest(gpu, name, sizes, capabilities));
+    if (tiling) products[name] = tiling;
   }
   const tiles = await tuner.choose("many queries", () => tilesContest(gpu, sizes, capabilities));
   const pieces = await tuner.choose("one query", () => piecesContest(gpu, sizes, capabilities));
@@ -109,28 +108,32 @@ class Tuner {
     this.#options = { only, rounds, signal, onProgress };
   }
 
-  /** The plan that is worth more than the standard one; null where none is, or where nobody asked for the kernel. */
-  async choose<Plan extends object>(name: TunedKernel, prepare: () => Contest<Plan>): Promise<Plan | null> {
+  /** The tiling that is worth more than the standard one; null where none is, or where nobody asked for the kernel. */
+  async choose<Tiling extends object>(name: TunedKernel, prepare: () => Contest<Tiling>): Promise<Tiling | null> {
     if (!this.#options.only.includes(name)) return null;
     const { result, slices } = this.#gpu.collect(() => {
       const { standard, candidates, dispatches } = prepare();
-      const plans = withStandard(standard, candidates);
-      return { plans, own: plans.findIndex((plan) => samePlan(plan, standard)), trials: plans.map(dispatches) };
+      const tilings = withStandard(standard, candidates);
+      return {
+        tilings,
+        own: tilings.findIndex((tiling) => sameTiling(tiling, standard)),
+        trials: tilings.map(dispatches),
+      };
     });
     try {
-      const { plans, own, trials } = result;
+      const { tilings, own, trials } = result;
       const times = await this.#measure(name, trials);
       const best = times.indexOf(Math.min(...times));
       const taken = times[best] < WORTH * times[own] ? best : own;
       this.results.push({
         name,
-        standard: words(plans[own]),
-        best: words(plans[taken]),
+        standard: words(tilings[own]),
+        best: words(tilings[taken]),
         standardTime: times[own],
         bestTime: times[taken],
-        tried: plans.length,
+        tried: tilings.length,
       });
-      return taken === own ? null : plans[taken];
+      return taken === own ? null : tilings[taken];
     } finally {
       for (const slice of slices) this.#gpu.free(slice);
     }
@@ -151,8 +154,8 @@ class Tuner {
   }
 }
 
-function withStandard<Plan extends object>(standard: Plan, candidates: readonly Plan[]): readonly Plan[] {
-  return candidates.some((plan) => samePlan(plan, standard)) ? candidates : [standard, ...candidates];
+function withStandard<Tiling extends object>(standard: Tiling, candidates: readonly Tiling[]): readonly Tiling[] {
+  return candidates.some((tiling) => sameTiling(tiling, standard)) ? candidates : [standard, ...candidates];
 }
 
 function productContest(
@@ -160,14 +163,14 @@ function productContest(
   name: ProductClass,
   sizes: TuneSizes,
   capabilities: Capabilities,
-): Contest<ProductPlan> {
+): Contest<ProductTiling> {
   const product = makeProduct(gpu, name, sizes);
   const { tokens, matrix, precision } = product;
   const shape = { tokens, rows: matrix.rows, blocks: matrix.blocks, precision };
   return {
-    standard: planProduct(productKey(product), shape, capabilities),
+    standard: productTiling(productKey(product), shape, capabilities),
     candidates: productCandidates(name, capabilities),
-    dispatches: (plan) => [productDispatch(product, capabilities, plan)],
+    dispatches: (tiling) => [productDispatch(product, capabilities, tiling)],
   };
 }
 
@@ -175,9 +178,9 @@ function tilesContest(
   gpu: Gpu,
   { attention: shape, chunk }: TuneSizes,
   capabilities: Capabilities,
-): Contest<QueryTilesPlan> {
+): Contest<AttentionTiling> {
   return {
-    standard: planQueryTiles(shape, capabilities),
+    standard: attentionTiling(shape, capabilities),
     candidates: tilesCandidates(shape, capabilities),
     dispatches: (tiles) => {
       const kernels = new AttentionKernels(shape, capabilities, null, { tiles });
@@ -192,12 +195,12 @@ function piecesContest(
   capabilities: Capabilities,
 ): Contest<SplitSizes> {
   const sizesOf = (wanted?: SplitSizes): SplitSizes => {
-    const { threads, longest } = splitPlan({ shape }, capabilities, wanted);
+    const { threads, longest } = splitTiling({ shape }, capabilities, wanted);
     return { threads, longest };
   };
   return {
     standard: sizesOf(),
-    candidates: PIECES_CANDIDATES.filter((sizes) => samePlan(sizesOf(sizes), sizes)), // others do not fit
+    candidates: PIECES_CANDIDATES.filter((sizes) => sameTiling(sizesOf(sizes), sizes)), // others do not fit
     dispatches: (pieces) => {
       const kernels = new AttentionKernels(shape, capabilities, null, { pieces });
       return makeAttention(gpu, kernels, { tokens: 1, before: context - 1 });
@@ -283,8 +286,8 @@ function makeAttention(
   });
 }
 
-function words(plan: object): string {
-  return Object.entries(plan)
+function words(tiling: object): string {
+  return Object.entries(storedTiling(tiling))
     .map(([name, value]) => (name === "path" ? String(value) : `${name} ${String(value)}`))
     .join(" ");
 }

@@ -1,5 +1,6 @@
 import { LongctxError } from "../../common/errors.ts";
 import type { TensorType, WeightTensor } from "../../model/weights.ts";
+import type { GpuSlice } from "../device/kernel.ts";
 import { BLOCK, PACKED_LAYOUTS, type PackedLayout } from "./packed-layouts.ts";
 
 /**
@@ -19,6 +20,12 @@ export interface PackedMatrix {
   readonly columns: number;
   /** Of a row: ⌈columns / 32⌉. */
   readonly blocks: number;
+}
+
+/** A packed matrix, or a part of one, on the device. */
+export interface GpuMatrix extends PackedMatrix {
+  readonly codes: GpuSlice;
+  readonly scales: GpuSlice | null;
 }
 
 /** A packed matrix before anything of it is read. */

@@ -3,7 +3,7 @@ import { uniformFloat64 } from "../../../src/common/random.ts";
 import { maximumOf, type Maximum } from "../../../src/webgpu/attention/attention-maximum.ts";
 import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
 import { quadsOf } from "../../../src/webgpu/attention/attention-shape.ts";
-import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
+import { attentionSplit, splitKernel, splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
 import type { AttentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { causal, shapeOf, tableOf } from "./attention-plans.ts";
 import { LEAST, difference, floatsOf, play } from "./attention-scene.ts";
@@ -58,8 +58,8 @@ describe.skipIf(!gpu)("parts of one softmax", () => {
     const results: Float32Array[] = [];
     // Each compiles two kernels: some of the sizes, the smallest and the largest among them.
     for (const maximum of sizes.filter((size) => size !== 8 && size !== 16 && size !== 64)) {
-      const plan = { ...splitPlan({ shape }, { ...LEAST }), maximum };
-      const [split, reduce] = [splitKernel({ shape }, plan), reduceKernel(plan)];
+      const tiling = { ...splitTiling({ shape }, { ...LEAST }), maximum };
+      const [split, reduce] = [splitKernel({ shape }, tiling), reduceKernel(tiling)];
       const { attended, expected } = await play(gpu!, {
         shape,
         plan: () => ({ segments: [causal(tableOf(3))] }),
@@ -67,7 +67,7 @@ describe.skipIf(!gpu)("parts of one softmax", () => {
         chunks: [99, 1],
         path: "split",
         attend: (work) => [
-          ...attentionSplit(split, shape, plan, gpu!.capabilities, work),
+          ...attentionSplit(split, shape, tiling, gpu!.capabilities, work),
           attentionReduce(reduce, shape, gpu!.capabilities, work),
         ],
       });

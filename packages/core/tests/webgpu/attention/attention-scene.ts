@@ -5,7 +5,7 @@ import type { Gpu } from "../../../src/webgpu/device/gpu.ts";
 import type { Capabilities, Dispatch, GpuSlice } from "../../../src/webgpu/device/kernel.ts";
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
 import { attentionTables, keyRotations } from "../../../src/webgpu/attention/lane-table.ts";
-import { AttentionKernels, type AttentionPlans } from "../../../src/webgpu/attention/attention.ts";
+import { AttentionKernels, type AttentionTilings } from "../../../src/webgpu/attention/attention.ts";
 import {
   cacheShape,
   queryBytes,
@@ -28,7 +28,7 @@ export interface Scene {
   /** Weights [2, D] and ε of the norm of queries and keys. */
   readonly norm?: { readonly weights: Float32Array; readonly epsilon: number };
   /** In place of those that are sensible for the device. */
-  readonly plans?: AttentionPlans;
+  readonly tilings?: AttentionTilings;
   readonly attend?: (work: AttentionGoal) => Dispatch[];
   readonly seed?: number;
   /** How tiles are cut into ranges of keys; not at all unless given. */
@@ -50,7 +50,7 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
   const { shape, layout, chunks, norm } = scene;
   const { queryHeads, keyHeads, headSize, pairs } = shape;
   const capabilities = { ...gpu.capabilities, ...scene.capabilities };
-  const kernels = new AttentionKernels(shape, capabilities, norm?.epsilon ?? null, scene.plans);
+  const kernels = new AttentionKernels(shape, capabilities, norm?.epsilon ?? null, scene.tilings);
   const total = chunks.reduce((sum, count) => sum + count, 0);
   const width = (queryHeads + 2 * keyHeads) * headSize;
   const random = uniformFloat64(scene.seed ?? 7);

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
+import { splitKernel, splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
 import { randomPlans } from "../../random-plans.ts";
 import { causal, shapeOf, tableOf } from "./attention-plans.ts";
 import { LEAST, chunksOf, difference, play } from "./attention-scene.ts";
@@ -11,10 +11,10 @@ import { workgroupMemory } from "../workgroup-memory.ts";
 const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
 
-describe("the plan of a split", () => {
+describe("the tiling of split attention", () => {
   it("takes as many query heads at once as share a key head, up to eight", () => {
     const heads = (queryHeads: number, keyHeads: number, headSize = 64) =>
-      splitPlan({ shape: shapeOf({ queryHeads, keyHeads, headSize }) }, LEAST).heads;
+      splitTiling({ shape: shapeOf({ queryHeads, keyHeads, headSize }) }, LEAST).heads;
     expect([heads(9, 3), heads(7, 1), heads(32, 2), heads(12, 1), heads(11, 1), heads(4, 4)]).toEqual([
       3, 7, 4, 6, 1, 1,
     ]);
@@ -23,19 +23,19 @@ describe("the plan of a split", () => {
   it("fits the memory of a workgroup", () => {
     for (const headSize of [8, 64, 80, 128, 256])
       for (const queryHeads of [1, 3, 8]) {
-        const plan = splitPlan({ shape: shapeOf({ headSize, queryHeads }) }, LEAST);
-        const { code } = splitKernel({ shape: shapeOf({ headSize, queryHeads }) }, plan);
+        const tiling = splitTiling({ shape: shapeOf({ headSize, queryHeads }) }, LEAST);
+        const { code } = splitKernel({ shape: shapeOf({ headSize, queryHeads }) }, tiling);
         expect(workgroupMemory(code)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
         expect(code).not.toContain("enable subgroups");
       }
-    expect(() => splitPlan({ shape: shapeOf({ headSize: 4096 }) }, LEAST)).toThrow(/4096 channels do not fit/);
+    expect(() => splitTiling({ shape: shapeOf({ headSize: 4096 }) }, LEAST)).toThrow(/4096 channels do not fit/);
   });
 
   it("uses subgroups where there are some, whatever their size", () => {
     const shape = shapeOf();
     const kernels = [4, 32, 128].map((size) => {
-      const plan = splitPlan({ shape }, { ...LEAST, subgroups: { smallest: size, largest: size } });
-      return splitKernel({ shape }, plan);
+      const tiling = splitTiling({ shape }, { ...LEAST, subgroups: { smallest: size, largest: size } });
+      return splitKernel({ shape }, tiling);
     });
     expect(new Set(kernels.map(({ code }) => code)).size).toBe(1);
     expect(kernels[0].features).toEqual(["subgroups"]);

@@ -1,9 +1,9 @@
 import * as fc from "fast-check";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { constantPosition } from "@longctx/core";
-import { broadcastTilesKernel, planBroadcastTiles } from "../../../src/webgpu/attention/attention-broadcast.ts";
+import { broadcastTilesKernel, broadcastQueryTiling } from "../../../src/webgpu/attention/attention-broadcast.ts";
 import { equalSubgroups } from "../../../src/webgpu/device/kernel.ts";
-import { tiledKernel, tiledPlan } from "../../../src/webgpu/attention/attention-tiled.ts";
+import { tiledKernel, queryTiling } from "../../../src/webgpu/attention/attention-tiled.ts";
 import { randomPlans } from "../../random-plans.ts";
 import { causal, shapeOf, tableOf } from "./attention-plans.ts";
 import { LEAST, chunksOf, difference, play } from "./attention-scene.ts";
@@ -21,35 +21,35 @@ const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
 vi.setConfig({ testTimeout: 300_000 });
 
-describe("the plan of tiles", () => {
+describe("the tiling of queries", () => {
   it("fits the memory of a workgroup", () => {
     for (const headSize of [6, 8, 64, 80, 128, 256]) {
       const shape = shapeOf({ headSize });
-      const plan = tiledPlan({ shape }, LEAST);
-      expect(workgroupMemory(tiledKernel({ shape }, plan).code)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
-      expect(plan.keys % 2).toBe(0);
+      const tiling = queryTiling({ shape }, LEAST);
+      expect(workgroupMemory(tiledKernel({ shape }, tiling).code)).toBeLessThanOrEqual(LEAST.maxWorkgroupMemory);
+      expect(tiling.keys % 2).toBe(0);
     }
-    expect(tiledPlan({ shape: shapeOf({ headSize: 64 }) }, { ...LEAST, software: true })).toEqual({
+    expect(queryTiling({ shape: shapeOf({ headSize: 64 }) }, { ...LEAST, software: true })).toEqual({
       rows: 64,
       keys: 16,
     });
-    expect(() => tiledPlan({ shape: shapeOf({ headSize: 1024 }) }, LEAST)).toThrow(/1024 channels do not fit/);
+    expect(() => queryTiling({ shape: shapeOf({ headSize: 1024 }) }, LEAST)).toThrow(/1024 channels do not fit/);
   });
 
   it.each([
     [16, { rows: 64, keys: 32 }],
-    [48, { rows: 64, keys: 16, lanes: 2 }],
-    [64, { rows: 64, keys: 12, lanes: 2 }],
-    [80, { rows: 64, keys: 8, lanes: 4 }],
-    [96, { rows: 64, keys: 8, lanes: 4 }],
-    [128, { rows: 64, keys: 6, lanes: 4 }],
-    [256, { rows: 32, keys: 4, lanes: 8 }],
-  ])("of hardware leaves room for several workgroups, and registers: heads of %i channels", (headSize, plan) => {
+    [48, { rows: 64, keys: 16, teamSize: 2 }],
+    [64, { rows: 64, keys: 12, teamSize: 2 }],
+    [80, { rows: 64, keys: 8, teamSize: 4 }],
+    [96, { rows: 64, keys: 8, teamSize: 4 }],
+    [128, { rows: 64, keys: 6, teamSize: 4 }],
+    [256, { rows: 32, keys: 4, teamSize: 8 }],
+  ])("of hardware leaves room for several workgroups, and registers: heads of %i channels", (headSize, tiling) => {
     const shape = shapeOf({ headSize });
     const large = { ...LEAST, maxWorkgroupMemory: 49_152, maxInvocations: 1024 };
-    expect(tiledPlan({ shape }, large)).toEqual(plan);
-    expect(tiledPlan({ shape }, LEAST)).toEqual(plan);
-    const { code } = tiledKernel({ shape }, plan);
+    expect(queryTiling({ shape }, large)).toEqual(tiling);
+    expect(queryTiling({ shape }, LEAST)).toEqual(tiling);
+    const { code } = tiledKernel({ shape }, tiling);
     expect(workgroupMemory(code)).toBeLessThanOrEqual(16_384);
     // Of the query and of its sum.
     expect([...code.matchAll(/(let query|var sum)\d+ =/g)].length).toBeLessThanOrEqual(16);
@@ -57,22 +57,22 @@ describe("the plan of tiles", () => {
 
   it("names kernels by all that changes their code", () => {
     const shapes = [shapeOf(), shapeOf({ headSize: 16 }), shapeOf({ storage: "f16" }), shapeOf({ headSize: 6 })];
-    const names = shapes.map((shape) => tiledKernel({ shape }, tiledPlan({ shape }, LEAST)).name);
+    const names = shapes.map((shape) => tiledKernel({ shape }, queryTiling({ shape }, LEAST)).name);
     const shape = shapeOf({ headSize: 16 });
-    for (const lanes of [2, 4])
+    for (const teamSize of [2, 4])
       for (const output of ["attended", "parts"] as const)
-        names.push(tiledKernel({ shape }, { rows: 64, keys: 32, lanes }, output).name);
+        names.push(tiledKernel({ shape }, { rows: 64, keys: 32, teamSize }, output).name);
     expect(new Set(names).size).toBe(8);
   });
 
   it("passes keys on by subgroups on processors that have them in one size", () => {
     const subgroups = { smallest: 8, largest: 8 };
-    expect(planBroadcastTiles({ software: true, subgroups })).toEqual({ lanes: 8, queries: 2, keys: 2 });
-    expect(planBroadcastTiles({ software: true, subgroups: { smallest: 4, largest: 4 } })).toBeNull();
-    expect(planBroadcastTiles({ software: false, subgroups })).toBeNull();
-    expect(planBroadcastTiles({ software: true, subgroups: { smallest: 4, largest: 64 } })).toBeNull();
-    const plan = { lanes: 8, queries: 1, keys: 1 };
-    const names = [plan, { ...plan, lanes: 4 }, { ...plan, queries: 2 }, { ...plan, keys: 2 }].map(
+    expect(broadcastQueryTiling({ software: true, subgroups })).toEqual({ subgroupSize: 8, queries: 2, keys: 2 });
+    expect(broadcastQueryTiling({ software: true, subgroups: { smallest: 4, largest: 4 } })).toBeNull();
+    expect(broadcastQueryTiling({ software: false, subgroups })).toBeNull();
+    expect(broadcastQueryTiling({ software: true, subgroups: { smallest: 4, largest: 64 } })).toBeNull();
+    const tiling = { subgroupSize: 8, queries: 1, keys: 1 };
+    const names = [tiling, { ...tiling, subgroupSize: 4 }, { ...tiling, queries: 2 }, { ...tiling, keys: 2 }].map(
       (changed) => broadcastTilesKernel({ shape: shapeOf() }, changed).name,
     );
     expect(new Set(names).size).toBe(4);
@@ -80,16 +80,17 @@ describe("the plan of tiles", () => {
 
   it("keeps nothing of the size queries × keys", () => {
     const shape = shapeOf({ headSize: 64 });
-    const { code } = tiledKernel({ shape }, tiledPlan({ shape }, LEAST));
+    const { code } = tiledKernel({ shape }, queryTiling({ shape }, LEAST));
     const kept = [...code.matchAll(/var<storage, read_write> (\w+)/g)].map(([, name]) => name);
     expect(kept).toEqual(["attended"]);
   });
 });
 
-const lanes = gpu && equalSubgroups(gpu.capabilities);
-if (gpu && !lanes) process.stderr.write("Skipped: tiles by broadcast, for subgroups here are not of one small size.\n");
+const subgroupSize = gpu && equalSubgroups(gpu.capabilities);
+if (gpu && !subgroupSize)
+  process.stderr.write("Skipped: tiles by broadcast, for subgroups here are not of one small size.\n");
 
-describe.skipIf(!gpu).each(lanes ? WAYS : WAYS.slice(0, 1))("on the device, by way of %s", (way, software) => {
+describe.skipIf(!gpu).each(subgroupSize ? WAYS : WAYS.slice(0, 1))("on the device, by way of %s", (way, software) => {
   const table = tableOf(3);
   const { scene, expectAsDefined } = usualScenes(gpu!, { path: "tiled", capabilities: { software } });
 
@@ -214,7 +215,7 @@ describe.skipIf(!gpu).each(lanes ? WAYS : WAYS.slice(0, 1))("on the device, by w
 describe.skipIf(!gpu)("on the device, as on hardware", () => {
   const { expectAsDefined } = usualScenes(gpu!, { path: "tiled", capabilities: { software: false } });
   const ranges = { wanted: 9, shortest: 8 };
-  const small = (share: number) => ({ tiles: { path: "tiles", rows: 16, keys: 2, ...(share > 1 ? { lanes: share } : {}) } }) as const; // prettier-ignore
+  const small = (share: number) => ({ tiles: { path: "tiles", rows: 16, keys: 2, ...(share > 1 ? { teamSize: share } : {}) } }) as const; // prettier-ignore
 
   it.each([
     [64, 2, "f32"],
@@ -227,9 +228,9 @@ describe.skipIf(!gpu)("on the device, as on hardware", () => {
     "neighbours share queries: heads of %i channels, %i invocations, %s",
     async (headSize, share, storage) => {
       const shape = shapeOf({ headSize, pairs: headSize / 2, queryHeads: 2, storage });
-      expect(tiledPlan({ shape }, LEAST).lanes).toBe(share);
+      expect(queryTiling({ shape }, LEAST).teamSize).toBe(share);
       const plan = () => ({ segments: [causal(tableOf(headSize / 2))] });
-      const scene = { shape, plan, plans: small(share), chunks: [1, 17, 40] };
+      const scene = { shape, plan, tilings: small(share), chunks: [1, 17, 40] };
       await expectAsDefined(headSize === 72 ? { ...scene, ranges } : scene, storage === "f32" ? 3e-5 : 4e-3);
     },
   );
@@ -238,7 +239,7 @@ describe.skipIf(!gpu)("on the device, as on hardware", () => {
     [8, 1],
     [16, 2],
   ])("ranges of keys are put together: heads of %i channels, %i invocations a query", async (headSize, share) => {
-    const scene = { shape: shapeOf({ headSize }), plans: small(share), ranges };
+    const scene = { shape: shapeOf({ headSize }), tilings: small(share), ranges };
     const tokens = Int32Array.of(0, 1, 4, 30, 31, 64);
     const table = tableOf(3);
     const far = { band: { from: 11, to: Infinity }, queryPosition: constantPosition(11), keyPosition: constantPosition(0) }; // prettier-ignore
@@ -265,7 +266,7 @@ describe.skipIf(!gpu)("on the device, as on hardware", () => {
   it("random plans in ranges, heads in several buffers", async () => {
     const shape = shapeOf({ queryHeads: 6, keyHeads: 3 });
     const capabilities = { software: false, maxBinding: 2 * 24 * 128 * 32, maxWorkgroupsPerDimension: 2 };
-    const scene = { shape, capabilities, plans: small(1), ranges };
+    const scene = { shape, capabilities, tilings: small(1), ranges };
     await fc.assert(
       fc.asyncProperty(randomPlans(3), fc.integer({ min: 1, max: 60 }), async (plan, count) => {
         await expectAsDefined({ ...scene, plan, chunks: chunksOf(count, 23) }, 5e-5);

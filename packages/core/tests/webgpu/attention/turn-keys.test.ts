@@ -5,7 +5,7 @@ import { angles, rotation, UNROTATED, type Rotation } from "../../../src/positio
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
 import { cacheShape } from "../../../src/webgpu/attention/attention-shape.ts";
 import { rotatedOracle } from "../../oracles/rotation.ts";
-import { turnKeys, turnKeysKernel, turnKeysPlan } from "../../../src/webgpu/attention/turn-keys.ts";
+import { turnKeys, turnKeysKernel, turnKeysTiling } from "../../../src/webgpu/attention/turn-keys.ts";
 import { shapeOf, tableOf } from "./attention-plans.ts";
 import { difference, floatsOf } from "./attention-scene.ts";
 import { gpuOrNull } from "../device.ts";
@@ -14,9 +14,9 @@ const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
 
 it("a workgroup has whole rows", () => {
-  expect(turnKeysPlan(shapeOf({ headSize: 80 }))).toEqual({ threads: 64, rowsAtOnce: 3 });
-  expect(turnKeysPlan(shapeOf({ headSize: 512 }))).toEqual({ threads: 128, rowsAtOnce: 1 });
-  expect(() => turnKeysPlan(shapeOf({ headSize: 2048 }))).toThrow(/2048 channels/);
+  expect(turnKeysTiling(shapeOf({ headSize: 80 }))).toEqual({ threads: 64, rowsAtOnce: 3 });
+  expect(turnKeysTiling(shapeOf({ headSize: 512 }))).toEqual({ threads: 128, rowsAtOnce: 1 });
+  expect(() => turnKeysTiling(shapeOf({ headSize: 2048 }))).toThrow(/2048 channels/);
 });
 
 describe.skipIf(!gpu)("on the device", () => {

@@ -5,8 +5,8 @@ import { activate } from "../../../src/webgpu/products/activation.ts";
 import { argmax, argmaxScratch, NO_TOKEN } from "../../../src/webgpu/sampling/argmax.ts";
 import { embed } from "../../../src/webgpu/products/embedding.ts";
 import { normalise } from "../../../src/webgpu/products/norm.ts";
-import { sample, sampleKernel, samplePlan, seenBits } from "../../../src/webgpu/sampling/sample.ts";
-import type { SamplePlan } from "../../../src/webgpu/sampling/sample-functions.ts";
+import { sample, sampleKernel, sampleSizes, seenBits } from "../../../src/webgpu/sampling/sample.ts";
+import type { SampleSizes } from "../../../src/webgpu/sampling/sample-functions.ts";
 import { uploadMatrices } from "../../../src/webgpu/weights/weights-upload.ts";
 import { floats, gpuOrNull, relativeError } from "../device.ts";
 import { columnsOf } from "../products/product-scene.ts";
@@ -162,7 +162,7 @@ describe.skipIf(!gpu)("sampling on the device", () => {
     { temperature: 0, repetitionPenalty: 1.7 },
   ];
 
-  const expectAsSampler = async (options: SamplingOptions, all: Float32Array, draws: number, plan?: SamplePlan) => {
+  const expectAsSampler = async (options: SamplingOptions, all: Float32Array, draws: number, plan?: SampleSizes) => {
     const slice = gpu.upload(all, "test");
     const result = gpu.allocate(4 * draws, "test");
     const next = makeDraws({ ...options, seed: 11 });
@@ -178,7 +178,7 @@ describe.skipIf(!gpu)("sampling on the device", () => {
   });
 
   it("draws the same with more invocations, as hardware does, of a list that is full and of one that is too short", async () => {
-    const plan = samplePlan({ software: false, maxInvocations: 256, maxWorkgroupMemory: 32_768 });
+    const plan = sampleSizes({ software: false, maxInvocations: 256, maxWorkgroupMemory: 32_768 });
     expect(plan).toEqual({ size: 256, loads: 4 });
     for (const options of cases) await expectAsSampler(options, logits, 8, plan);
     const many = Float32Array.from({ length: 4099 }, () => Math.round(8 * 4 * random()) / 8);
@@ -190,10 +190,10 @@ describe.skipIf(!gpu)("sampling on the device", () => {
 
   it("has the invocations that a workgroup has memory for", () => {
     const least = { software: false, maxInvocations: 256, maxWorkgroupMemory: 16_384 };
-    expect(samplePlan(least)).toEqual({ size: 128, loads: 4 });
-    expect(samplePlan({ ...least, software: true })).toEqual({ size: 128, loads: 1 });
+    expect(sampleSizes(least)).toEqual({ size: 128, loads: 4 });
+    expect(sampleSizes({ ...least, software: true })).toEqual({ size: 128, loads: 1 });
     for (const [plan, most] of [
-      [samplePlan(least), 16_384],
+      [sampleSizes(least), 16_384],
       [{ size: 256, loads: 4 }, 32_768],
     ] as const)
       expect(workgroupMemory(sampleKernel({ penalty: false }, plan).code)).toBeLessThanOrEqual(most);

@@ -3,11 +3,12 @@ import type { TensorType } from "@longctx/core";
 import type { Capabilities } from "../../../src/webgpu/device/kernel.ts";
 import type { AttentionShape } from "../../../src/webgpu/attention/attention-shape.ts";
 import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
-import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
-import { tiledKernel, tiledPlan } from "../../../src/webgpu/attention/attention-tiled.ts";
-import { planRowProduct, rowProduct, type RowPlan } from "../../../src/webgpu/products/product-row.ts";
+import { attentionSplit, splitKernel, splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
+import { tiledKernel, queryTiling } from "../../../src/webgpu/attention/attention-tiled.ts";
+import { rowTiling, rowProduct } from "../../../src/webgpu/products/product-row.ts";
+import type { RowTiling } from "../../../src/webgpu/device/tilings.ts";
 import { tileMemory } from "../../../src/webgpu/products/product-tile.ts";
-import { planTiledProduct, tiledProduct } from "../../../src/webgpu/products/product-tiled.ts";
+import { squareTiling, tiledProduct } from "../../../src/webgpu/products/product-tiled.ts";
 import { causal, shapeOf, tableOf } from "../attention/attention-plans.ts";
 import { difference, LEAST, play } from "../attention/attention-scene.ts";
 import { gpuOrNull } from "../device.ts";
@@ -15,7 +16,7 @@ import { columnsOf, errorOf, KEY, type Case } from "../products/product-scene.ts
 import { workgroupMemory } from "../workgroup-memory.ts";
 
 /**
- * Every plan that hardware GPUs get for models of usual sizes, once each, on small shapes: a processor gets others, so
+ * Every tiling that hardware GPUs get for models of usual sizes, once each, on small shapes: a processor gets others, so
  * its adapter would never see them. Limits are those that Dawn reports of such devices.
  */
 const HARDWARE: Readonly<Record<string, Capabilities>> = {
@@ -68,25 +69,25 @@ const productsOf = ({ hidden, inner, vocabulary, heads }: Sizes) =>
     [false, vocabulary, hidden],
   ] as const;
 
-function distinct<Plan>(plans: readonly Plan[]): Plan[] {
-  return [...new Map(plans.map((plan) => [JSON.stringify(plan), plan])).values()];
+function distinct<Tiling>(tilings: readonly Tiling[]): Tiling[] {
+  return [...new Map(tilings.map((tiling) => [JSON.stringify(tiling), tiling])).values()];
 }
 
-const ROW_PLANS: readonly RowPlan[] = distinct(
+const ROW_TILINGS: readonly RowTiling[] = distinct(
   MODELS.flatMap(productsOf).flatMap(([joined, rows, columns]) =>
     TYPES.flatMap((type) =>
       [1, 2, 4, 8].map((tokens) => {
         const key = { ...KEY, type, activation: joined ? ("silu" as const) : null };
-        return planRowProduct(key, { tokens, rows, blocks: Math.ceil(columns / 32) }, { software: false });
+        return rowTiling(key, { tokens, rows, blocks: Math.ceil(columns / 32) }, { software: false });
       }),
     ),
   ),
 );
 /** Of floats, which every device has, and of halves, for fast models where there are any. */
-const TILE_PLANS = distinct(
+const SQUARE_TILINGS = distinct(
   [false, true].flatMap((f16) =>
     MODELS.flatMap(productsOf).flatMap(([, rows]) =>
-      [16, 64, 512].map((tokens) => planTiledProduct({ tokens, rows, precision: "fast" }, { f16, software: false })),
+      [16, 64, 512].map((tokens) => squareTiling({ tokens, rows, precision: "fast" }, { f16, software: false })),
     ),
   ),
 );
@@ -94,17 +95,17 @@ const TILE_PLANS = distinct(
 const SHAPES = MODELS.map(({ heads }) => shapeOf({ ...heads, pairs: heads.headSize / 2 }));
 
 const ATTENTION = Object.values(HARDWARE).flatMap((capabilities) =>
-  SHAPES.map((shape) => ({ tiles: tiledPlan({ shape }, capabilities), split: splitPlan({ shape }, capabilities) })),
+  SHAPES.map((shape) => ({ tiles: queryTiling({ shape }, capabilities), split: splitTiling({ shape }, capabilities) })),
 );
 
 const gpu = await gpuOrNull();
 afterAll(() => gpu?.destroy());
 vi.setConfig({ testTimeout: 300_000 });
 
-describe("the plans of hardware", () => {
+describe("the tilings of hardware", () => {
   it("are those that are known here", () => {
-    const shown = distinct(ROW_PLANS.map(({ lanes, teams, rows, unit }) => ({ lanes, teams, rows, unit })));
-    expect(shown.map((plan) => Object.values(plan).join(" ")).sort()).toEqual([
+    const shown = distinct(ROW_TILINGS.map(({ teamSize, teams, rows, unit }) => ({ teamSize, teams, rows, unit })));
+    expect(shown.map((tiling) => Object.values(tiling).join(" ")).sort()).toEqual([
       "16 8 1 quarter",
       "16 8 2 quarter",
       "32 4 1 block",
@@ -114,24 +115,24 @@ describe("the plans of hardware", () => {
       "8 16 1 quarter",
       "8 16 2 quarter",
     ]);
-    expect(new Set(ROW_PLANS.map(({ tokens }) => tokens))).toEqual(new Set([1, 2, 4]));
-    const tiles = TILE_PLANS.map(({ tall, half }) => `${tall} ${half ? "halves" : "floats"}`);
+    expect(new Set(ROW_TILINGS.map(({ tokens }) => tokens))).toEqual(new Set([1, 2, 4]));
+    const tiles = SQUARE_TILINGS.map(({ tall, half }) => `${tall} ${half ? "halves" : "floats"}`);
     expect(tiles.sort()).toEqual(["1 floats", "1 halves", "2 floats", "2 halves", "4 floats", "4 halves"]);
   });
 
   it.each(Object.entries(HARDWARE))("fit what a device has: %s", (_, capabilities) => {
     const { maxInvocations, maxWorkgroupMemory } = capabilities;
-    for (const plan of ROW_PLANS) {
-      const sums = plan.rows * plan.tokens + plan.tokens;
-      expect(plan.lanes * plan.teams).toBeLessThanOrEqual(maxInvocations);
-      expect(4 * sums * plan.lanes * plan.teams).toBeLessThanOrEqual(maxWorkgroupMemory);
+    for (const tiling of ROW_TILINGS) {
+      const sums = tiling.rows * tiling.tokens + tiling.tokens;
+      expect(tiling.teamSize * tiling.teams).toBeLessThanOrEqual(maxInvocations);
+      expect(4 * sums * tiling.teamSize * tiling.teams).toBeLessThanOrEqual(maxWorkgroupMemory);
     }
-    for (const plan of TILE_PLANS) {
-      expect(plan.side ** 2).toBeLessThanOrEqual(maxInvocations);
-      expect(tileMemory(plan)).toBeLessThanOrEqual(maxWorkgroupMemory);
+    for (const tiling of SQUARE_TILINGS) {
+      expect(tiling.side ** 2).toBeLessThanOrEqual(maxInvocations);
+      expect(tileMemory(tiling)).toBeLessThanOrEqual(maxWorkgroupMemory);
     }
     for (const shape of SHAPES) {
-      const [tiles, split] = [tiledPlan({ shape }, capabilities), splitPlan({ shape }, capabilities)];
+      const [tiles, split] = [queryTiling({ shape }, capabilities), splitTiling({ shape }, capabilities)];
       for (const { code } of [tiledKernel({ shape }, tiles), splitKernel({ shape }, split), reduceKernel(split)])
         expect(workgroupMemory(code)).toBeLessThanOrEqual(maxWorkgroupMemory);
       expect(Math.max(tiles.rows, split.threads)).toBeLessThanOrEqual(maxInvocations);
@@ -142,50 +143,57 @@ describe("the plans of hardware", () => {
 describe.skipIf(!gpu)("on the device", () => {
   // A processor compiles each of the 24 for seconds: there every team has one of the three numbers of tokens, by turns.
   const turns = gpu?.capabilities.software ? 3 : 1;
-  const teams = distinct(ROW_PLANS.map(({ lanes, rows, unit }) => ({ lanes, rows, unit }))).map((team, turn) => ({
-    ...team,
-    turn,
-  }));
+  const teams = distinct(ROW_TILINGS.map(({ teamSize, rows, unit }) => ({ teamSize, rows, unit }))).map(
+    (team, turn) => ({
+      ...team,
+      turn,
+    }),
+  );
 
-  it.each(teams)("a product by rows: $lanes lanes, $rows rows, by $unit", async ({ lanes, rows, unit, turn }) => {
-    const plans = ROW_PLANS.filter((plan) => plan.lanes === lanes && plan.rows === rows && plan.unit === unit);
-    // Kernels compile side by side, in seconds each on a processor, so every plan has one of the things that products do:
-    // a sum in place behind a norm, gate and up joined, a bias.
-    const own = plans.filter((_, i) => i % turns === turn % turns);
-    const errors = own.map(async (plan) => {
-      const joined: Case = rows === 2 && plan.tokens === 4 ? { activation: "silu" } : {};
-      const work = plan.tokens === 1 ? { norm: true, product: { add: true } } : { bias: true, ...joined };
-      // Tokens and rows that the plan does not divide, columns that give every lane some.
-      const shape = [2 * plan.tokens - 1, 38, unit === "block" ? 32 * 67 : 4 * 67] as const;
-      return errorOf(
-        gpu!,
-        (product, on) => rowProduct(product, on, plan),
-        unit === "block" ? "F16" : "F32",
-        shape,
-        work,
+  it.each(teams)(
+    "a product by rows: teams of $teamSize, $rows rows, by $unit",
+    async ({ teamSize, rows, unit, turn }) => {
+      const tilings = ROW_TILINGS.filter(
+        (tiling) => tiling.teamSize === teamSize && tiling.rows === rows && tiling.unit === unit,
       );
-    });
-    expect(plans.length).toBe(3);
-    for (const error of await Promise.all(errors)) expect(error).toBeLessThan(5e-6);
-  });
+      // Kernels compile side by side, in seconds each on a processor, so every tiling has one of the things that products do:
+      // a sum in place behind a norm, gate and up joined, a bias.
+      const own = tilings.filter((_, i) => i % turns === turn % turns);
+      const errors = own.map(async (tiling) => {
+        const joined: Case = rows === 2 && tiling.tokens === 4 ? { activation: "silu" } : {};
+        const work = tiling.tokens === 1 ? { norm: true, product: { add: true } } : { bias: true, ...joined };
+        // Tokens and rows that the tiling does not divide, columns that give every invocation some.
+        const shape = [2 * tiling.tokens - 1, 38, unit === "block" ? 32 * 67 : 4 * 67] as const;
+        return errorOf(
+          gpu!,
+          (product, on) => rowProduct(product, on, tiling),
+          unit === "block" ? "F16" : "F32",
+          shape,
+          work,
+        );
+      });
+      expect(tilings.length).toBe(3);
+      for (const error of await Promise.all(errors)) expect(error).toBeLessThan(5e-6);
+    },
+  );
 
-  const here = TILE_PLANS.filter(({ half }) => !half || gpu?.capabilities.f16);
-  it.each(here)("a product by tiles: $tall tokens an invocation, of halves: $half", async (plan) => {
-    const type = plan.tall === 2 ? "Q4_K" : "Q4_0";
+  const here = SQUARE_TILINGS.filter(({ half }) => !half || gpu?.capabilities.f16);
+  it.each(here)("a product by tiles: $tall tokens an invocation, of halves: $half", async (tiling) => {
+    const type = tiling.tall === 2 ? "Q4_K" : "Q4_0";
     const shape = [41, 70, columnsOf(type)] as const;
-    const error = await errorOf(gpu!, (product, on) => tiledProduct(product, on, plan), type, shape);
-    expect(error).toBeLessThan(plan.half ? 2e-3 : 2e-6);
+    const error = await errorOf(gpu!, (product, on) => tiledProduct(product, on, tiling), type, shape);
+    expect(error).toBeLessThan(tiling.half ? 2e-3 : 2e-6);
   });
 
   const scene = { plan: () => ({ segments: [causal(tableOf(8))] }), layout: { capacity: 128, pinned: 128 } };
   const capabilities = { ...gpu?.capabilities, software: false };
 
   it.each(distinct(ATTENTION.map(({ tiles }) => tiles)))(
-    "attention in tiles: $rows queries, $keys keys, $lanes invocations a query",
+    "attention in tiles: $rows queries, $keys keys, $teamSize invocations a query",
     async (tiles) => {
-      const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 8 * Math.max(2, tiles.lanes ?? 1), pairs: 8 });
-      const plans = { tiles: { path: "tiles", ...tiles } } as const;
-      const played = { ...scene, shape, capabilities, plans, chunks: [70], path: "tiled" } as const;
+      const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 8 * Math.max(2, tiles.teamSize ?? 1), pairs: 8 });
+      const tilings = { tiles: { path: "tiles", ...tiles } } as const;
+      const played = { ...scene, shape, capabilities, tilings, chunks: [70], path: "tiled" } as const;
       const { attended, expected } = await play(gpu!, played);
       expect(difference(attended, expected)).toBeLessThan(3e-5);
     },

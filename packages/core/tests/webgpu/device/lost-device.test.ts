@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { compose, LanguageModel } from "@longctx/core";
 import { createReference } from "@longctx/core/reference";
-import { gpuSource, type GpuSource } from "../../../src/webgpu/device/adapter.ts";
+import { gpuSource } from "../../../src/webgpu/device/adapter.ts";
+import type { GpuSource } from "../../../src/webgpu/device/gpu-source.ts";
 import { createWebGpu } from "../../../src/webgpu/index.ts";
 import { largestDifference, readText, tinyConfig, tinyIds, tinyWeights } from "../../tiny-model.ts";
 import { gpuOrNull } from "../device.ts";

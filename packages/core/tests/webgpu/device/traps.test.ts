@@ -2,12 +2,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { SlotMap, TEXT_POSITION } from "@longctx/core";
 import { rotation, UNROTATED } from "../../../src/positions/rotation.ts";
-import { part, type Gpu } from "../../../src/webgpu/device/gpu.ts";
+import { part } from "../../../src/webgpu/device/copies.ts";
+import type { Gpu } from "../../../src/webgpu/device/gpu.ts";
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
 import type { AttentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
 import { cacheShape } from "../../../src/webgpu/attention/attention-shape.ts";
-import { attentionSplit, partBytes, splitKernel, splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
+import { attentionSplit, partBytes, splitKernel, splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
 import { embed } from "../../../src/webgpu/products/embedding.ts";
 import { normalise } from "../../../src/webgpu/products/norm.ts";
 import { rotatedOracle } from "../../oracles/rotation.ts";
@@ -96,7 +97,7 @@ describe.skipIf(!gpu)("more than 65,535 workgroups", () => {
     const parts = gpu.allocate(partBytes(shape, pieces), "test");
     const group = { firstHead: 0, heads: 1, keys: upload(key), values: upload(value) };
     const cache = { stride: slots, places: 1, groups: [group] };
-    const plan = splitPlan({ shape }, capabilities);
+    const plan = splitTiling({ shape }, capabilities);
     const split = attentionSplit(splitKernel({ shape }, plan), shape, plan, capabilities, {
       tables: tables as unknown as AttentionTables, uploaded, queries: upload(query), cache, parts,
     }); // prettier-ignore

@@ -4,7 +4,7 @@ import { ACTIVATE } from "../../../src/reference/dense.ts";
 import { route } from "../../../src/reference/experts.ts";
 import { expertProduct, type ExpertProduct } from "../../../src/webgpu/products/expert-product.ts";
 import { routeBytes, routeTokens, type RouteKey } from "../../../src/webgpu/products/experts.ts";
-import type { RowPlan } from "../../../src/webgpu/products/product-row.ts";
+import type { RowTiling } from "../../../src/webgpu/device/tilings.ts";
 import { productOracle } from "../../oracles/product.ts";
 import { interleavable, uploadMatrices } from "../../../src/webgpu/weights/weights-upload.ts";
 import { floats, gpuOrNull, relativeError } from "../device.ts";
@@ -58,7 +58,7 @@ describe.skipIf(!gpu)("routing", () => {
 });
 
 interface Case {
-  readonly plan?: RowPlan;
+  readonly tiling?: RowTiling;
   readonly maxBinding?: number;
   readonly maxWorkgroups?: number;
   readonly activation?: Activation;
@@ -88,7 +88,10 @@ function uploadRoutes() {
 }
 
 /** The error of both products of a layer against float64, over weights of one type. */
-async function errorsOf(type: TensorType, { plan, maxBinding, maxWorkgroups, activation = "silu", mixed }: Case = {}) {
+async function errorsOf(
+  type: TensorType,
+  { tiling, maxBinding, maxWorkgroups, activation = "silu", mixed }: Case = {},
+) {
   const [hidden, inner] = type.endsWith("_K") ? [256, 256] : [96, 64];
   const capabilities = { ...gpu.capabilities, ...(maxWorkgroups && { maxWorkgroupsPerDimension: maxWorkgroups }) };
   const pairs = Array.from({ length: EXPERTS }, (_, e) => [
@@ -104,7 +107,7 @@ async function errorsOf(type: TensorType, { plan, maxBinding, maxWorkgroups, act
   const [output, routes] = [put(before), uploadRoutes()];
   const common = { routes, perToken: 2, tokens: TOKENS };
   const gates = { activation, norm: { weight: put(gain), epsilon: 1e-5 } };
-  const make = (work: ExpertProduct) => expertProduct(work, capabilities, plan);
+  const make = (work: ExpertProduct) => expertProduct(work, capabilities, tiling);
   await gpu.run([
     ...gateUp.flatMap((matrix) =>
       make({ ...common, matrix, expertRows: 2 * inner, input: put(input), output: middle, gates }),
@@ -136,16 +139,16 @@ describe.skipIf(!gpu)("products of the experts chosen", () => {
 
   it.each(ACTIVATIONS)("with every activation: %s", async (activation) => expectWithin("F32", { activation }));
 
-  it("with rows shared by lanes", async () => {
-    await expectWithin("Q4_K", { plan: { lanes: 16, teams: 8, rows: 2, tokens: 1, unit: "block" } });
-    await expectWithin("F32", { plan: { lanes: 32, teams: 3, rows: 4, tokens: 1, unit: "quarter" } });
+  it("with rows shared by teams of invocations", async () => {
+    await expectWithin("Q4_K", { tiling: { teamSize: 16, teams: 8, rows: 2, tokens: 1, unit: "block" } });
+    await expectWithin("F32", { tiling: { teamSize: 32, teams: 3, rows: 4, tokens: 1, unit: "quarter" } });
   });
 
   it("with a stack in parts, which end inside of experts", async () => {
     await expectWithin("F32", { maxBinding: 40 * 96 * 4 });
     await expectWithin("F32", {
       maxBinding: 40 * 96 * 4,
-      plan: { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "block" },
+      tiling: { teamSize: 8, teams: 4, rows: 2, tokens: 1, unit: "block" },
     });
   });
 

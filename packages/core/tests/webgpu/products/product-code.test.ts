@@ -2,10 +2,12 @@ import { describe, expect, it } from "vitest";
 import { ACTIVATIONS, TENSOR_TYPES } from "@longctx/core";
 import type { Kernel } from "../../../src/webgpu/device/kernel.ts";
 import { broadcastProductKernel } from "../../../src/webgpu/products/product-broadcast.ts";
-import { rowProductKernel, type RowPlan } from "../../../src/webgpu/products/product-row.ts";
-import type { TilePlan } from "../../../src/webgpu/products/product-tile.ts";
+import { rowProductKernel } from "../../../src/webgpu/products/product-row.ts";
+import type { RowTiling } from "../../../src/webgpu/device/tilings.ts";
+import type { SquareTiling } from "../../../src/webgpu/device/tilings.ts";
 import { tiledProductKernel } from "../../../src/webgpu/products/product-tiled.ts";
-import { productKey, type GpuMatrix, type ProductKey } from "../../../src/webgpu/products/product.ts";
+import { productKey, type ProductKey } from "../../../src/webgpu/products/product.ts";
+import type { GpuMatrix } from "../../../src/webgpu/weights/weights-packed.ts";
 
 const flags = [false, true];
 const KEYS: readonly ProductKey[] = TENSOR_TYPES.flatMap((type) =>
@@ -19,28 +21,28 @@ const KEYS: readonly ProductKey[] = TENSOR_TYPES.flatMap((type) =>
     ),
   ),
 );
-const PLAN: RowPlan = { lanes: 32, teams: 4, rows: 2, tokens: 1, unit: "block" };
-const TILES: TilePlan = { side: 16, wide: 4, tall: 2 };
+const TILING: RowTiling = { teamSize: 32, teams: 4, rows: 2, tokens: 1, unit: "block" };
+const TILES: SquareTiling = { side: 16, wide: 4, tall: 2 };
 
 describe("the code of a product", () => {
   it("is the same exactly where the name is", () => {
     const kernels: Kernel[] = [
-      ...KEYS.flatMap((key) => [rowProductKernel(key, PLAN), tiledProductKernel({ ...key, norm: false }, TILES)]),
-      ...[1, 8].map((lanes) => rowProductKernel(KEYS[0], { ...PLAN, lanes })),
-      ...[1, 3].map((teams) => rowProductKernel(KEYS[0], { ...PLAN, teams })),
-      ...[1, 4].map((rows) => rowProductKernel(KEYS[0], { ...PLAN, rows })),
-      rowProductKernel(KEYS[0], { ...PLAN, tokens: 2 }),
-      rowProductKernel(KEYS[0], { ...PLAN, unit: "quarter" }),
+      ...KEYS.flatMap((key) => [rowProductKernel(key, TILING), tiledProductKernel({ ...key, norm: false }, TILES)]),
+      ...[1, 8].map((teamSize) => rowProductKernel(KEYS[0], { ...TILING, teamSize })),
+      ...[1, 3].map((teams) => rowProductKernel(KEYS[0], { ...TILING, teams })),
+      ...[1, 4].map((rows) => rowProductKernel(KEYS[0], { ...TILING, rows })),
+      rowProductKernel(KEYS[0], { ...TILING, tokens: 2 }),
+      rowProductKernel(KEYS[0], { ...TILING, unit: "quarter" }),
       ...[1, 4].map((tall) => tiledProductKernel(KEYS[0], { ...TILES, tall })),
       tiledProductKernel(KEYS[0], { ...TILES, side: 8 }),
       tiledProductKernel(KEYS[0], { ...TILES, wide: 8 }),
       tiledProductKernel(KEYS[0], { ...TILES, half: true }),
       tiledProductKernel(KEYS[0], { ...TILES, half: true, tall: 4 }),
-      rowProductKernel(KEYS[0], { ...PLAN, lanes: 1, teams: 8, broadcast: 8 }),
-      rowProductKernel(KEYS[0], { ...PLAN, lanes: 1, teams: 4, broadcast: 4 }),
-      ...[4, 8].map((lanes) => broadcastProductKernel(KEYS[0], { lanes, rows: 1, tokens: 1 })),
-      ...[2, 4].map((rows) => broadcastProductKernel(KEYS[0], { lanes: 8, rows, tokens: 1 })),
-      broadcastProductKernel(KEYS[0], { lanes: 8, rows: 1, tokens: 2 }),
+      rowProductKernel(KEYS[0], { ...TILING, teamSize: 1, teams: 8, broadcast: 8 }),
+      rowProductKernel(KEYS[0], { ...TILING, teamSize: 1, teams: 4, broadcast: 4 }),
+      ...[4, 8].map((subgroupSize) => broadcastProductKernel(KEYS[0], { subgroupSize, rows: 1, tokens: 1 })),
+      ...[2, 4].map((rows) => broadcastProductKernel(KEYS[0], { subgroupSize: 8, rows, tokens: 1 })),
+      broadcastProductKernel(KEYS[0], { subgroupSize: 8, rows: 1, tokens: 2 }),
     ];
     const byName = new Map<string, string>();
     for (const { name, code } of kernels) {
@@ -51,7 +53,7 @@ describe("the code of a product", () => {
   });
 
   it("enables halves where the tiles are of halves", () => {
-    const tiles = (plan: TilePlan) => tiledProductKernel(KEYS[0], plan);
+    const tiles = (tiling: SquareTiling) => tiledProductKernel(KEYS[0], tiling);
     expect(tiles({ ...TILES, half: true })).toMatchObject({
       features: ["shader-f16"],
       code: expect.stringMatching(/^enable f16;/) as string,
@@ -61,16 +63,16 @@ describe("the code of a product", () => {
   });
 
   it("binds at most eight buffers, what every device has", () => {
-    for (const key of KEYS) expect(rowProductKernel(key, PLAN).bindings.length).toBeLessThanOrEqual(8);
+    for (const key of KEYS) expect(rowProductKernel(key, TILING).bindings.length).toBeLessThanOrEqual(8);
   });
 
   it("reads well", () => {
     const key = { ...KEYS[0], norm: true, add: true };
-    expect(rowProductKernel({ ...key, type: "Q4_0" }, PLAN).code).toMatchSnapshot("rows of Q4_0");
-    const broadcast = { lanes: 4, rows: 1, tokens: 1 };
+    expect(rowProductKernel({ ...key, type: "Q4_0" }, TILING).code).toMatchSnapshot("rows of Q4_0");
+    const broadcast = { subgroupSize: 4, rows: 1, tokens: 1 };
     expect(broadcastProductKernel({ ...KEYS[0], type: "Q8_0" }, broadcast).code).toMatchSnapshot("broadcast of Q8_0");
     expect(tiledProductKernel({ ...KEYS[0], type: "F16" }, { ...TILES, tall: 1 }).code).toMatchSnapshot("tiles of F16");
-    const halves: TilePlan = { side: 8, wide: 2, tall: 2, half: true };
+    const halves: SquareTiling = { side: 8, wide: 2, tall: 2, half: true };
     expect(tiledProductKernel({ ...KEYS[0], type: "Q4_1" }, halves).code).toMatchSnapshot("tiles of Q4_1 in halves");
   });
 

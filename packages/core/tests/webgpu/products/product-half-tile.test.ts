@@ -2,9 +2,10 @@ import { afterAll, describe, expect, it, vi } from "vitest";
 import { compose, TENSOR_TYPES, type Precision, type WeightTensor } from "@longctx/core";
 import { createWebGpu } from "../../../src/webgpu/index.ts";
 import type { Capabilities } from "../../../src/webgpu/device/kernel.ts";
-import { planProduct } from "../../../src/webgpu/products/product-path.ts";
-import { tileMemory, type TilePlan } from "../../../src/webgpu/products/product-tile.ts";
-import { planTiledProduct, tiledProduct, tiledProductKernel } from "../../../src/webgpu/products/product-tiled.ts";
+import { productTiling } from "../../../src/webgpu/products/product-path.ts";
+import { tileMemory } from "../../../src/webgpu/products/product-tile.ts";
+import type { SquareTiling } from "../../../src/webgpu/device/tilings.ts";
+import { squareTiling, tiledProduct, tiledProductKernel } from "../../../src/webgpu/products/product-tiled.ts";
 import type { Product } from "../../../src/webgpu/products/product.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../../tiny-model.ts";
 import { LEAST } from "../attention/attention-scene.ts";
@@ -21,22 +22,22 @@ const SHAPE = { tokens: 512, rows: 576, blocks: 18 };
 describe("tiles of halves", () => {
   it("are for models that are fast, on GPUs with halves", () => {
     const half = (precision: Precision | undefined, capabilities: Capabilities) =>
-      planTiledProduct({ ...SHAPE, precision }, capabilities).half;
+      squareTiling({ ...SHAPE, precision }, capabilities).half;
     expect(half("fast", HARDWARE)).toBe(true);
     for (const precision of ["exact", undefined] as const) expect(half(precision, HARDWARE)).toBeUndefined();
     expect(half("fast", LEAST)).toBeUndefined();
     expect(half("fast", { ...HARDWARE, software: true })).toBeUndefined();
-    expect(planProduct(KEY, { ...SHAPE, precision: "fast" }, HARDWARE)).toMatchObject({ path: "tiles", half: true });
-    expect(planProduct(KEY, { ...SHAPE, tokens: 8, precision: "fast" }, HARDWARE).path).toBe("rows");
+    expect(productTiling(KEY, { ...SHAPE, precision: "fast" }, HARDWARE)).toMatchObject({ path: "tiles", half: true });
+    expect(productTiling(KEY, { ...SHAPE, tokens: 8, precision: "fast" }, HARDWARE).path).toBe("rows");
   });
 
   it("have the sizes of those of floats, and take less memory", () => {
     for (const tokens of [16, 64, 2048]) {
-      const { half, ...sizes } = planTiledProduct({ tokens, rows: 1536, precision: "fast" }, HARDWARE);
-      expect([half, sizes]).toEqual([true, planTiledProduct({ tokens, rows: 1536 }, HARDWARE)]);
+      const { half, ...sizes } = squareTiling({ tokens, rows: 1536, precision: "fast" }, HARDWARE);
+      expect([half, sizes]).toEqual([true, squareTiling({ tokens, rows: 1536 }, HARDWARE)]);
       expect(tileMemory({ ...sizes, half })).toBeLessThan(0.7 * tileMemory(sizes));
-      for (const plan of [sizes, { ...sizes, half }])
-        expect(workgroupMemory(tiledProductKernel(KEY, plan).code)).toBe(tileMemory(plan));
+      for (const tiling of [sizes, { ...sizes, half }])
+        expect(workgroupMemory(tiledProductKernel(KEY, tiling).code)).toBe(tileMemory(tiling));
     }
   });
 
@@ -45,11 +46,11 @@ describe("tiles of halves", () => {
     const fast = { path: "tiles", side: 16, wide: 4, tall: 8, half: true } as const;
     const products = { "many rows, plain": exact, "many rows, plain, fast": fast };
     const tuned = { ...HARDWARE, tuning: { products, tiles: {}, pieces: {} } };
-    const plan = (precision: Precision, capabilities: Capabilities) =>
-      planProduct(KEY, { ...SHAPE, precision }, capabilities);
-    expect(plan("exact", tuned)).toEqual(exact);
-    expect(plan("fast", tuned)).toEqual(fast);
-    expect(plan("fast", { ...tuned, f16: false })).toEqual(exact);
+    const tiling = (precision: Precision, capabilities: Capabilities) =>
+      productTiling(KEY, { ...SHAPE, precision }, capabilities);
+    expect(tiling("exact", tuned)).toEqual(exact);
+    expect(tiling("fast", tuned)).toEqual(fast);
+    expect(tiling("fast", { ...tuned, f16: false })).toEqual(exact);
   });
 });
 
@@ -100,13 +101,13 @@ const TOLERANCE = 2e-3;
 const EXACT = 2e-6;
 
 describe.skipIf(!gpu?.capabilities.f16)("on the device, a product of halves", () => {
-  const LEAST_TILE: TilePlan = { side: 8, wide: 2, tall: 1, half: true };
+  const LEAST_TILE: SquareTiling = { side: 8, wide: 2, tall: 1, half: true };
   const errorOf = (
     type: WeightTensor["type"],
     shape: readonly [number, number, number],
-    { plan = LEAST_TILE, ...work }: Case & { readonly plan?: TilePlan } = {},
+    { tiling = LEAST_TILE, ...work }: Case & { readonly tiling?: SquareTiling } = {},
   ) => {
-    const make = (product: Product, capabilities: Capabilities) => tiledProduct(product, capabilities, plan);
+    const make = (product: Product, capabilities: Capabilities) => tiledProduct(product, capabilities, tiling);
     return errorOn(gpu!, make, type, shape, work);
   };
 
@@ -117,11 +118,11 @@ describe.skipIf(!gpu?.capabilities.f16)("on the device, a product of halves", ()
   });
 
   it("has several rows and tokens an invocation, more of them than one pass loads", async () => {
-    for (const plan of [
+    for (const tiling of [
       { side: 8, wide: 4, tall: 4, half: true },
       { side: 16, wide: 4, tall: 2, half: true },
     ] as const)
-      expect(await errorOf("Q4_0", [41, 70, 96], { plan })).toBeLessThan(TOLERANCE);
+      expect(await errorOf("Q4_0", [41, 70, 96], { tiling })).toBeLessThan(TOLERANCE);
   });
 
   it("adds a bias, adds to its output, caps, and joins gate and up", async () => {

@@ -1,10 +1,11 @@
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { TENSOR_TYPES, type Activation, type TensorType } from "@longctx/core";
 import { equalSubgroups, type Capabilities } from "../../../src/webgpu/device/kernel.ts";
-import { broadcastProduct, planBroadcastProduct } from "../../../src/webgpu/products/product-broadcast.ts";
-import { planRowProduct, rowProduct, withBroadcast, type RowPlan } from "../../../src/webgpu/products/product-row.ts";
-import type { TilePlan } from "../../../src/webgpu/products/product-tile.ts";
-import { planTiledProduct, tiledProduct } from "../../../src/webgpu/products/product-tiled.ts";
+import { broadcastProduct, broadcastTiling } from "../../../src/webgpu/products/product-broadcast.ts";
+import { rowTiling, rowProduct, withBroadcast } from "../../../src/webgpu/products/product-row.ts";
+import type { RowTiling } from "../../../src/webgpu/device/tilings.ts";
+import type { SquareTiling } from "../../../src/webgpu/device/tilings.ts";
+import { squareTiling, tiledProduct } from "../../../src/webgpu/products/product-tiled.ts";
 import { uploadBiases } from "../../../src/webgpu/weights/weights-upload.ts";
 import { LEAST } from "../attention/attention-scene.ts";
 import { floats, gpuOrNull } from "../device.ts";
@@ -18,58 +19,58 @@ vi.setConfig({ testTimeout: 180_000 });
 
 /**
  * Code grows with rows × tokens, and a processor compiles it for seconds: every type is read in each way by the least
- * kernel that does so, and larger ones (these, and those of hardware-plans.test.ts) have a type of each scaling.
+ * kernel that does so, and larger ones (these, and those of hardware-tilings.test.ts) have a type of each scaling.
  */
-const LEAST_ROWS: readonly RowPlan[] = [
-  { lanes: 1, teams: 8, rows: 1, tokens: 1, unit: "block" },
-  { lanes: 8, teams: 4, rows: 1, tokens: 1, unit: "quarter" },
+const LEAST_ROWS: readonly RowTiling[] = [
+  { teamSize: 1, teams: 8, rows: 1, tokens: 1, unit: "block" },
+  { teamSize: 8, teams: 4, rows: 1, tokens: 1, unit: "quarter" },
 ];
-const LEAST_TILE: TilePlan = { side: 8, wide: 2, tall: 1 };
-const ROW_PLANS: readonly (readonly [Activation, RowPlan])[] = [
-  ["silu", { lanes: 1, teams: 8, rows: 2, tokens: 2, unit: "block" }],
-  ["gelu", { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" }],
-  ["gelu-tanh", { lanes: 32, teams: 2, rows: 2, tokens: 1, unit: "block" }],
+const LEAST_TILE: SquareTiling = { side: 8, wide: 2, tall: 1 };
+const ROW_PLANS: readonly (readonly [Activation, RowTiling])[] = [
+  ["silu", { teamSize: 1, teams: 8, rows: 2, tokens: 2, unit: "block" }],
+  ["gelu", { teamSize: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" }],
+  ["gelu-tanh", { teamSize: 32, teams: 2, rows: 2, tokens: 1, unit: "block" }],
 ];
 
-describe("the plan of a product", () => {
+describe("the tiling of a product", () => {
   const hardware = { software: false };
 
-  it("gives a lane less to take where rows are short", () => {
-    expect(planRowProduct(KEY, { tokens: 1, rows: 576, blocks: 18 }, hardware)).toMatchObject({
-      lanes: 32,
+  it("gives an invocation less to take where rows are short", () => {
+    expect(rowTiling(KEY, { tokens: 1, rows: 576, blocks: 18 }, hardware)).toMatchObject({
+      teamSize: 32,
       unit: "quarter",
     });
-    const long = planRowProduct({ ...KEY, type: "Q4_0" }, { tokens: 1, rows: 4096, blocks: 128 }, hardware);
-    expect(long).toMatchObject({ lanes: 32, unit: "block" });
+    const long = rowTiling({ ...KEY, type: "Q4_0" }, { tokens: 1, rows: 4096, blocks: 128 }, hardware);
+    expect(long).toMatchObject({ teamSize: 32, unit: "block" });
   });
 
   it("keeps rows of gate and up in one invocation", () => {
     for (const software of [false, true])
-      expect(
-        planRowProduct({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, { software }).rows % 2,
-      ).toBe(0);
+      expect(rowTiling({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, { software }).rows % 2).toBe(
+        0,
+      );
   });
 
-  it("has no sum over lanes on a processor", () => {
-    expect(planRowProduct(KEY, { tokens: 1, rows: 64, blocks: 2 }, { software: true }).lanes).toBe(1);
+  it("has no sum over invocations on a processor", () => {
+    expect(rowTiling(KEY, { tokens: 1, rows: 64, blocks: 2 }, { software: true }).teamSize).toBe(1);
   });
 
   it("has high tiles only where there are enough of them", () => {
-    expect(planTiledProduct({ tokens: 2048, rows: 1536 }, LEAST).tall).toBe(4);
-    expect(planTiledProduct({ tokens: 16, rows: 576 }, LEAST).tall).toBe(1);
-    expect(planTiledProduct({ tokens: 64, rows: 576 }, LEAST).tall).toBe(1);
+    expect(squareTiling({ tokens: 2048, rows: 1536 }, LEAST).tall).toBe(4);
+    expect(squareTiling({ tokens: 16, rows: 576 }, LEAST).tall).toBe(1);
+    expect(squareTiling({ tokens: 64, rows: 576 }, LEAST).tall).toBe(1);
   });
 });
 
 describe("products by broadcast", () => {
   const eights = { smallest: 8, largest: 8 };
-  const plan: RowPlan = { lanes: 1, teams: 8, rows: 1, tokens: 1, unit: "block" };
+  const tiling: RowTiling = { teamSize: 1, teams: 8, rows: 1, tokens: 1, unit: "block" };
 
   it("are for processors with subgroups of one size", () => {
     const of = (type: TensorType, tokens: number, software: boolean, subgroups: Capabilities["subgroups"]) =>
-      planBroadcastProduct({ type }, { tokens }, { software, subgroups });
-    expect(of("F32", 512, true, eights)).toEqual({ lanes: 8, rows: 2, tokens: 2 });
-    expect(of("F32", 512, true, { smallest: 4, largest: 4 })).toEqual({ lanes: 4, rows: 2, tokens: 4 });
+      broadcastTiling({ type }, { tokens }, { software, subgroups });
+    expect(of("F32", 512, true, eights)).toEqual({ subgroupSize: 8, rows: 2, tokens: 2 });
+    expect(of("F32", 512, true, { smallest: 4, largest: 4 })).toEqual({ subgroupSize: 4, rows: 2, tokens: 4 });
     expect(of("F32", 512, false, eights)).toBeNull();
     for (const subgroups of [null, { smallest: 4, largest: 8 }, { smallest: 32, largest: 32 }])
       expect(of("F32", 512, true, subgroups)).toBeNull();
@@ -77,7 +78,7 @@ describe("products by broadcast", () => {
 
   it("have more rows where one load brings a block of them, and enough tokens to be worth compiling it", () => {
     const rows = (type: TensorType, tokens: number) =>
-      planBroadcastProduct({ type }, { tokens }, { software: true, subgroups: eights })?.rows;
+      broadcastTiling({ type }, { tokens }, { software: true, subgroups: eights })?.rows;
     expect([rows("Q4_0", 512), rows("Q4_0", 20), rows("Q6_K", 64), rows("Q8_0", 512), rows("F16", 512)]).toEqual([
       4, 2, 4, 2, 2,
     ]);
@@ -85,31 +86,31 @@ describe("products by broadcast", () => {
 
   it("share what rows read of the input, one vector an invocation", () => {
     const capabilities = { software: true, subgroups: { smallest: 4, largest: 4 } } as Capabilities;
-    expect(withBroadcast(plan, capabilities)).toEqual({ ...plan, teams: 4, broadcast: 4 });
-    expect(withBroadcast(plan, { ...capabilities, subgroups: null })).toBe(plan);
-    expect(withBroadcast(plan, { ...capabilities, software: false })).toBe(plan);
+    expect(withBroadcast(tiling, capabilities)).toEqual({ ...tiling, teams: 4, broadcast: 4 });
+    expect(withBroadcast(tiling, { ...capabilities, subgroups: null })).toBe(tiling);
+    expect(withBroadcast(tiling, { ...capabilities, software: false })).toBe(tiling);
   });
 });
 
-const lanes = gpu && equalSubgroups(gpu.capabilities);
-if (gpu && !lanes)
+const subgroupSize = gpu && equalSubgroups(gpu.capabilities);
+if (gpu && !subgroupSize)
   process.stderr.write("Skipped: products by broadcast, for subgroups here are not of one small size.\n");
 
 type Make = Parameters<typeof errorOf>[1];
 type Work = readonly [Make, TensorType, shape: readonly [tokens: number, rows: number, columns: number], Case?];
 
 const byRows =
-  (plan?: RowPlan): Make =>
+  (tiling?: RowTiling): Make =>
   (product, capabilities) =>
-    rowProduct(product, capabilities, plan);
+    rowProduct(product, capabilities, tiling);
 const byTiles =
-  (plan: TilePlan): Make =>
+  (tiling: SquareTiling): Make =>
   (product, capabilities) =>
-    tiledProduct(product, capabilities, plan);
+    tiledProduct(product, capabilities, tiling);
 const byBroadcast =
   (rows: number, tokens: number): Make =>
   (product, capabilities) =>
-    broadcastProduct(product, capabilities, { lanes: lanes!, rows, tokens });
+    broadcastProduct(product, capabilities, { subgroupSize: subgroupSize!, rows, tokens });
 
 /** The largest error of all: kernels that are asked for together are compiled side by side. */
 async function worst(...products: readonly Work[]): Promise<number> {
@@ -120,22 +121,29 @@ describe.skipIf(!gpu).each(TENSOR_TYPES)("a product with %s is the one in float6
   const columns = columnsOf(type);
 
   it("by rows and by tiles", async () => {
-    const rows = LEAST_ROWS.map((plan): Work => [byRows(plan), type, [3, 37, columns]]);
+    const rows = LEAST_ROWS.map((tiling): Work => [byRows(tiling), type, [3, 37, columns]]);
     expect(await worst(...rows, [byTiles(LEAST_TILE), type, [13, 37, columns]])).toBeLessThan(2e-6);
   });
 
-  it.skipIf(!lanes)("by broadcast", async () => {
-    const shared: RowPlan = { lanes: 1, teams: lanes!, rows: 1, tokens: 1, unit: "block", broadcast: lanes! };
+  it.skipIf(!subgroupSize)("by broadcast", async () => {
+    const shared: RowTiling = {
+      teamSize: 1,
+      teams: subgroupSize!,
+      rows: 1,
+      tokens: 1,
+      unit: "block",
+      broadcast: subgroupSize!,
+    };
     const rows: Work = [byRows(shared), type, [3, 37, columns]];
     expect(await worst(rows, [byBroadcast(1, 1), type, [11, 37, columns]])).toBeLessThan(2e-6);
   });
 });
 
-describe.skipIf(!lanes)("a product by broadcast", () => {
+describe.skipIf(!subgroupSize)("a product by broadcast", () => {
   it("has several rows and tokens an invocation, a bias, a cap, and joins gate and up", async () => {
     const error = await worst(
       [byBroadcast(2, 2), "F32", [41, 70, 36], { bias: true, product: { cap: 0.5 } }],
-      [byBroadcast(4, 16 / lanes!), "Q4_1", [70, 74, 64], { bias: true, activation: "silu" }],
+      [byBroadcast(4, 16 / subgroupSize!), "Q4_1", [70, 74, 64], { bias: true, activation: "silu" }],
       [byBroadcast(4, 1), "Q8_0", [20, 64, 64], { product: { add: true } }],
     );
     expect(error).toBeLessThan(5e-6);
@@ -149,12 +157,12 @@ describe.skipIf(!gpu)("a product by rows", () => {
     );
   });
 
-  it.each(ROW_PLANS)("normalises its input, adds to its output and joins gate and up: %s, %o", async (of, plan) => {
+  it.each(ROW_PLANS)("normalises its input, adds to its output and joins gate and up: %s, %o", async (of, tiling) => {
     const error = await worst(
-      [byRows(plan), "F32", [1, 64, 36], { norm: true }],
-      [byRows(plan), "Q6_K", [3, 40, 256], { norm: true, bias: true }],
-      [byRows(plan), "Q8_0", [1, 64, 64], { product: { add: true } }],
-      [byRows(plan), "Q4_0", [2, 74, 64], { norm: true, bias: true, activation: of }],
+      [byRows(tiling), "F32", [1, 64, 36], { norm: true }],
+      [byRows(tiling), "Q6_K", [3, 40, 256], { norm: true, bias: true }],
+      [byRows(tiling), "Q8_0", [1, 64, 64], { product: { add: true } }],
+      [byRows(tiling), "Q4_0", [2, 74, 64], { norm: true, bias: true, activation: of }],
     );
     expect(error).toBeLessThan(5e-6);
   });
@@ -168,9 +176,9 @@ describe.skipIf(!gpu)("a product by rows", () => {
   });
 
   it("has more than 65,535 workgroups", async () => {
-    const plan: RowPlan = { lanes: 1, teams: 1, rows: 1, tokens: 1, unit: "quarter" };
+    const tiling: RowTiling = { teamSize: 1, teams: 1, rows: 1, tokens: 1, unit: "quarter" };
     const make: Make = (product, capabilities) =>
-      rowProduct(product, { ...capabilities, maxWorkgroupsPerDimension: 65535 }, plan);
+      rowProduct(product, { ...capabilities, maxWorkgroupsPerDimension: 65535 }, tiling);
     expect(await worst([make, "F32", [1, 66_000, 4]])).toBeLessThan(2e-6);
   });
 });

@@ -1,22 +1,17 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { LongctxError } from "@longctx/core";
-import { openGpu } from "../../../src/webgpu/device/gpu.ts";
+import { openGpu } from "../../../src/webgpu/open-gpu.ts";
 import type { Capabilities } from "../../../src/webgpu/device/kernel.ts";
-import { planQueryTiles } from "../../../src/webgpu/attention/attention.ts";
-import { splitPlan } from "../../../src/webgpu/attention/attention-split.ts";
-import { planProduct } from "../../../src/webgpu/products/product-path.ts";
+import { attentionTiling } from "../../../src/webgpu/attention/attention-tilings.ts";
+import { splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
+import { productTiling } from "../../../src/webgpu/products/product-path.ts";
 import { tileMemory } from "../../../src/webgpu/products/product-tile.ts";
 import { tune } from "../../../src/webgpu/tuning/tune.ts";
-import {
-  attentionClass,
-  parseTuning,
-  PRODUCT_CLASSES,
-  productCandidates,
-  productClass,
-  tilesCandidates,
-  tuningRecord,
-  type Tuning,
-} from "../../../src/webgpu/tuning/tuning.ts";
+import { attentionClass } from "../../../src/webgpu/attention/attention-shape.ts";
+import { parseTuning, tuningRecord } from "../../../src/webgpu/tuning/stored-tuning.ts";
+import { PRODUCT_CLASSES, type Tuning } from "../../../src/webgpu/device/tilings.ts";
+import { productCandidates, productClass } from "../../../src/webgpu/products/product-path.ts";
+import { tilesCandidates } from "../../../src/webgpu/attention/attention-tilings.ts";
 import { LEAST } from "../attention/attention-scene.ts";
 import { shapeOf } from "../attention/attention-plans.ts";
 import { gpuOrNull } from "../device.ts";
@@ -31,7 +26,7 @@ const classesOf = ({ f16 }: Pick<Capabilities, "f16">) =>
   PRODUCT_CLASSES.filter((name) => f16 || !name.endsWith("fast"));
 const tuning: Tuning = {
   products: {
-    "one row, plain": { path: "rows", lanes: 16, teams: 8, rows: 4, tokens: 1, unit: "block" },
+    "one row, plain": { path: "rows", teamSize: 16, teams: 8, rows: 4, tokens: 1, unit: "block" },
     "many rows, plain": { path: "tiles", side: 8, wide: 8, tall: 4 },
   },
   tiles: { [attentionClass(shape)]: { path: "tiles", rows: 32, keys: 16 } },
@@ -39,13 +34,13 @@ const tuning: Tuning = {
 };
 const tuned: Capabilities = { ...LEAST, tuning };
 
-describe("plans of a tuning", () => {
+describe("tilings of a tuning", () => {
   it("are taken for what they were measured on", () => {
     const sizes = { rows: 576, blocks: 18 };
-    expect(planProduct(KEY, { tokens: 1, ...sizes }, tuned)).toEqual(tuning.products["one row, plain"]);
-    expect(planProduct(KEY, { tokens: 512, ...sizes }, tuned)).toEqual(tuning.products["many rows, plain"]);
-    expect(planQueryTiles(shape, tuned)).toEqual({ path: "tiles", rows: 32, keys: 16 });
-    expect(splitPlan({ shape }, tuned)).toMatchObject({ threads: 128, longest: 128 });
+    expect(productTiling(KEY, { tokens: 1, ...sizes }, tuned)).toEqual(tuning.products["one row, plain"]);
+    expect(productTiling(KEY, { tokens: 512, ...sizes }, tuned)).toEqual(tuning.products["many rows, plain"]);
+    expect(attentionTiling(shape, tuned)).toEqual({ path: "tiles", rows: 32, keys: 16 });
+    expect(splitTiling({ shape }, tuned)).toMatchObject({ threads: 128, longest: 128 });
   });
 
   it("are not taken for other types, a few rows or other heads", () => {
@@ -55,20 +50,20 @@ describe("plans of a tuning", () => {
       ["F32", 4],
       ["F32", 20],
     ] as const)
-      expect(planProduct({ ...KEY, type }, { tokens, ...sizes }, tuned)).toEqual(
-        planProduct({ ...KEY, type }, { tokens, ...sizes }, LEAST),
+      expect(productTiling({ ...KEY, type }, { tokens, ...sizes }, tuned)).toEqual(
+        productTiling({ ...KEY, type }, { tokens, ...sizes }, LEAST),
       );
     const other = shapeOf({ headSize: 128 });
-    expect(planQueryTiles(other, tuned)).toEqual(planQueryTiles(other, LEAST));
-    expect(splitPlan({ shape: other }, tuned)).toEqual(splitPlan({ shape: other }, LEAST));
+    expect(attentionTiling(other, tuned)).toEqual(attentionTiling(other, LEAST));
+    expect(splitTiling({ shape: other }, tuned)).toEqual(splitTiling({ shape: other }, LEAST));
     expect(productClass("F16", 63, false)).toBeNull();
   });
 
   it("keep gate and up in one invocation", () => {
     const narrow = { ...tuning.products["one row, plain"]!, rows: 1 } as Tuning["products"]["one row, plain"];
     const capabilities = { ...LEAST, tuning: { ...tuning, products: { "one row, plain": narrow } } };
-    const plan = planProduct({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, capabilities);
-    expect(plan).toMatchObject({ path: "rows", rows: 2 });
+    const tiling = productTiling({ ...KEY, activation: "silu" }, { tokens: 1, rows: 64, blocks: 2 }, capabilities);
+    expect(tiling).toMatchObject({ path: "rows", rows: 2 });
   });
 
   it("are of halves only where the device multiplies them, and tried beside those of floats there", () => {
@@ -76,7 +71,7 @@ describe("plans of a tuning", () => {
     for (const capabilities of [LEAST, processor, { ...processor, f16: true }])
       expect(productCandidates(of, capabilities)).toEqual([]);
     const candidates = productCandidates(of, halves);
-    const floats = candidates.filter((plan) => plan.path === "tiles" && !plan.half);
+    const floats = candidates.filter((tiling) => tiling.path === "tiles" && !tiling.half);
     expect(floats).toEqual(productCandidates("many rows, packed", halves));
     expect(candidates.length).toBeGreaterThan(2 * floats.length);
   });
@@ -86,16 +81,20 @@ describe("plans of a tuning", () => {
       for (const name of classesOf(capabilities)) {
         const candidates = productCandidates(name, capabilities);
         expect(candidates.length).toBeGreaterThan(2);
-        const bytes = candidates.map((plan) => (plan.path === "tiles" ? tileMemory(plan) : 0));
+        const bytes = candidates.map((tiling) => (tiling.path === "tiles" ? tileMemory(tiling) : 0));
         expect(Math.max(...bytes)).toBeLessThanOrEqual(capabilities.maxWorkgroupMemory);
       }
       for (const name of classesOf(capabilities).filter((of) => of.startsWith("many"))) {
         const precision = name.endsWith("fast") ? "fast" : "exact";
         const type = name.includes("packed") ? "Q4_0" : "F32";
-        const usual = planProduct({ ...KEY, type }, { tokens: 2048, rows: 1536, blocks: 18, precision }, capabilities);
+        const usual = productTiling(
+          { ...KEY, type },
+          { tokens: 2048, rows: 1536, blocks: 18, precision },
+          capabilities,
+        );
         expect(productCandidates(name, capabilities)).toContainEqual(usual);
       }
-      expect(tilesCandidates(shape, capabilities)).toContainEqual(planQueryTiles(shape, capabilities));
+      expect(tilesCandidates(shape, capabilities)).toContainEqual(attentionTiling(shape, capabilities));
     }
   });
 });
@@ -106,6 +105,8 @@ describe("a stored tuning", () => {
 
   it("comes back as it was", () => {
     expect(parseTuning(stored(), "GPU", LEAST)).toEqual(tuning);
+    // Files of earlier versions have this name for the size of a team.
+    expect(stored()).toMatchObject({ products: { "one row, plain": { path: "rows", lanes: 16 } } });
   });
 
   it.each([
@@ -116,11 +117,11 @@ describe("a stored tuning", () => {
     ["a section too few", () => ({ ...stored(), tiles: undefined }), /has no tiles/],
     ["an unknown product", () => ({ ...stored(), products: { many: {} } }), /names products "many"/],
     [
-      "a plan nobody tried",
+      "a tiling nobody tried",
       () => ({ ...stored(), products: { "one row, plain": { ...tuning.products["one row, plain"], rows: 1000 } } }),
       /a plan for "one row, plain" that this version does not try/,
     ],
-    ["a plan that is no object", () => ({ ...stored(), pieces: { x: null } }), /a plan for "x"/],
+    ["a tiling that is no object", () => ({ ...stored(), pieces: { x: null } }), /a plan for "x"/],
   ])("is refused when it is %s", (_, make, message) => {
     expect(() => parseTuning(make(), "GPU", LEAST)).toThrow(LongctxError);
     expect(() => parseTuning(make(), "GPU", LEAST)).toThrow(message);
@@ -143,7 +144,7 @@ describe("a stored tuning", () => {
 
   it.each<[string, typeof shape, number]>([
     ["before", shape, 0],
-    ["between two plans", shape, 2],
+    ["between two tilings", shape, 2],
     ["before it learns that its heads are too large", shapeOf({ headSize: 4096 }), Infinity],
   ])("leaves nothing behind when it ends early: %s", async (_, attention, done) => {
     const mock = new MockGpu();
