@@ -1,9 +1,8 @@
 import { LongctxError } from "../common/errors.ts";
 import { chooseAdapter, gpuSource } from "./device/adapter.ts";
-import { capabilitiesOf, deviceDescriptor, type Feature } from "./device/capabilities.ts";
+import { capabilitiesOf, deviceDescriptor, workingFeatures, type Feature } from "./device/capabilities.ts";
 import { Gpu } from "./device/gpu.ts";
 import type { GpuSource } from "./device/gpu-source.ts";
-import { workingFeatures } from "./device/probes.ts";
 import { tuningOf, type TuningSource } from "./tuning/stored-tuning.ts";
 
 export interface GpuOptions extends TuningSource {

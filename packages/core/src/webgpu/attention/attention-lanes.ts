@@ -1,11 +1,5 @@
-import {
-  attendedCode,
-  quadsOf,
-  SHAPE_UNIFORMS,
-  softCapCode,
-  storageCode,
-  type AttentionShape,
-} from "./attention-shape.ts";
+import { attendedCode, quadsOf, SHAPE_UNIFORMS, softCapCode, type AttentionShape } from "./attention-shape.ts";
+import { storageCode } from "./storage.ts";
 import { workgroupEntry, type WorkgroupEntry } from "../device/declare.ts";
 
 /** The bindings and uniforms of kernels that take a tile of queries and go over the lanes it sees (lane-table.ts). */

@@ -1,10 +1,8 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
 import type { Capabilities, GpuSlice } from "../device/kernel.ts";
+import type { Storage } from "./storage.ts";
 import { ALIGNMENT } from "../device/numbers.ts";
-
-/** How keys and values are kept: as computed, or rounded to 16 bits, which needs no feature of the device. */
-export type Storage = "f32" | "f16";
 
 /** What attention needs to know of a model. */
 export interface AttentionShape {
@@ -138,17 +136,6 @@ export const SHAPE_UNIFORMS = {
     shape.pairs,
   ],
 } as const;
-
-/** Declares keys or values and how four channels of them are read, and written where the binding allows it, with `halvesCode`. */
-export function storageCode(name: "keys" | "values", binding: number, use: "read" | "write", storage: Storage): string {
-  const f16 = storage === "f16";
-  const title = name === "keys" ? "Keys" : "Values";
-  const access = use === "read" ? "read" : "read_write";
-  const read = f16 ? `vec4f(unpack2x16float(${name}[at].x), unpack2x16float(${name}[at].y))` : `${name}[at]`;
-  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${f16 ? "vec2u" : "vec4f"}>;
-fn read${title}(at: u32) -> vec4f { return ${read}; }
-${use === "read" ? "" : `fn write${title}(at: u32, quad: vec4f) { ${name}[at] = ${f16 ? "halvesOf(quad)" : "quad"}; }\n`}`;
-}
 
 /** Declares attended rows [T, H, D] for a kernel that is made for one head size. */
 export function attendedCode({ headSize }: AttentionShape, binding: number): string {

@@ -17,10 +17,10 @@ import {
   quadsOf,
   SHAPE_UNIFORMS,
   softCapCode,
-  storageCode,
   type AttentionShape,
   type LayerCache,
 } from "./attention-shape.ts";
+import { storageCode } from "./storage.ts";
 import { workgroupEntry } from "../device/declare.ts";
 
 /**

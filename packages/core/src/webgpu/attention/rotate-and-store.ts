@@ -1,9 +1,7 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
 import { sectionOf, type AttentionTables } from "./lane-table.ts";
-import { groupOf, quadsOf, SHAPE_UNIFORMS, storageCode } from "./attention-shape.ts";
-import type { AttentionShape, LayerCache, Storage } from "./attention-shape.ts";
-import { halvesCode } from "./halves.ts";
-import { ROTARY_TURN } from "./rotary-turn.ts";
+import { groupOf, quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import { storageCode, halvesCode, type Storage } from "./storage.ts";
 
 /**
  * From the projection to everything that attention reads, in one dispatch: queries rotated by every rotation that some
@@ -19,6 +17,19 @@ export interface RotateAndStoreKey {
 }
 
 const THREADS = 64;
+
+/**
+ * WGSL of rotary turns, for kernels that bind `angles`, (cos, sin) of each pair: channel i of a head becomes
+ * head[i] · factors.x + head[partner] · factors.y. Pairs are (i, i + d/2); channels behind them stay what they are.
+ */
+export const ROTARY_TURN = `struct Turn { partner: u32, factors: vec2f }
+
+fn turnOf(channel: u32, pairs: u32, firstAngle: u32) -> Turn {
+  if (channel < pairs) { return Turn(channel + pairs, angles[firstAngle + channel] * vec2f(1.0, -1.0)); }
+  if (channel < 2u * pairs) { return Turn(channel - pairs, angles[firstAngle + channel - pairs]); }
+  return Turn(channel, vec2f(1.0, 0.0));
+}
+`;
 
 export function rotateAndStoreKernel({ storage, normEpsilon }: RotateAndStoreKey): Kernel {
   const normed = normEpsilon !== null;

@@ -1,9 +1,9 @@
 import { LongctxError } from "../../common/errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
 import type { TurnTables } from "./angle-tables.ts";
-import { quadsOf, SHAPE_UNIFORMS, storageCode, type AttentionShape, type LayerCache } from "./attention-shape.ts";
-import { halvesCode } from "./halves.ts";
-import { ROTARY_TURN } from "./rotary-turn.ts";
+import { quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import { storageCode, halvesCode } from "./storage.ts";
+import { ROTARY_TURN } from "./rotate-and-store.ts";
 
 /**
  * Old keys from one copy to another, each turned by the difference of two angles: for tables that change with the length

@@ -1,4 +1,12 @@
-import type { Backend, Cache, DeviceMemory, ForwardRequest, Precision, SampledToken } from "../../backend/backend.ts";
+import type {
+  Backend,
+  Cache,
+  DeviceMemory,
+  ForwardRequest,
+  LayerHooks,
+  Precision,
+  SampledToken,
+} from "../../backend/backend.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
 import { eventLoopTurn } from "../../common/event-loop.ts";
@@ -11,7 +19,6 @@ import type { Gpu } from "../device/gpu.ts";
 import type { Dispatch, GpuSlice, Kernel } from "../device/kernel.ts";
 import { argmaxKernels, NO_TOKEN } from "../sampling/argmax.ts";
 import { sampleKernels } from "../sampling/sample.ts";
-import { watchedHooks } from "./watched-hooks.ts";
 
 interface BackendOptions {
   readonly precision: Precision;
@@ -173,4 +180,14 @@ export class WebGpuBackend implements Backend {
     if (this.#ownsDevice) this.gpu.destroy();
     else for (const slice of this.#weights) this.gpu.free(slice);
   }
+}
+
+/** The same hooks, each called by `call`, which knows then that whatever happens until it answers happens in a hook. */
+function watchedHooks(hooks: LayerHooks, call: <Result>(hook: () => Result) => Result): LayerHooks {
+  return {
+    layers: (layer) => hooks.layers(layer),
+    hidden: hooks.hidden && ((layer, hidden) => call(() => hooks.hidden!(layer, hidden))),
+    queries: hooks.queries && ((view, plan) => call(() => hooks.queries!(view, plan))),
+    attended: hooks.attended && ((view, attended) => call(() => hooks.attended!(view, attended))),
+  };
 }

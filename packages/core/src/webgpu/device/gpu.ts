@@ -8,9 +8,8 @@ import type { Capabilities, Dispatch, GpuSlice, Kernel } from "./kernel.ts";
 import { Ledger, mebibytes, type Purpose } from "./ledger.ts";
 import { kernelTimes } from "./kernel-times.ts";
 import { MAP_READ, roundUp, USAGE } from "./numbers.ts";
-import { restUntil } from "./patience.ts";
+import { restUntil, batchBytes, encodeReads, READ_PIECE, readBatches, Readback, type ReadPiece } from "./readback.ts";
 import { Pipelines } from "./pipelines.ts";
-import { batchBytes, encodeReads, READ_PIECE, readBatches, Readback, type ReadPiece } from "./readback.ts";
 import { submissionEnds } from "./submissions.ts";
 
 /** A device with everything that lives on it. Whoever opened it calls `destroy`, or the process does not end. */

@@ -4,8 +4,7 @@ import type { WeightTensor } from "../../model/weights.ts";
 import type { AlignedModel } from "./aligned.ts";
 import type { Gpu } from "../device/gpu.ts";
 import type { GpuSlice } from "../device/kernel.ts";
-import type { GpuMatrix } from "./weights-packed.ts";
-import { canInterleave } from "./weights-packed.ts";
+import { canInterleave, type GpuMatrix } from "./weights-packed.ts";
 import { interleavable, matrixSteps, uploadBiases, type UploadSteps } from "./weights-upload.ts";
 
 export interface GpuLayerWeights {

@@ -1,8 +1,7 @@
 import type { WeightTensor } from "../../model/weights.ts";
 import type { Gpu } from "../device/gpu.ts";
 import type { GpuSlice } from "../device/kernel.ts";
-import type { GpuMatrix } from "./weights-packed.ts";
-import { canInterleave, packMatrices, type PackOptions } from "./weights-packed.ts";
+import { canInterleave, packMatrices, type GpuMatrix, type PackOptions } from "./weights-packed.ts";
 
 /** What goes to the device step by step; each tells how many bytes of the checkpoint went with it. */
 export type UploadSteps<Result> = Generator<number, Result, undefined>;

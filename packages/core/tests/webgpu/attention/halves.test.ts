@@ -1,7 +1,7 @@
 import { afterAll, expect, it } from "vitest";
 import { uniformFloat64 } from "../../../src/common/random.ts";
 import { declareKernel } from "../../../src/webgpu/device/declare.ts";
-import { halvesCode } from "../../../src/webgpu/attention/halves.ts";
+import { halvesCode } from "../../../src/webgpu/attention/storage.ts";
 import { gpuOrNull } from "../device.ts";
 
 const gpu = await gpuOrNull();

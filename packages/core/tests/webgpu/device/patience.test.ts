@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { restUntil } from "../../../src/webgpu/device/patience.ts";
+import { restUntil } from "../../../src/webgpu/device/readback.ts";
 
 const later = (act: () => void) => setTimeout(act, 20);
 

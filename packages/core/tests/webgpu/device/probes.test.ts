@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { workingFeatures } from "../../../src/webgpu/device/probes.ts";
+import { workingFeatures } from "../../../src/webgpu/device/capabilities.ts";
 
 it("a device that is lost while it is probed lacks what was probed, and no failure of it goes unheard", async () => {
   const lost = () => Promise.reject(new Error("the device was lost"));

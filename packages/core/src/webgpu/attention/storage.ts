@@ -1,4 +1,16 @@
-import type { Storage } from "./attention-shape.ts";
+/** How keys and values are kept: as computed, or rounded to 16 bits, which needs no feature of the device. */
+export type Storage = "f32" | "f16";
+
+/** Declares keys or values and how four channels of them are read, and written where the binding allows it, with `halvesCode`. */
+export function storageCode(name: "keys" | "values", binding: number, use: "read" | "write", storage: Storage): string {
+  const f16 = storage === "f16";
+  const title = name === "keys" ? "Keys" : "Values";
+  const access = use === "read" ? "read" : "read_write";
+  const read = f16 ? `vec4f(unpack2x16float(${name}[at].x), unpack2x16float(${name}[at].y))` : `${name}[at]`;
+  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${f16 ? "vec2u" : "vec4f"}>;
+fn read${title}(at: u32) -> vec4f { return ${read}; }
+${use === "read" ? "" : `fn write${title}(at: u32, quad: vec4f) { ${name}[at] = ${f16 ? "halvesOf(quad)" : "quad"}; }\n`}`;
+}
 
 /**
  * `halvesOf(quad)`: four floats as halves of two words, rounded to the nearest and ties to even, the smallest halves kept;
