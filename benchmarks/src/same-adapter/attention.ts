@@ -2,14 +2,14 @@ import * as ort from "onnxruntime-node";
 import { makeTable, SlotMap, TEXT_POSITION } from "@longctx/core";
 import { Graph } from "../../../packages/core/src/cpu/graph.ts";
 import { rotation } from "../../../packages/core/src/positions/rotation.ts";
-import { AttentionKernels } from "../../../packages/core/src/webgpu/kernels/attention.ts";
+import { AttentionKernels } from "../../../packages/core/src/webgpu/attention/attention.ts";
 import {
   cacheShape,
   queryBytes,
   type AttentionShape,
-} from "../../../packages/core/src/webgpu/kernels/attention-shape.ts";
-import { attentionTables } from "../../../packages/core/src/webgpu/lane-table.ts";
-import { noisy } from "../../../packages/core/tests/webgpu/stored-weights.ts";
+} from "../../../packages/core/src/webgpu/attention/attention-shape.ts";
+import { attentionTables } from "../../../packages/core/src/webgpu/attention/lane-table.ts";
+import { noisy } from "../../../packages/core/tests/webgpu/weights/stored-weights.ts";
 import { floats, onnxruntimeSide, type Contest } from "./contest.ts";
 
 /**

@@ -2,10 +2,10 @@ import * as ort from "onnxruntime-node";
 import type { WeightTensor } from "@longctx/core";
 import type { Dispatch } from "@longctx/core/webgpu";
 import { Graph } from "../../../packages/core/src/cpu/graph.ts";
-import { productDispatch } from "../../../packages/core/src/webgpu/kernels/product-path.ts";
-import type { Product } from "../../../packages/core/src/webgpu/kernels/product.ts";
-import { uploadMatrices } from "../../../packages/core/src/webgpu/weights-upload.ts";
-import { noisy, storedMatrix } from "../../../packages/core/tests/webgpu/stored-weights.ts";
+import { productDispatch } from "../../../packages/core/src/webgpu/products/product-path.ts";
+import type { Product } from "../../../packages/core/src/webgpu/products/product.ts";
+import { uploadMatrices } from "../../../packages/core/src/webgpu/weights/weights-upload.ts";
+import { noisy, storedMatrix } from "../../../packages/core/tests/webgpu/weights/stored-weights.ts";
 import { floats, onnxruntimeSide, type Contest } from "./contest.ts";
 
 /** x · Wᵀ by one matrix after another, T rows; the widths follow each other around, so that all of it is one chain. */

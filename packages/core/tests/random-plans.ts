@@ -8,7 +8,7 @@ import {
   type Segment,
   type TokenRange,
 } from "@longctx/core";
-import { tableOf } from "./webgpu/attention-plans.ts";
+import { tableOf } from "./webgpu/attention/attention-plans.ts";
 
 const RULES: readonly PositionRule[] = [
   TEXT_POSITION,

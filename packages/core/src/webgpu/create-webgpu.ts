@@ -1,16 +1,17 @@
 import type { Precision } from "../backend/backend.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Weights } from "../model/weights.ts";
-import { alignModel, type AlignedModel } from "./aligned.ts";
-import { headNorms, weightSteps } from "./decoder-weights.ts";
-import { DecoderStages } from "./decoder.ts";
-import { openGpu, type Gpu, type GpuOptions } from "./gpu.ts";
-import { attentionShape } from "./kernels/attention-shape.ts";
-import { AttentionKernels } from "./kernels/attention.ts";
-import { checkSignal, unlessAborted, uploadInSlices, type LoadingOptions } from "./upload-in-slices.ts";
-import { WebGpuBackend } from "./webgpu-backend.ts";
-import { storedBytes } from "./weights-packed.ts";
-import { Workspace } from "./workspace.ts";
+import { alignModel, type AlignedModel } from "./weights/aligned.ts";
+import { headNorms, weightSteps } from "./weights/decoder-weights.ts";
+import { DecoderStages } from "./decoder/decoder-stages.ts";
+import type { Gpu } from "./device/gpu.ts";
+import { openGpu, type GpuOptions } from "./open-gpu.ts";
+import { attentionShape } from "./attention/attention-shape.ts";
+import { AttentionKernels } from "./attention/attention.ts";
+import { checkSignal, unlessAborted, uploadInSlices, type LoadingOptions } from "./weights/upload-in-slices.ts";
+import { WebGpuBackend } from "./decoder/webgpu-backend.ts";
+import { storedBytes } from "./weights/weights-packed.ts";
+import { Workspace } from "./device/workspace.ts";
 
 export interface WebGpuOptions extends GpuOptions, LoadingOptions {
   /** `fast` keeps keys and values in 16 bits, and multiplies chunks of more than 8 tokens in 16 bits on GPUs that do. */

@@ -1,8 +1,10 @@
-export { openGpu, Gpu, type GpuOptions } from "./gpu.ts";
-export type { GpuSource } from "./adapter.ts";
-export * from "./kernel.ts";
+export { Gpu } from "./device/gpu.ts";
+export { openGpu, type GpuOptions } from "./open-gpu.ts";
+export type { GpuSource } from "./device/gpu-source.ts";
+export * from "./device/kernel.ts";
 export { createWebGpu, type WebGpuOptions } from "./create-webgpu.ts";
-export type { LoadingOptions } from "./upload-in-slices.ts";
-export { WebGpuBackend } from "./webgpu-backend.ts";
-export { tune, type TuneOptions, type TuneResult, type TuneSizes } from "./tune.ts";
-export { parseTuning, tuningRecord, type Tuning, type TuningSource } from "./tuning.ts";
+export type { LoadingOptions } from "./weights/upload-in-slices.ts";
+export { WebGpuBackend } from "./decoder/webgpu-backend.ts";
+export { tune, type TuneOptions, type TuneResult, type TuneSizes } from "./tuning/tune.ts";
+export { parseTuning, tuningRecord, type TuningSource } from "./tuning/stored-tuning.ts";
+export type { Tuning } from "./device/tilings.ts";

@@ -1,10 +1,15 @@
 import { appendFileSync } from "node:fs";
 import { LongctxError } from "@longctx/core";
-import { chooseAdapter, gpuSource } from "../../src/webgpu/adapter.ts";
-import { capabilitiesOf, deviceDescriptor, type Feature } from "../../src/webgpu/capabilities.ts";
-import { Gpu, openGpu } from "../../src/webgpu/gpu.ts";
-import type { GpuSlice } from "../../src/webgpu/kernel.ts";
-import { workingFeatures } from "../../src/webgpu/probes.ts";
+import { chooseAdapter, gpuSource } from "../../src/webgpu/device/adapter.ts";
+import {
+  capabilitiesOf,
+  deviceDescriptor,
+  workingFeatures,
+  type Feature,
+} from "../../src/webgpu/device/capabilities.ts";
+import { Gpu } from "../../src/webgpu/device/gpu.ts";
+import { openGpu } from "../../src/webgpu/open-gpu.ts";
+import type { GpuSlice } from "../../src/webgpu/device/kernel.ts";
 
 /** With LONGCTX_GPU=1 the tests are about a real GPU: none, or one that is a processor in disguise, fails them. */
 const HARDWARE = process.env.LONGCTX_GPU === "1";

@@ -1,20 +1,20 @@
 import { describe, expect, it } from "vitest";
-import type { GpuSlice } from "../../src/webgpu/kernel.ts";
-import { activationKernel } from "../../src/webgpu/kernels/activation.ts";
-import { argmax } from "../../src/webgpu/kernels/argmax.ts";
-import { broadcastTilesKernel } from "../../src/webgpu/kernels/attention-broadcast.ts";
-import { reduceKernel } from "../../src/webgpu/kernels/attention-reduce.ts";
-import { splitKernel } from "../../src/webgpu/kernels/attention-split.ts";
-import { tiledKernel } from "../../src/webgpu/kernels/attention-tiled.ts";
-import { embeddingKernel } from "../../src/webgpu/kernels/embedding.ts";
-import { expertProductKernel } from "../../src/webgpu/kernels/expert-product.ts";
-import { routeKernel } from "../../src/webgpu/kernels/experts.ts";
-import { normKernel } from "../../src/webgpu/kernels/norm.ts";
-import { rotateAndStoreKernel } from "../../src/webgpu/kernels/rotate-and-store.ts";
-import { sampleKernel } from "../../src/webgpu/kernels/sample.ts";
-import { turnKeysKernel } from "../../src/webgpu/kernels/turn-keys.ts";
-import { shapeOf } from "./attention-plans.ts";
-import { KEY } from "./product-scene.ts";
+import type { GpuSlice } from "../../src/webgpu/device/kernel.ts";
+import { activationKernel } from "../../src/webgpu/products/activation.ts";
+import { argmax } from "../../src/webgpu/sampling/argmax.ts";
+import { broadcastTilesKernel } from "../../src/webgpu/attention/attention-broadcast.ts";
+import { reduceKernel } from "../../src/webgpu/attention/attention-reduce.ts";
+import { splitKernel } from "../../src/webgpu/attention/attention-split.ts";
+import { tiledKernel } from "../../src/webgpu/attention/attention-tiled.ts";
+import { embeddingKernel } from "../../src/webgpu/products/embedding.ts";
+import { expertProductKernel } from "../../src/webgpu/products/expert-product.ts";
+import { routeKernel } from "../../src/webgpu/products/experts.ts";
+import { normKernel } from "../../src/webgpu/products/norm.ts";
+import { rotateAndStoreKernel } from "../../src/webgpu/attention/rotate-and-store.ts";
+import { sampleKernel } from "../../src/webgpu/sampling/sample.ts";
+import { turnKeysKernel } from "../../src/webgpu/attention/turn-keys.ts";
+import { shapeOf } from "./attention/attention-plans.ts";
+import { KEY } from "./products/product-scene.ts";
 
 /** One of each kind, small, to be read when it changes; `product-code.test.ts` has the products. */
 const shape = shapeOf({ queryHeads: 2, keyHeads: 1, headSize: 8, pairs: 4 });
@@ -24,7 +24,7 @@ const KERNELS = {
   "tiled attention": tiledKernel({ shape }, { rows: 64, keys: 16 }),
   "tiled attention over ranges of keys, neighbours sharing a query": tiledKernel(
     { shape: shapeOf({ headSize: 24 }) },
-    { rows: 32, keys: 4, lanes: 4 },
+    { rows: 32, keys: 4, teamSize: 4 },
     "parts",
   ),
   "split attention": splitKernel({ shape }, { threads: 64, heads: 2, longest: 256, maximum: "subgroups" }),
@@ -34,12 +34,12 @@ const KERNELS = {
   "the embedding of Q8_0": embeddingKernel("Q8_0"),
   "sampling with a penalty": sampleKernel({ penalty: true }, { size: 128, loads: 4 }),
   "routing to 2 of 8 experts": routeKernel({ count: 8, perToken: 2, renormalise: true }),
-  "tiled attention by broadcast": broadcastTilesKernel({ shape }, { lanes: 4, queries: 1, keys: 1 }),
+  "tiled attention by broadcast": broadcastTilesKernel({ shape }, { subgroupSize: 4, queries: 1, keys: 1 }),
   "turning keys": turnKeysKernel(shape),
   "an activation": activationKernel("gelu"),
   "gates of experts": expertProductKernel(
     { ...KEY, type: "F16", norm: true, activation: "silu" },
-    { lanes: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
+    { teamSize: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
   ),
   "the largest logit of a span": spans.kernel,
   "the largest logit of all spans": whole.kernel,

@@ -1,4 +1,4 @@
-import type { GpuSource } from "../../src/webgpu/adapter.ts";
+import type { GpuSource } from "../../src/webgpu/device/gpu-source.ts";
 
 export interface MockOptions {
   readonly description?: string;

@@ -3,7 +3,7 @@ import { LanguageModel, type ModelConfig, type Weights } from "@longctx/core";
 import { createWebGpu } from "@longctx/core/webgpu";
 import { gpuAsHardware } from "../../../core/tests/webgpu/device.ts";
 import { tinyConfig, tinyWeights } from "../../../core/tests/tiny-model.ts";
-import type { Gpu } from "../../../core/src/webgpu/gpu.ts";
+import type { Gpu } from "../../../core/src/webgpu/device/gpu.ts";
 import { deviationOf } from "../../src/deviation.ts";
 import { parseMethod } from "../../src/methods.ts";
 import { single, TRAINED_WINDOW } from "../definitions/cases.ts";

@@ -3,16 +3,16 @@
  * LP_NATIVE_VECTOR_WIDTH when it starts. Prints the sizes, how far the result is from the definition, and its bits.
  */
 import { openGpu } from "../../../src/webgpu/index.ts";
-import { attentionReduce, reduceKernel } from "../../../src/webgpu/kernels/attention-reduce.ts";
-import { attentionSplit, splitKernel, splitPlan } from "../../../src/webgpu/kernels/attention-split.ts";
-import { causal, shapeOf, tableOf } from "../attention-plans.ts";
-import { difference, play } from "../attention-scene.ts";
+import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
+import { attentionSplit, splitKernel, splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
+import { causal, shapeOf, tableOf } from "../attention/attention-plans.ts";
+import { difference, play } from "../attention/attention-scene.ts";
 
 const gpu = await openGpu();
 const { capabilities } = gpu;
 const shape = shapeOf({ queryHeads: 6, keyHeads: 2 });
-const plan = splitPlan({ shape }, capabilities);
-const [split, reduce] = [splitKernel({ shape }, plan), reduceKernel(plan)];
+const tiling = splitTiling({ shape }, capabilities);
+const [split, reduce] = [splitKernel({ shape }, tiling), reduceKernel(tiling)];
 const { attended, expected } = await play(gpu, {
   shape,
   plan: () => ({ segments: [causal(tableOf(3))] }),
@@ -20,14 +20,14 @@ const { attended, expected } = await play(gpu, {
   chunks: [99, 1],
   path: "split",
   attend: (work) => [
-    ...attentionSplit(split, shape, plan, capabilities, work),
+    ...attentionSplit(split, shape, tiling, capabilities, work),
     attentionReduce(reduce, shape, capabilities, work),
   ],
 });
 gpu.destroy();
 process.stdout.write(
   JSON.stringify({
-    maximum: plan.maximum,
+    maximum: tiling.maximum,
     subgroups: capabilities.subgroups,
     difference: difference(attended, expected),
     bits: Buffer.from(attended.buffer, attended.byteOffset, attended.byteLength).toString("base64"),

@@ -1,0 +1,93 @@
+import { describe, expect, it } from "vitest";
+import { compose, Weights, type ModelConfig, type TensorType, type WeightTensor } from "@longctx/core";
+import { createWebGpu } from "../../../src/webgpu/index.ts";
+import { tinyConfig, tinyIds } from "../../tiny-model.ts";
+import { chunksOf } from "../attention/attention-scene.ts";
+import { MockGpu, type MockOptions } from "../mock-gpu.ts";
+import { planOf } from "../plan-of.ts";
+import { storedMatrix } from "../weights/stored-weights.ts";
+
+const CONFIG = tinyConfig({ hiddenSize: 256, feedForwardSize: 256, queryHeads: 4, keyHeads: 2, headSize: 64, rope: { type: "default", base: 100, rotarySize: 64 } }); // prettier-ignore
+
+/** Weights of the types that `typeOf` gives for a matrix of a layer ("query", "gate", …). */
+function weightsOf(config: ModelConfig, typeOf: (name: string) => TensorType): Weights {
+  const { hiddenSize: hidden, feedForwardSize: inner, vocabSize } = config;
+  const [queries, keys] = [config.queryHeads * config.headSize, config.keyHeads * config.headSize];
+  const matrices = { query: [queries, hidden], key: [keys, hidden], value: [keys, hidden], output: [hidden, queries], gate: [inner, hidden], up: [inner, hidden], down: [hidden, inner] }; // prettier-ignore
+  const norms = ["attentionNorm", "feedForwardNorm", "attentionPostNorm", "feedForwardPostNorm"];
+  const tensors = new Map<string, WeightTensor>();
+  const vector = (name: string) => tensors.set(name, { ...storedMatrix("F32", 1, hidden), shape: [hidden] });
+  tensors.set("embedding", storedMatrix("Q8_0", vocabSize, hidden));
+  tensors.set("head", storedMatrix("Q8_0", vocabSize, hidden));
+  vector("finalNorm");
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    for (const name of norms) vector(`layers.${layer}.${name}`);
+    for (const [name, [rows, columns]] of Object.entries(matrices))
+      tensors.set(`layers.${layer}.${name}`, storedMatrix(typeOf(name), rows, columns));
+  }
+  return new Weights(tensors);
+}
+
+/** Kernels of one layer in a decode step, behind so many tokens. */
+async function layerOf(
+  changes: Partial<ModelConfig>,
+  typeOf: (name: string) => TensorType,
+  { before = 1, ...options }: MockOptions & { readonly before?: number } = {},
+) {
+  const mock = new MockGpu(options);
+  const config = { ...CONFIG, ...changes };
+  const backend = await createWebGpu(config, weightsOf(config, typeOf), { source: mock.source });
+  const cache = backend.createCache({ capacity: 4096, pinned: 4096 });
+  const read = async (ids: readonly number[]) => {
+    mock.dispatched = [];
+    const plan = planOf(config, compose(), cache, ids.length);
+    await backend.forward({ cache, ids, plan, logitRows: 1 });
+  };
+  for (const some of chunksOf(before, 512)) await read(tinyIds(some));
+  await read([1]);
+  await backend.dispose();
+  const kinds = mock.dispatched.map((name) => name.split(" ")[0]);
+  expect([kinds[0], kinds[kinds.length - 1]]).toEqual(["embedding", "product"]);
+  const each = kinds.slice(1, -1);
+  expect(each.length % config.layerCount).toBe(0);
+  return each.slice(0, each.length / config.layerCount);
+}
+
+const attention = ["rotate-and-store", "attention-split", "attention-reduce"];
+
+/** What docs/webgpu.md says of a decode step. */
+describe("a layer of a decode step takes", () => {
+  it("7 dispatches where all products are of one type", async () => {
+    const kinds = ["product", ...attention, "product", "product", "product"];
+    expect(await layerOf({}, () => "Q4_K")).toEqual(kinds);
+  });
+
+  it("8 as llama.cpp mixes types in Q4_K_M, where values are Q6_K", async () => {
+    const mixed = await layerOf({}, (name) => (name === "value" || name === "down" ? "Q6_K" : "Q4_K"));
+    expect(mixed).toEqual(["product", "product", ...attention, "product", "product", "product"]);
+  });
+
+  it("9 with norms behind attention and feed-forward, as Gemma 2 has", async () => {
+    const gemma = await layerOf({ postNorms: true }, () => "Q4_K");
+    expect(gemma).toEqual(["product", ...attention, "product", "norm", "product", "product", "norm"]);
+  });
+
+  it("10 with such norms and values of another type", async () => {
+    const gemma = await layerOf({ postNorms: true }, (name) => (name === "value" ? "Q6_K" : "Q4_K"));
+    expect(gemma).toHaveLength(10);
+  });
+
+  it("9 where gate and up are of different types", async () => {
+    const apart = await layerOf({}, (name) => (name === "up" ? "Q8_0" : "Q4_0"));
+    expect(apart).toEqual(["product", ...attention, "product", "product", "product", "activation", "product"]);
+  });
+
+  it("two more for each further buffer of a cache that is split by heads", async () => {
+    const split = await layerOf({}, () => "Q4_K", {
+      before: 2049, // room for 4096, of which a binding holds one head
+      limits: { maxStorageBufferBindingSize: 2 ** 20 },
+    });
+    const twice = ["rotate-and-store", "rotate-and-store", "attention-split", "attention-split", "attention-reduce"];
+    expect(split.filter((kind) => kind !== "product")).toEqual(twice);
+  });
+});
