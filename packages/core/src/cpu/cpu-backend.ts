@@ -7,16 +7,16 @@ import type { AttentionPlan } from "../method/plan.ts";
 import { softCapped } from "../reference/dense.ts";
 import { SlotMap, type CacheLayout } from "../state/slots.ts";
 import type { Weights } from "../model/weights.ts";
-import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./chunk.ts";
-import { CpuCache } from "./cpu-cache.ts";
-import { Embedding } from "./embedding.ts";
-import { KeyCopies } from "./key-copies.ts";
-import type { Parts } from "./layers.ts";
-import { LogitHead } from "./logit-head.ts";
-import { Scratch } from "./runtime.ts";
-import { SteppedDecoder } from "./stepped-decoder.ts";
-import { TokenDecoder } from "./token-decoder.ts";
-import { WholeDecoder } from "./whole-decoder.ts";
+import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
+import { CpuCache } from "./state/cpu-cache.ts";
+import { Embedding } from "./weights/embedding.ts";
+import { KeyCopies } from "./state/key-copies.ts";
+import type { Parts } from "./graph/layers.ts";
+import { LogitHead } from "./graph/logit-head.ts";
+import { Scratch } from "./graph/runtime.ts";
+import { SteppedDecoder } from "./graph/stepped-decoder.ts";
+import { TokenDecoder } from "./token/token-decoder.ts";
+import { WholeDecoder } from "./graph/whole-decoder.ts";
 
 export interface CpuOptions {
   readonly precision?: Precision;

@@ -1,7 +1,7 @@
-import type { ModelConfig } from "../model/config.ts";
-import { LongctxError } from "../common/errors.ts";
-import type { LayerView } from "../method/method.ts";
-import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Rotation } from "../positions/rotation.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { LongctxError } from "../../common/errors.ts";
+import type { LayerView } from "../../method/method.ts";
+import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 

@@ -1,6 +1,6 @@
-import type { Precision } from "../backend/backend.ts";
-import type { ModelConfig } from "../model/config.ts";
-import type { Weights } from "../model/weights.ts";
+import type { Precision } from "../../backend/backend.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import type { Weights } from "../../model/weights.ts";
 import type { Graph } from "./graph.ts";
 import { operand, product, type Operand } from "./product.ts";
 

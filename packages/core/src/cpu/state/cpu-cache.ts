@@ -1,10 +1,10 @@
-import type { Cache } from "../backend/backend.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { LongctxError } from "../common/errors.ts";
-import type { Rotation } from "../positions/rotation.ts";
-import { SlotMap, type CacheLayout } from "../state/slots.ts";
+import type { Cache } from "../../backend/backend.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { LongctxError } from "../../common/errors.ts";
+import type { Rotation } from "../../positions/rotation.ts";
+import { SlotMap, type CacheLayout } from "../../state/slots.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
-import type { SharedMemory } from "./shared-memory.ts";
+import type { SharedMemory } from "../memory/shared-memory.ts";
 
 interface KeyCopy {
   /** null after `restore`: only the id is known. */

@@ -1,8 +1,8 @@
-import type { WeightTensor } from "../model/weights.ts";
+import type { WeightTensor } from "../../model/weights.ts";
 import type { Dense, Floats, Projection, Row } from "./dense.ts";
-import type { Parts } from "./layers.ts";
+import type { Parts } from "../graph/layers.ts";
 import { packCodes, packFloats, type PackedMatrix } from "./packed-matrix.ts";
-import { isQuantised, quantisedMatrix } from "./quantised.ts";
+import { isQuantised, quantisedMatrix } from "../weights/quantised.ts";
 
 /** The model's weights in the memory of the dense kernels, and the rows that pass between them. */
 export interface TokenWeights {

@@ -1,5 +1,5 @@
-import { LongctxError } from "../common/errors.ts";
-import type { TensorType, WeightTensor } from "../model/weights.ts";
+import { LongctxError } from "../../common/errors.ts";
+import type { TensorType, WeightTensor } from "../../model/weights.ts";
 
 /** Rows of a quantised matrix taken apart: w = scale · code + min for each block of columns, codes unsigned. */
 interface Rows {

@@ -1,7 +1,7 @@
 import { Graph } from "./graph.ts";
 import { head, type Parts } from "./layers.ts";
 import { floats, Program } from "./runtime.ts";
-import type { TokenDecoder } from "./token-decoder.ts";
+import type { TokenDecoder } from "../token/token-decoder.ts";
 
 /** As many rows are sooner through the kernels than a graph is compiled that holds the head a second time. */
 const FEW_ROWS = 8;

@@ -1,4 +1,4 @@
-import type { WeightTensor } from "../model/weights.ts";
+import type { WeightTensor } from "../../model/weights.ts";
 import { dequantiseRow, isQuantised } from "./quantised.ts";
 
 /** Looks up rows of the embedding, which stays as it is stored. */

@@ -1,7 +1,7 @@
-import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../state/lanes.ts";
-import type { AttentionPlan } from "../method/plan.ts";
-import { angles, rotation, UNROTATED, type Rotation } from "../positions/rotation.ts";
-import type { SlotMap } from "../state/slots.ts";
+import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../../state/lanes.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
+import { angles, rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
+import type { SlotMap } from "../../state/slots.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
 

@@ -1,4 +1,4 @@
-import type { QuantisedMatrix } from "./quantised.ts";
+import type { QuantisedMatrix } from "../weights/quantised.ts";
 
 /** Rows of a matrix that a kernel computes together. */
 export const GROUP = 8;

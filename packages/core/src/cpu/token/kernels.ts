@@ -1,5 +1,5 @@
 import { KERNELS } from "./kernel-bytes.ts";
-import { instantiate, wasmModule, type WasmMemory, type WasmModule } from "./web-assembly.ts";
+import { instantiate, wasmModule, type WasmMemory, type WasmModule } from "../memory/web-assembly.ts";
 
 /** See packages/core/kernels; numbers are addresses unless they are sizes. */
 export interface Kernels {

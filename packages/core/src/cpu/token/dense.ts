@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { kernelModule, kernels, type Kernels } from "./kernels.ts";
 import { GROUP, KIND, type PackedMatrix } from "./packed-matrix.ts";
-import { SharedMemory } from "./shared-memory.ts";
+import { SharedMemory } from "../memory/shared-memory.ts";
 
 /** Floats in the memory of the kernels. */
 export interface Floats {

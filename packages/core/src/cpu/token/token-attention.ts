@@ -1,8 +1,8 @@
-import type { ModelConfig } from "../model/config.ts";
-import { RAW, turnRows } from "../positions/rotation.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { RAW, turnRows } from "../../positions/rotation.ts";
 import { AttentionParts, type LaneKeys } from "./attention-parts.ts";
-import type { CacheBuffer, SharedRows } from "./cache-buffer.ts";
-import type { CpuCache } from "./cpu-cache.ts";
+import type { CacheBuffer, SharedRows } from "../state/cache-buffer.ts";
+import type { CpuCache } from "../state/cpu-cache.ts";
 import type { Dense, Floats } from "./dense.ts";
 import type { TokenPlan } from "./token-plan.ts";
 

@@ -1,10 +1,10 @@
-import type { AttentionPlan } from "../method/plan.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
 import { attentionGraph } from "./attention-graph.ts";
 import { bindLayer } from "./bindings.ts";
 import { prepareChunk, type PreparedChunk } from "./chunk.ts";
-import type { Passage } from "./cpu-backend.ts";
-import { CpuLayerView } from "./cpu-layer-view.ts";
-import type { KeyCopies } from "./key-copies.ts";
+import type { Passage } from "../cpu-backend.ts";
+import { CpuLayerView } from "../state/cpu-layer-view.ts";
+import type { KeyCopies } from "../state/key-copies.ts";
 import type { Parts } from "./layers.ts";
 import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";

@@ -1,6 +1,6 @@
-import { AngleRows, computeRow, emptyRow, rounded, type AngleRow } from "../positions/angle-rows.ts";
-import type { FrequencyTable, PositionRule } from "../method/plan.ts";
-import type { Block, SharedMemory } from "./shared-memory.ts";
+import { AngleRows, computeRow, emptyRow, rounded, type AngleRow } from "../../positions/angle-rows.ts";
+import type { FrequencyTable, PositionRule } from "../../method/plan.ts";
+import type { Block, SharedMemory } from "../memory/shared-memory.ts";
 import type { TokenLane, TokenPlan } from "./token-plan.ts";
 
 /** Keys that are turned by one set of angles: they and the angles stay in the nearest cache. A multiple of 4. */

@@ -1,10 +1,10 @@
 import { bindLayer } from "./bindings.ts";
 import type { PreparedChunk } from "./chunk.ts";
-import type { Passage } from "./cpu-backend.ts";
+import type { Passage } from "../cpu-backend.ts";
 import type { Parts } from "./layers.ts";
 import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";
-import { isQuantised } from "./quantised.ts";
+import { isQuantised } from "../weights/quantised.ts";
 import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
 import { wholeGraph } from "./whole-graph.ts";
 

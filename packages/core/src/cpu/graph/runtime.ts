@@ -1,5 +1,5 @@
 import * as ort from "onnxruntime-node";
-import { LongctxError } from "../common/errors.ts";
+import { LongctxError } from "../../common/errors.ts";
 import type { EncodedGraph } from "./graph.ts";
 
 export type Feeds = Record<string, ort.Tensor>;

@@ -1,9 +1,9 @@
-import type { ModelConfig } from "../model/config.ts";
-import { rotation } from "../positions/rotation.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { rotation } from "../../positions/rotation.ts";
 import { layerPort } from "./attention-graph.ts";
-import type { CacheBuffer } from "./cache-buffer.ts";
+import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
-import type { CpuCache } from "./cpu-cache.ts";
+import type { CpuCache } from "../state/cpu-cache.ts";
 import { floats, type Feeds } from "./runtime.ts";
 
 /** Binds a layer's cache to the inputs and outputs of its attention: everything is a view, nothing is copied. */

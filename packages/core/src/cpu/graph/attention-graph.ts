@@ -1,4 +1,4 @@
-import type { ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "../../model/config.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
 
 /** What a rotation of this chunk applies to; the numbers come as inputs. */

@@ -1,7 +1,7 @@
-import type { Lane } from "../state/lanes.ts";
-import type { Segment } from "../method/plan.ts";
-import { angles, rotation, type Angles } from "../positions/rotation.ts";
-import type { PreparedChunk } from "./chunk.ts";
+import type { Lane } from "../../state/lanes.ts";
+import type { Segment } from "../../method/plan.ts";
+import { angles, rotation, type Angles } from "../../positions/rotation.ts";
+import type { PreparedChunk } from "../graph/chunk.ts";
 
 /** A plan for one token, ready for every layer that has it. */
 export interface TokenPlan {

@@ -1,7 +1,7 @@
-import { LongctxError } from "../common/errors.ts";
-import type { SlotMap } from "../state/slots.ts";
-import { heldMemory, type HeldMemory } from "./arena.ts";
-import type { Block, SharedMemory } from "./shared-memory.ts";
+import { LongctxError } from "../../common/errors.ts";
+import type { SlotMap } from "../../state/slots.ts";
+import { heldMemory, type HeldMemory } from "../memory/arena.ts";
+import type { Block, SharedMemory } from "../memory/shared-memory.ts";
 
 /** Rows of a buffer as kernels see them, in the memory they share: the floats themselves, or 8 bits and scales. */
 export interface SharedRows {

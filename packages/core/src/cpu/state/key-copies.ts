@@ -1,6 +1,6 @@
-import type { ModelConfig } from "../model/config.ts";
-import { LongctxError } from "../common/errors.ts";
-import type { AttentionPlan } from "../method/plan.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { LongctxError } from "../../common/errors.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
 import {
   angles,
   anglesFrom,
@@ -10,10 +10,10 @@ import {
   UNROTATED,
   type Angles,
   type Rotation,
-} from "../positions/rotation.ts";
-import type { SlotMap, SlotRun } from "../state/slots.ts";
+} from "../../positions/rotation.ts";
+import type { SlotMap, SlotRun } from "../../state/slots.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
-import type { PreparedChunk } from "./chunk.ts";
+import type { PreparedChunk } from "../graph/chunk.ts";
 import type { CpuCache } from "./cpu-cache.ts";
 
 /** Sees to it that the cache keeps keys under the rotations that a plan reads, turning old keys where a table changed. */

@@ -1,7 +1,7 @@
-import type { Precision } from "../backend/backend.ts";
-import type { WeightTensor } from "../model/weights.ts";
+import type { Precision } from "../../backend/backend.ts";
+import type { WeightTensor } from "../../model/weights.ts";
 import type { Graph } from "./graph.ts";
-import { isQuantised, quantisedMatrix, type QuantisedMatrix } from "./quantised.ts";
+import { isQuantised, quantisedMatrix, type QuantisedMatrix } from "../weights/quantised.ts";
 
 /** MatMulNBits computes float32 products of dequantised weights at level 0, int8 products at level 4. */
 const LEVEL: Record<Precision, number> = { exact: 0, fast: 4 };
