@@ -9,9 +9,9 @@ import { SlotMap, type CacheLayout } from "../state/slots.ts";
 import type { Weights } from "../model/weights.ts";
 import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
 import { CpuCache } from "./state/cpu-cache.ts";
-import { Embedding } from "./weights/embedding.ts";
+import { Embedding, type ModelSource } from "./weights/model-source.ts";
+import type { Passage } from "./state/passage.ts";
 import { KeyCopies } from "./state/key-copies.ts";
-import type { Parts } from "./graph/layers.ts";
 import { LogitHead } from "./graph/logit-head.ts";
 import { Scratch } from "./graph/runtime.ts";
 import { SteppedDecoder } from "./graph/stepped-decoder.ts";
@@ -22,19 +22,6 @@ export interface CpuOptions {
   readonly precision?: Precision;
   /** Threads of the products; all cores unless given. */
   readonly threads?: number;
-}
-
-/** Some consecutive tokens on their way through the decoder. */
-export interface Passage {
-  readonly cache: CpuCache;
-  readonly request: ForwardRequest;
-  readonly first: number;
-  readonly count: number;
-  /** Embedded tokens [count, hidden]. */
-  readonly hidden: Float32Array;
-  /** Where the logits of the last `logitRows` rows go. */
-  readonly logits: Float32Array;
-  readonly logitRows: number;
 }
 
 /**
@@ -73,7 +60,7 @@ class CpuBackend implements Backend {
   readonly #head: LogitHead;
   readonly #whole: WholeDecoder;
   readonly #stepped: SteppedDecoder;
-  readonly #parts: Parts;
+  readonly #source: ModelSource;
   readonly #threads: number;
   /** Made for the first single token; null when the model does not fit. */
   #token: TokenDecoder | null | undefined;
@@ -82,16 +69,18 @@ class CpuBackend implements Backend {
   /** Calls share the scratch buffers, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: Parts, threads: number) {
-    this.#parts = parts;
+  constructor(source: ModelSource, threads: number) {
+    this.#source = source;
     this.#threads = threads;
-    this.config = parts.config;
-    this.precision = parts.precision;
-    this.#embedding = new Embedding(parts.weights.get("embedding", [parts.config.vocabSize, parts.config.hiddenSize]));
-    this.#copies = new KeyCopies(parts.config);
-    this.#head = new LogitHead(parts, threads, () => this.#tokenDecoder());
-    this.#whole = new WholeDecoder(parts, threads, this.#head);
-    this.#stepped = new SteppedDecoder(parts, threads, this.#copies, this.#head);
+    this.config = source.config;
+    this.precision = source.precision;
+    this.#embedding = new Embedding(
+      source.weights.get("embedding", [source.config.vocabSize, source.config.hiddenSize]),
+    );
+    this.#copies = new KeyCopies(source.config);
+    this.#head = new LogitHead(source, threads, () => this.#tokenDecoder());
+    this.#whole = new WholeDecoder(source, threads, this.#head);
+    this.#stepped = new SteppedDecoder(source, threads, this.#copies, this.#head);
   }
 
   createCache(layout: CacheLayout): Cache {
@@ -156,14 +145,22 @@ class CpuBackend implements Backend {
     }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
-    for (let layer = 0; layer < uniform.length; layer++)
-      this.#copies.ensure(passage.cache, layer, uniform[layer], passage.first);
+    uniform.forEach(({ keyRotations }, layer) =>
+      this.#copies.ensure(
+        passage.cache,
+        layer,
+        keyRotations.map(([, by]) => by),
+        passage.first,
+      ),
+    );
     return this.#whole.run(passage, uniform);
   }
 
   #tokenDecoder(): TokenDecoder | null {
     if (this.#token === undefined)
-      this.#token = TokenDecoder.fits(this.#parts) ? new TokenDecoder(this.#parts, this.#threads, this.#copies) : null;
+      this.#token = TokenDecoder.fits(this.#source)
+        ? new TokenDecoder(this.#source, this.#threads, this.#copies)
+        : null;
     return this.#token;
   }
 

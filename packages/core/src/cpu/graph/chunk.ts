@@ -2,6 +2,7 @@ import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../../
 import type { AttentionPlan } from "../../method/plan.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { SlotMap } from "../../state/slots.ts";
+import { rotationUses } from "../state/key-copies.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
 
@@ -12,8 +13,6 @@ export const TILE_ROWS = 128;
 export interface PreparedChunk {
   readonly shape: AttentionShape;
   readonly key: string;
-  /** Those of the shape. */
-  readonly rotations: readonly Rotation[];
   /** Rotations that keys are kept under, by index in `shape.rotations`. */
   readonly keyRotations: readonly (readonly [number, Rotation])[];
   readonly tiles: readonly Tile[];
@@ -71,17 +70,7 @@ function assemble(
   count: number,
   rawKeys: boolean,
 ): PreparedChunk {
-  const uses = new Map<string, { rotation: Rotation; queries: boolean; keys: boolean }>();
-  const use = (by: Rotation, what: "queries" | "keys") => {
-    const known = uses.get(by.id) ?? { rotation: by, queries: false, keys: false };
-    known[what] = true;
-    uses.set(by.id, known);
-  };
-  for (const by of seen) use(by, "queries");
-  for (const { table, keyPosition } of plan.segments) use(rotation(table, keyPosition), "keys");
-  if (rawKeys || plan.segments.length === 0) use(UNROTATED, "keys");
-  // Those of queries were added first, so index 0 has some.
-  const ordered = [...uses.values()];
+  const ordered = rotationUses(plan, seen, rawKeys);
   const indexOf = new Map(ordered.map(({ rotation: { id } }, i) => [id, i] as const));
   const shape: AttentionShape = {
     rotations: ordered.map(({ queries, keys, rotation: { identity } }) => ({ queries, keys, identity })),
@@ -99,7 +88,6 @@ function assemble(
   return {
     shape,
     key: JSON.stringify(shape),
-    rotations,
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
     feeds: (number) => planFeeds(number, plan, rotations, tiles, first, count),

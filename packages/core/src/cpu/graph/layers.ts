@@ -1,15 +1,6 @@
-import type { Precision } from "../../backend/backend.ts";
-import type { ModelConfig } from "../../model/config.ts";
-import type { Weights } from "../../model/weights.ts";
+import type { ModelSource } from "../weights/model-source.ts";
 import type { Graph } from "./graph.ts";
 import { operand, product, type Operand } from "./product.ts";
-
-/** What the parts of a decoder need to write themselves into a graph. */
-export interface Parts {
-  readonly config: ModelConfig;
-  readonly weights: Weights;
-  readonly precision: Precision;
-}
 
 /** The residual stream and its norm. */
 export interface Stream {
@@ -18,54 +9,60 @@ export interface Stream {
 }
 
 /** hidden → norm of the first layer. */
-export function firstNorm(graph: Graph, parts: Parts, hidden: string): Stream {
-  return { stream: hidden, normed: rmsNorm(graph, parts, hidden, vector(graph, parts, "layers.0.attentionNorm")) };
+export function firstNorm(graph: Graph, source: ModelSource, hidden: string): Stream {
+  return { stream: hidden, normed: rmsNorm(graph, source, hidden, vector(graph, source, "layers.0.attentionNorm")) };
 }
 
 /** Output product and feed-forward of a layer, up to the norm that follows. */
-export function afterAttention(graph: Graph, parts: Parts, layer: number, hidden: string, attended: string): Stream {
-  const { hiddenSize, queryHeads, headSize, feedForwardSize, layerCount, bias } = parts.config;
+export function afterAttention(
+  graph: Graph,
+  source: ModelSource,
+  layer: number,
+  hidden: string,
+  attended: string,
+): Stream {
+  const { hiddenSize, queryHeads, headSize, feedForwardSize, layerCount, bias } = source.config;
   const name = (part: string) => `layers.${layer}.${part}`;
-  const matrix = (part: string, outputs: number, inputs: number) => parts.weights.get(name(part), [outputs, inputs]);
+  const matrix = (part: string, outputs: number, inputs: number) => source.weights.get(name(part), [outputs, inputs]);
   const output = product(
     graph,
     operand(attended),
     [matrix("output", hiddenSize, queryHeads * headSize)],
-    parts.precision,
+    source.precision,
   );
   const middle = addNorm(
     graph,
-    parts,
+    source,
     hidden,
-    biased(graph, parts, output, [name("output")], [hiddenSize], bias.output),
-    vector(graph, parts, name("feedForwardNorm")),
+    biased(graph, source, output, [name("output")], [hiddenSize], bias.output),
+    vector(graph, source, name("feedForwardNorm")),
   );
   const through = operand(middle.normed);
   const [gate, up] = ["gate", "up"].map((part) =>
     biased(
       graph,
-      parts,
-      product(graph, through, [matrix(part, feedForwardSize, hiddenSize)], parts.precision),
+      source,
+      product(graph, through, [matrix(part, feedForwardSize, hiddenSize)], source.precision),
       [name(part)],
       [feedForwardSize],
       bias.feedForward,
     ),
   ) as [string, string];
-  const inner = graph.op("Mul", [activate(graph, parts, gate), up]);
-  const down = product(graph, operand(inner), [matrix("down", hiddenSize, feedForwardSize)], parts.precision);
+  const inner = graph.op("Mul", [activate(graph, source, gate), up]);
+  const down = product(graph, operand(inner), [matrix("down", hiddenSize, feedForwardSize)], source.precision);
   const next = layer + 1 < layerCount ? `layers.${layer + 1}.attentionNorm` : "finalNorm";
   return addNorm(
     graph,
-    parts,
+    source,
     middle.stream,
-    biased(graph, parts, down, [name("down")], [hiddenSize], bias.feedForward),
-    vector(graph, parts, next),
+    biased(graph, source, down, [name("down")], [hiddenSize], bias.feedForward),
+    vector(graph, source, next),
   );
 }
 
 /** q, k and v of a layer side by side, [1, T, (H + 2K)·D]. */
-export function queriesKeysValues(graph: Graph, parts: Parts, layer: number, normed: string): string {
-  const { hiddenSize, queryHeads, keyHeads, headSize, bias, queryKeyNorm } = parts.config;
+export function queriesKeysValues(graph: Graph, source: ModelSource, layer: number, normed: string): string {
+  const { hiddenSize, queryHeads, keyHeads, headSize, bias, queryKeyNorm } = source.config;
   const names = ["query", "key", "value"].map((name) => `layers.${layer}.${name}`);
   const heads = [queryHeads, keyHeads, keyHeads];
   const sizes = heads.map((count) => count * headSize);
@@ -73,38 +70,38 @@ export function queriesKeysValues(graph: Graph, parts: Parts, layer: number, nor
   const all = product(
     graph,
     x,
-    names.map((name, i) => parts.weights.get(name, [sizes[i], hiddenSize])),
-    parts.precision,
+    names.map((name, i) => source.weights.get(name, [sizes[i], hiddenSize])),
+    source.precision,
   );
-  const projected = biased(graph, parts, all, names, sizes, bias.query || bias.key || bias.value);
+  const projected = biased(graph, source, all, names, sizes, bias.query || bias.key || bias.value);
   if (!queryKeyNorm) return projected;
   const [q, k, v] = graph.split(projected, 2, sizes);
   const normedHeads = [q, k].map((value, i) => {
-    const weight = vector(graph, parts, `layers.${layer}.${i === 0 ? "queryNorm" : "keyNorm"}`, headSize);
+    const weight = vector(graph, source, `layers.${layer}.${i === 0 ? "queryNorm" : "keyNorm"}`, headSize);
     const perHead = graph.op("Reshape", [value, graph.integers(1, -1, heads[i], headSize)]);
-    return graph.op("Reshape", [rmsNorm(graph, parts, perHead, weight), graph.integers(1, -1, sizes[i])]);
+    return graph.op("Reshape", [rmsNorm(graph, source, perHead, weight), graph.integers(1, -1, sizes[i])]);
   });
   return graph.op("Concat", [...normedHeads, v], { ints: { axis: 2 } });
 }
 
 /** Logits [1, T, V] of the final norm's rows. */
-export function head(graph: Graph, parts: Parts, normed: string): string {
-  const { tiedEmbedding, vocabSize, hiddenSize } = parts.config;
+export function head(graph: Graph, source: ModelSource, normed: string): string {
+  const { tiedEmbedding, vocabSize, hiddenSize } = source.config;
   return product(
     graph,
     operand(normed),
-    [parts.weights.get(tiedEmbedding ? "embedding" : "head", [vocabSize, hiddenSize])],
-    parts.precision,
+    [source.weights.get(tiedEmbedding ? "embedding" : "head", [vocabSize, hiddenSize])],
+    source.precision,
   );
 }
 
-function vector(graph: Graph, { config, weights }: Parts, name: string, size = config.hiddenSize): string {
+function vector(graph: Graph, { config, weights }: ModelSource, name: string, size = config.hiddenSize): string {
   return graph.constant(weights.get(name, [size]).toFloat32(), [size]);
 }
 
 function biased(
   graph: Graph,
-  { weights }: Parts,
+  { weights }: ModelSource,
   value: string,
   names: readonly string[],
   sizes: readonly number[],
@@ -117,7 +114,7 @@ function biased(
   return graph.op("Add", [value, graph.constant(Float32Array.from(values), [values.length])]);
 }
 
-function rmsNorm(graph: Graph, { config }: Parts, value: string, weight: string): string {
+function rmsNorm(graph: Graph, { config }: ModelSource, value: string, weight: string): string {
   return graph.op("SimplifiedLayerNormalization", [value, weight], {
     ints: { axis: -1, stash_type: 1 },
     floats: { epsilon: config.norm.epsilon },
@@ -125,7 +122,7 @@ function rmsNorm(graph: Graph, { config }: Parts, value: string, weight: string)
 }
 
 /** a + b and its norm. */
-function addNorm(graph: Graph, { config }: Parts, a: string, b: string, weight: string): Stream {
+function addNorm(graph: Graph, { config }: ModelSource, a: string, b: string, weight: string): Stream {
   const result = { normed: `${b}_normed`, stream: `${b}_stream` };
   graph.ops("SkipSimplifiedLayerNormalization", [a, b, weight], [result.normed, "", "", result.stream], {
     floats: { epsilon: config.norm.epsilon },
@@ -133,7 +130,7 @@ function addNorm(graph: Graph, { config }: Parts, a: string, b: string, weight: 
   return result;
 }
 
-function activate(graph: Graph, { config }: Parts, value: string): string {
+function activate(graph: Graph, { config }: ModelSource, value: string): string {
   if (config.activation === "silu") return graph.op("QuickGelu", [value], { floats: { alpha: 1 } });
   return graph.op(config.activation === "gelu" ? "Gelu" : "FastGelu", [value]);
 }

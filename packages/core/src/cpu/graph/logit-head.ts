@@ -1,42 +1,48 @@
+import type { ModelSource } from "../weights/model-source.ts";
 import { Graph } from "./graph.ts";
-import { head, type Parts } from "./layers.ts";
+import { head } from "./layers.ts";
 import { floats, Program } from "./runtime.ts";
-import type { TokenDecoder } from "../token/token-decoder.ts";
 
 /** As many rows are sooner through the kernels than a graph is compiled that holds the head a second time. */
 const FEW_ROWS = 8;
 /** Rows multiplied at once. */
 const ROWS_AT_ONCE = 128;
 
+/** The head's product for a single row, in kernels; the `TokenDecoder` has it. */
+export interface RowHead {
+  /** Logits [V] of a row behind the final norm; valid until the next ones. */
+  logits(row: Float32Array): Float32Array;
+}
+
 /** Logits of rows behind the final norm. */
 export class LogitHead {
-  readonly #parts: Parts;
+  readonly #source: ModelSource;
   readonly #threads: number;
-  readonly #token: () => TokenDecoder | null;
+  readonly #rowHead: () => RowHead | null;
   #program: Program | null = null;
 
-  constructor(parts: Parts, threads: number, token: () => TokenDecoder | null) {
-    this.#parts = parts;
+  constructor(source: ModelSource, threads: number, rowHead: () => RowHead | null) {
+    this.#source = source;
     this.#threads = threads;
-    this.#token = token;
+    this.#rowHead = rowHead;
   }
 
   /** `normed` [rows, hidden] → `logits` [rows, V]. */
   async run(normed: Float32Array, logits: Float32Array, rows: number): Promise<void> {
-    const { hiddenSize, vocabSize } = this.#parts.config;
-    const token = rows <= FEW_ROWS && !this.#program ? this.#token() : null;
-    const step = token ? 1 : ROWS_AT_ONCE;
+    const { hiddenSize, vocabSize } = this.#source.config;
+    const rowHead = rows <= FEW_ROWS && !this.#program ? this.#rowHead() : null;
+    const step = rowHead ? 1 : ROWS_AT_ONCE;
     for (let row = 0; row < rows; row += step) {
       const count = Math.min(step, rows - row);
       const from = normed.subarray(row * hiddenSize, (row + count) * hiddenSize);
       const to = logits.subarray(row * vocabSize, (row + count) * vocabSize);
-      if (token) to.set(token.logits(from));
+      if (rowHead) to.set(rowHead.logits(from));
       else await this.#multiply(from, to, count);
     }
   }
 
   async #multiply(normed: Float32Array, logits: Float32Array, rows: number): Promise<void> {
-    const { hiddenSize, vocabSize } = this.#parts.config;
+    const { hiddenSize, vocabSize } = this.#source.config;
     this.#program ??= await Program.compile(this.#graph().encode(), this.#threads);
     await this.#program.run(
       { normed: floats(normed, 1, rows, hiddenSize) },
@@ -46,7 +52,7 @@ export class LogitHead {
 
   #graph(): Graph {
     const graph = new Graph();
-    graph.op("Identity", [head(graph, this.#parts, graph.input("normed", 3))], {}, "logits");
+    graph.op("Identity", [head(graph, this.#source, graph.input("normed", 3))], {}, "logits");
     graph.output("logits");
     return graph;
   }

@@ -1,5 +1,6 @@
+import type { ModelSource } from "../weights/model-source.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
-import { afterAttention, firstNorm, queriesKeysValues, type Parts, type Stream } from "./layers.ts";
+import { afterAttention, firstNorm, queriesKeysValues, type Stream } from "./layers.ts";
 
 /**
  * Everything of the decoder but attention, as one graph of L + 1 stages chosen by the input `stage`:
@@ -10,26 +11,26 @@ import { afterAttention, firstNorm, queriesKeysValues, type Parts, type Stream }
  * `attended` [1, T, H·D], `stage` []. Outputs: `stream` [1, T, hidden] (the residual stream) and `projected`
  * [1, T, (H + 2K)·D] or [1, T, hidden]. The weights lie inside the branches: onnxruntime packs them ahead of time only there.
  */
-export function stagesGraph(parts: Parts): EncodedGraph {
+export function stagesGraph(source: ModelSource): EncodedGraph {
   const graph = new Graph();
   graph.input("hidden", 3);
   graph.input("attended", 3);
   graph.input("stage", 0, "int64");
-  choose(graph, parts, 0, parts.config.layerCount, "");
+  choose(graph, source, 0, source.config.layerCount, "");
   graph.output("stream");
   graph.output("projected");
   return graph.encode();
 }
 
 /** Stages [first, last] as a binary tree of `If`, whose depth is what a call pays for the choice. */
-function choose(graph: Graph, parts: Parts, first: number, last: number, prefix: string): void {
+function choose(graph: Graph, source: ModelSource, first: number, last: number, prefix: string): void {
   const outputs = [`${prefix}stream`, `${prefix}projected`] as const;
-  if (first === last) return stage(graph, parts, first, outputs);
+  if (first === last) return stage(graph, source, first, outputs);
   const middle = (first + last + 1) >> 1;
   const branch = (from: number, to: number): Graph => {
     const name = `s${from}_${to}_`;
     const inner = new Graph(name);
-    choose(inner, parts, from, to, name);
+    choose(inner, source, from, to, name);
     inner.output(`${name}stream`);
     inner.output(`${name}projected`);
     return inner;
@@ -40,10 +41,10 @@ function choose(graph: Graph, parts: Parts, first: number, last: number, prefix:
   });
 }
 
-function stage(graph: Graph, parts: Parts, index: number, [stream, projected]: readonly [string, string]): void {
+function stage(graph: Graph, source: ModelSource, index: number, [stream, projected]: readonly [string, string]): void {
   const next: Stream =
-    index === 0 ? firstNorm(graph, parts, "hidden") : afterAttention(graph, parts, index - 1, "hidden", "attended");
-  const result = index < parts.config.layerCount ? queriesKeysValues(graph, parts, index, next.normed) : next.normed;
+    index === 0 ? firstNorm(graph, source, "hidden") : afterAttention(graph, source, index - 1, "hidden", "attended");
+  const result = index < source.config.layerCount ? queriesKeysValues(graph, source, index, next.normed) : next.normed;
   graph.op("Identity", [next.stream], {}, stream);
   graph.op("Identity", [result], {}, projected);
 }

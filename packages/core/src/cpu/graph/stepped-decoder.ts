@@ -1,11 +1,10 @@
+import type { ModelSource } from "../weights/model-source.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
 import { attentionGraph } from "./attention-graph.ts";
 import { bindLayer } from "./bindings.ts";
 import { prepareChunk, type PreparedChunk } from "./chunk.ts";
-import type { Passage } from "../cpu-backend.ts";
-import { CpuLayerView } from "../state/cpu-layer-view.ts";
+import { CpuLayerView, type Passage } from "../state/passage.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
-import type { Parts } from "./layers.ts";
 import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";
 import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
@@ -16,7 +15,7 @@ const KEPT_ATTENTIONS = 64;
 
 /** The model layer by layer: between two layers, hooks see everything and may change the plan or what was attended. */
 export class SteppedDecoder {
-  readonly #parts: Parts;
+  readonly #source: ModelSource;
   readonly #copies: KeyCopies;
   readonly #head: LogitHead;
   readonly #stages: ProgramCache;
@@ -26,8 +25,8 @@ export class SteppedDecoder {
   readonly #normed = new Scratch();
   readonly #attended = new Scratch();
 
-  constructor(parts: Parts, threads: number, copies: KeyCopies, head: LogitHead) {
-    this.#parts = parts;
+  constructor(source: ModelSource, threads: number, copies: KeyCopies, head: LogitHead) {
+    this.#source = source;
     this.#copies = copies;
     this.#head = head;
     this.#stages = new ProgramCache(1, threads);
@@ -35,7 +34,7 @@ export class SteppedDecoder {
   }
 
   async run({ cache, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
-    const { config } = this.#parts;
+    const { config } = this.#source;
     const { layerCount, hiddenSize, queryHeads, keyHeads, headSize } = config;
     const { hooks, rawKeys = false } = request;
     const prepared = new Map<AttentionPlan, PreparedChunk>();
@@ -62,7 +61,12 @@ export class SteppedDecoder {
       const plan = (view && (await hook.queries?.(view, given))) ?? given;
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       const chunk = prepare(plan, !last || logitRows > 0 || hook !== undefined);
-      this.#copies.ensure(cache, layer, chunk, first);
+      this.#copies.ensure(
+        cache,
+        layer,
+        chunk.keyRotations.map(([, by]) => by),
+        first,
+      );
       await this.#attend(cache, layer, chunk, first, count, projected, attended);
       if (view && hook.attended) {
         const changed = hook.attended(view, attended);
@@ -89,7 +93,7 @@ export class SteppedDecoder {
     projected: Float32Array,
     attended: Float32Array,
   ): Promise<void> {
-    const { config } = this.#parts;
+    const { config } = this.#source;
     const feeds: Feeds = {
       ...chunk.feeds(0),
       projected: floats(projected, 1, count, projected.length / count),
@@ -114,8 +118,8 @@ export class SteppedDecoder {
     stream: Float32Array,
     projected: Float32Array,
   ): Promise<void> {
-    const { hiddenSize, queryHeads, headSize } = this.#parts.config;
-    const program = await this.#stages.get("stages", () => stagesGraph(this.#parts));
+    const { hiddenSize, queryHeads, headSize } = this.#source.config;
+    const program = await this.#stages.get("stages", () => stagesGraph(this.#source));
     await program.run(
       {
         hidden: floats(hidden, 1, rows, hiddenSize),

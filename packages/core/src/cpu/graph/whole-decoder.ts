@@ -1,7 +1,7 @@
+import type { ModelSource } from "../weights/model-source.ts";
 import { bindLayer } from "./bindings.ts";
 import type { PreparedChunk } from "./chunk.ts";
-import type { Passage } from "../cpu-backend.ts";
-import type { Parts } from "./layers.ts";
+import type { Passage } from "../state/passage.ts";
 import type { LogitHead } from "./logit-head.ts";
 import { ProgramCache } from "./program-cache.ts";
 import { isQuantised } from "../weights/quantised.ts";
@@ -16,14 +16,14 @@ const BYTES_A_CODE = 0.75;
 
 /** The whole model in one call. */
 export class WholeDecoder {
-  readonly #parts: Parts;
+  readonly #source: ModelSource;
   readonly #programs: ProgramCache;
   readonly #head: LogitHead;
   readonly #normed = new Scratch();
 
-  constructor(parts: Parts, threads: number, head: LogitHead) {
-    this.#parts = parts;
-    this.#programs = new ProgramCache(keptPrograms(parts), threads);
+  constructor(source: ModelSource, threads: number, head: LogitHead) {
+    this.#source = source;
+    this.#programs = new ProgramCache(keptPrograms(source), threads);
     this.#head = head;
   }
 
@@ -31,7 +31,7 @@ export class WholeDecoder {
     { cache, first, count, hidden, logits, logitRows }: Passage,
     chunks: readonly PreparedChunk[],
   ): Promise<void> {
-    const { config } = this.#parts;
+    const { config } = this.#source;
     const plans = [...new Set(chunks)];
     const planOf = chunks.map((chunk) => plans.indexOf(chunk));
     // Without a row the graph would have to be another one; a single row costs little beside a chunk.
@@ -55,7 +55,7 @@ export class WholeDecoder {
     const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0]);
     const program = await this.#programs.get(key, () =>
       wholeGraph(
-        this.#parts,
+        this.#source,
         plans.map((chunk) => chunk.shape),
         planOf,
       ),
@@ -69,7 +69,7 @@ export class WholeDecoder {
   }
 }
 
-function keptPrograms({ weights }: Parts): number {
+function keptPrograms({ weights }: ModelSource): number {
   let bytes = 0;
   for (const name of weights.names()) {
     const { type, shape } = weights.find(name)!;

@@ -2,20 +2,19 @@ import type { Cache } from "../../backend/backend.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
 import type { Rotation } from "../../positions/rotation.ts";
+import type { KeyCopy } from "../../state/key-copies.ts";
 import { SlotMap, type CacheLayout } from "../../state/slots.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
 import type { SharedMemory } from "../memory/shared-memory.ts";
 
-interface KeyCopy {
-  /** null after `restore`: only the id is known. */
-  readonly rotation: Rotation | null;
+export interface CpuKeyCopy extends KeyCopy {
   /** [K, capacity, D] */
   readonly buffer: CacheBuffer;
 }
 
 interface LayerCache {
   /** Keys, once for each rotation the plans at hand need. */
-  readonly copies: Map<string, KeyCopy>;
+  readonly copies: Map<string, CpuKeyCopy>;
   /** Rotations that the last token read keys under without a copy. */
   turned: ReadonlySet<string>;
   readonly values: CacheBuffer;
@@ -72,10 +71,9 @@ export class CpuCache implements Cache {
     return memory.fits(missing.reduce((sum, { size }) => sum + 4 * size, 0));
   }
 
-  /** A new copy, taking over the buffer of one that is neither wanted nor its source. */
-  addCopy(layer: number, rotation: Rotation, wanted: ReadonlySet<string>, source: CacheBuffer | undefined): KeyCopy {
+  /** An empty copy; it takes over the buffer of the copy `spare`, where there is one. */
+  addCopy(layer: number, rotation: Rotation, spare?: string): CpuKeyCopy & { readonly rotation: Rotation } {
     const { copies } = this.layers[layer];
-    const spare = [...copies].find(([id, { buffer }]) => !wanted.has(id) && buffer !== source)?.[0];
     const copy = { rotation, buffer: (spare !== undefined && copies.get(spare)?.buffer) || this.#buffer() };
     copy.buffer.clear();
     if (spare !== undefined) copies.delete(spare);

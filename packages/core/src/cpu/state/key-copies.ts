@@ -1,20 +1,26 @@
 import type { ModelConfig } from "../../model/config.ts";
-import { LongctxError } from "../../common/errors.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
-import {
-  angles,
-  anglesFrom,
-  RAW,
-  rotation,
-  turnRows,
-  UNROTATED,
-  type Angles,
-  type Rotation,
-} from "../../positions/rotation.ts";
+import { angles, anglesFrom, RAW, turnRows, type Angles, type Rotation } from "../../positions/rotation.ts";
+import { copyChanges, keyRotations, recognised } from "../../state/key-copies.ts";
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
-import type { CacheBuffer } from "./cache-buffer.ts";
-import type { PreparedChunk } from "../graph/chunk.ts";
-import type { CpuCache } from "./cpu-cache.ts";
+import type { CpuCache, CpuKeyCopy } from "./cpu-cache.ts";
+
+/** What queries or keys of a chunk are turned by. */
+export interface RotationUse {
+  readonly rotation: Rotation;
+  /** Some queries are turned by it. */
+  readonly queries: boolean;
+  /** The cache keeps a copy of the keys that is turned by it. */
+  readonly keys: boolean;
+}
+
+/** The rotations of a plan's queries, in their order, then those of its keys alone; each id once. */
+export function rotationUses(plan: AttentionPlan, queries: readonly Rotation[], rawKeys: boolean): RotationUse[] {
+  const uses = new Map<string, RotationUse>();
+  for (const by of queries) uses.set(by.id, { rotation: by, queries: true, keys: false });
+  for (const by of keyRotations(plan, rawKeys)) uses.set(by.id, { rotation: by, queries: uses.has(by.id), keys: true });
+  return [...uses.values()];
+}
 
 /** Sees to it that the cache keeps keys under the rotations that a plan reads, turning old keys where a table changed. */
 export class KeyCopies {
@@ -26,25 +32,17 @@ export class KeyCopies {
     this.#config = config;
   }
 
-  /**
-   * Before a chunk. A restored cache knows its copies by name only; the plans that made them give them their rotations
-   * back.
-   */
+  /** Before a chunk: the plans that are about to read a restored cache name the rotations of its copies. */
   adopt(cache: CpuCache, plan: (layer: number) => AttentionPlan): void {
     this.#angles = null;
     cache.layers.forEach(({ copies }, layer) => {
-      for (const [id, copy] of copies) {
-        if (copy.rotation) continue;
-        const planned = () => plan(layer).segments.map(({ table, keyPosition }) => rotation(table, keyPosition));
-        const by = id === RAW ? UNROTATED : planned().find((candidate) => candidate.id === id);
-        if (by) copies.set(id, { ...copy, rotation: by });
-      }
+      if ([...copies.values()].some((copy) => !copy.rotation)) recognise(copies, keyRotations(plan(layer)));
     });
   }
 
   /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
-  ensure(cache: CpuCache, layer: number, chunk: PreparedChunk, first: number): void {
-    this.#ensure(cache, layer, chunk, first, () => true);
+  ensure(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
+    this.#ensure(cache, layer, wanted, first, () => true);
   }
 
   /**
@@ -52,56 +50,40 @@ export class KeyCopies {
    * not ask for gets no copy. Tables that follow the length are another one for every token, and no copy of theirs would
    * be read twice; one that stays is copied by its second token.
    */
-  ensureForToken(cache: CpuCache, layer: number, chunk: PreparedChunk, first: number): void {
+  ensureForToken(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
     const { copies, turned } = cache.layers[layer];
-    const raw = first > 0 && copies.has(RAW) && chunk.keyRotations.some(([, { id }]) => id === RAW);
-    cache.layers[layer].turned = this.#ensure(cache, layer, chunk, first, ({ id }) => !raw || turned.has(id));
+    const raw = first > 0 && copies.has(RAW) && wanted.some(({ id }) => id === RAW);
+    const refused = this.#ensure(cache, layer, wanted, first, ({ id }) => !raw || turned.has(id));
+    cache.layers[layer].turned = new Set(refused.map(({ id }) => id));
   }
 
-  /** The rotations that have no copy, since `worthwhile` did not want one. */
+  /** The rotations that stay without a copy. */
   #ensure(
     cache: CpuCache,
     layer: number,
-    chunk: PreparedChunk,
+    wanted: readonly Rotation[],
     first: number,
     worthwhile: (by: Rotation) => boolean,
-  ): ReadonlySet<string> {
+  ): readonly Rotation[] {
     const { copies } = cache.layers[layer];
-    const wanted = new Set(chunk.keyRotations.map(([, by]) => by.id));
-    const without = new Set<string>();
-    for (const [, by] of chunk.keyRotations) {
-      const kept = copies.get(by.id);
-      if (kept?.rotation) continue;
-      if (kept) copies.set(by.id, { ...kept, rotation: by });
-      else if (worthwhile(by)) this.#make(cache, layer, by, wanted, first);
-      else without.add(by.id);
-    }
-    for (const id of copies.keys()) if (!wanted.has(id)) cache.dropCopy(layer, id);
-    return without;
-  }
-
-  #make(cache: CpuCache, layer: number, by: Rotation, wanted: ReadonlySet<string>, first: number): void {
-    // Keys without rotation are the exact source; any other copy is turned by the difference of the angles.
-    const known = [...cache.layers[layer].copies.values()].filter((copy) => copy.rotation);
-    const source = known.find((copy) => copy.rotation!.identity) ?? known[0];
-    if (first > 0 && !source) {
-      throw new LongctxError(
-        "argument",
-        "The cache keeps its keys under another method's rotation and cannot be read under this one; prefill again.",
-      );
-    }
-    const copy = cache.addCopy(layer, by, wanted, source?.buffer);
-    if (first === 0 || !source?.rotation) return;
-    try {
-      this.#turn(cache.slots, first, { buffer: source.buffer, rotation: source.rotation }, { ...copy, rotation: by });
-    } catch (error) {
-      cache.dropCopy(layer, by.id); // half turned
-      throw error;
-    }
+    recognise(copies, wanted);
+    const { source, made, refused, dropped, spare } = copyChanges(copies, wanted, first > 0, worthwhile);
+    made.forEach((by, i) => {
+      const copy = cache.addCopy(layer, by, spare[i]);
+      if (!source) return;
+      try {
+        this.#turn(cache.slots, first, source, copy);
+      } catch (error) {
+        cache.dropCopy(layer, by.id); // half turned
+        throw error;
+      }
+    });
+    for (const id of dropped) cache.dropCopy(layer, id);
+    return refused;
   }
 
   /** Fills a copy of the keys of all held tokens before `end`, each turned by the difference of the angles. */
-  #turn(slots: SlotMap, end: number, from: Copy, to: Copy): void {
+  #turn(slots: SlotMap, end: number, from: Turned, to: Turned): void {
     const { keyHeads, headSize } = this.#config;
     const runs = slots.runs(0, end);
     const all = this.#between(from.rotation, to.rotation, runs, end);
@@ -125,9 +107,10 @@ export class KeyCopies {
   }
 }
 
-interface Copy {
-  readonly buffer: CacheBuffer;
-  readonly rotation: Rotation;
+type Turned = CpuKeyCopy & { readonly rotation: Rotation };
+
+function recognise(copies: Map<string, CpuKeyCopy>, named: readonly Rotation[]): void {
+  for (const [id, rotation] of recognised(copies, named)) copies.set(id, { ...copies.get(id)!, rotation });
 }
 
 function* tokensOf(runs: readonly SlotRun[]): Generator<number> {

@@ -125,7 +125,7 @@ export class AttentionParts {
 
   /** The query under each rotation of the plan, and behind them without one, as kernels read it. */
   #queries(
-    { turns, temperature, chunk }: TokenPlan,
+    { turns, temperature, rotations }: TokenPlan,
     projected: Float32Array,
     { queries, codes, factors }: Layout,
   ): void {
@@ -135,7 +135,7 @@ export class AttentionParts {
     const data = memory.floats({ address: queries }, (turns.length + 1) * size);
     const raw = projected.subarray(0, size);
     turns.forEach((by, i) => {
-      if (!chunk.shape.rotations[i].queries) return;
+      if (!rotations[i].queries) return;
       turnRows(raw, data.subarray(i * size, (i + 1) * size), headSize, by, temperature);
       const [floats, code, factor] = [queries + 4 * i * size, codes + 2 * i * size, factors + 4 * i * queryHeads];
       if (this.#compact) functions.compactQueries(floats, code, factor, queryHeads, headSize);

@@ -29,7 +29,7 @@ export class TokenAttention {
   }
 
   /** Keeps the token's keys, in the copies there are, and values; `projected` is its q, k and v side by side. */
-  store(cache: CpuCache, layer: number, { chunk, turns }: TokenPlan, token: number, projected: Float32Array): void {
+  store(cache: CpuCache, layer: number, { rotations, turns }: TokenPlan, token: number, projected: Float32Array): void {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const { copies, values } = cache.layers[layer];
     const slot = cache.slots.slotOf(token);
@@ -38,10 +38,10 @@ export class TokenAttention {
     for (let head = 0; head < keyHeads; head++) {
       const at = (queryHeads + head) * headSize;
       const key = projected.subarray(at, at + headSize);
-      for (const [i, { id }] of chunk.keyRotations) {
-        const copy = copies.get(id);
+      rotations.forEach(({ rotation: { id }, keys }, i) => {
+        const copy = keys && copies.get(id);
         if (copy) turnRows(key, row(copy.buffer, head), headSize, turns[i]);
-      }
+      });
       const value = at + keyHeads * headSize;
       row(values, head).set(projected.subarray(value, value + headSize));
     }

@@ -1,12 +1,10 @@
+import type { ModelSource } from "../weights/model-source.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
 import { ACTIVATE } from "../../reference/dense.ts";
-import { prepareChunk } from "../graph/chunk.ts";
-import type { Passage } from "../cpu-backend.ts";
 import type { CpuCache } from "../state/cpu-cache.ts";
-import { CpuLayerView } from "../state/cpu-layer-view.ts";
+import { CpuLayerView, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
-import type { Parts } from "../graph/layers.ts";
 import { TokenAttention } from "./token-attention.ts";
 import { tokenPlan, type TokenPlan } from "./token-plan.ts";
 import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
@@ -16,22 +14,22 @@ import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weigh
  * a graph's nodes around. Layer by layer, so hooks see what they see in the `SteppedDecoder`.
  */
 export class TokenDecoder {
-  readonly #parts: Parts;
+  readonly #source: ModelSource;
   readonly #copies: KeyCopies;
   readonly #dense: Dense;
   readonly #weights: TokenWeights;
   readonly #attention: TokenAttention;
 
-  constructor(parts: Parts, threads: number, copies: KeyCopies) {
-    this.#parts = parts;
+  constructor(source: ModelSource, threads: number, copies: KeyCopies) {
+    this.#source = source;
     this.#copies = copies;
-    this.#dense = new Dense(threads, parts.precision === "exact");
-    this.#weights = tokenWeights(parts, this.#dense);
-    this.#attention = new TokenAttention(parts.config, this.#dense);
+    this.#dense = new Dense(threads, source.precision === "exact");
+    this.#weights = tokenWeights(source, this.#dense);
+    this.#attention = new TokenAttention(source.config, this.#dense);
   }
 
-  static fits(parts: Parts): boolean {
-    return fitsTokenWeights(parts);
+  static fits(source: ModelSource): boolean {
+    return fitsTokenWeights(source);
   }
 
   /** Is there room for the cache beside what is there? */
@@ -40,7 +38,7 @@ export class TokenDecoder {
   }
 
   async run({ cache, request, first, hidden, logits, logitRows }: Passage): Promise<void> {
-    const { config } = this.#parts;
+    const { config } = this.#source;
     const { hooks, rawKeys = false } = request;
     const { stream, attended, projected, layers } = this.#weights;
     const attention = this.#attention;
@@ -48,8 +46,7 @@ export class TokenDecoder {
     const prepare = (plan: AttentionPlan): TokenPlan => {
       const known = prepared.get(plan);
       if (known) return known;
-      const chunk = prepareChunk(plan, cache.slots, first, 1, { rawKeys, attend: true });
-      const made = tokenPlan(chunk, first, plan.temperature?.at(first));
+      const made = tokenPlan(plan, cache.slots, first, rawKeys);
       prepared.set(plan, made);
       return made;
     };
@@ -61,7 +58,12 @@ export class TokenDecoder {
       const view = hook && new CpuLayerView(config, cache, layer, first, 1, projected.data.slice());
       const given = request.plan(layer);
       const plan = prepare((view && (await hook.queries?.(view, given))) ?? given);
-      this.#copies.ensureForToken(cache, layer, plan.chunk, first);
+      this.#copies.ensureForToken(
+        cache,
+        layer,
+        plan.rotations.filter(({ keys }) => keys).map((use) => use.rotation),
+        first,
+      );
       attention.store(cache, layer, plan, first, projected.data);
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       if (layer === layers.length - 1 && logitRows === 0 && !hook) return;
@@ -79,7 +81,7 @@ export class TokenDecoder {
 
   /** stream → q, k and v of a layer. */
   #project(layer: number): void {
-    const { keyHeads, queryHeads, headSize, hiddenSize, norm } = this.#parts.config;
+    const { keyHeads, queryHeads, headSize, hiddenSize, norm } = this.#source.config;
     const { layers, stream, normed, projected } = this.#weights;
     const { attentionNorm, project, projectBias, queryNorm, keyNorm } = layers[layer];
     const { functions } = this.#dense;
@@ -96,7 +98,7 @@ export class TokenDecoder {
 
   /** attended → stream, past the layer. */
   #feedForward(layer: number): void {
-    const { hiddenSize, feedForwardSize, norm, activation } = this.#parts.config;
+    const { hiddenSize, feedForwardSize, norm, activation } = this.#source.config;
     const { layers, stream, normed, inner } = this.#weights;
     const { output, outputBias, feedForwardNorm, gateUp, gateUpBias, down, downBias } = layers[layer];
     const { functions } = this.#dense;

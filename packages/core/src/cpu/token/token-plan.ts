@@ -1,15 +1,17 @@
-import type { Lane } from "../../state/lanes.ts";
-import type { Segment } from "../../method/plan.ts";
+import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import { angles, rotation, type Angles } from "../../positions/rotation.ts";
-import type { PreparedChunk } from "../graph/chunk.ts";
+import { tileOf, type Lane } from "../../state/lanes.ts";
+import type { SlotMap } from "../../state/slots.ts";
+import { rotationUses, type RotationUse } from "../state/key-copies.ts";
 
 /** A plan for one token, ready for every layer that has it. */
 export interface TokenPlan {
-  readonly chunk: PreparedChunk;
-  /** The query. */
+  /** Text index of the query. */
   readonly token: number;
-  /** The token's angles under each rotation, null where it is none. */
+  readonly rotations: readonly RotationUse[];
+  /** The token's angles under each rotation, null under the identity. */
   readonly turns: readonly (Angles | null)[];
+  /** Multiplies the scores. */
   readonly temperature: number;
   readonly lanes: readonly TokenLane[];
   /** Slots of all lanes together. */
@@ -19,32 +21,34 @@ export interface TokenPlan {
 /** A stretch of slots, all of which the token sees. */
 export interface TokenLane {
   readonly segment: Segment;
-  /** Of the query, by index in the plan. */
+  /** The query's rotation, by index in the plan. */
   readonly rotation: number;
-  /** Which copy of the keys. */
+  /** `Rotation.id` of the copy of the keys that the lane reads. */
   readonly keys: string;
   readonly from: number;
   readonly count: number;
-  /** What the slots hold: the first of consecutive tokens, or each of them. */
+  /** The tokens in the slots: the first of consecutive ones, or each of them. */
   readonly tokens: number | Int32Array;
 }
 
-export function tokenPlan(chunk: PreparedChunk, token: number, temperature = 1): TokenPlan {
-  const [tile] = chunk.tiles;
-  const lanes = (tile?.lanes ?? []).flatMap((lane, i) => {
+export function tokenPlan(plan: AttentionPlan, slots: SlotMap, token: number, rawKeys: boolean): TokenPlan {
+  const tile = tileOf(plan, slots, token, 1);
+  const queryRotations = tile.lanes.map(({ segment }) => rotation(segment.table, segment.queryPosition));
+  const rotations = rotationUses(plan, queryRotations, rawKeys);
+  const lanes = tile.lanes.flatMap((lane, i) => {
     const { segment } = lane;
     const common = {
       segment,
-      rotation: chunk.shape.tiles[0].lanes[i].rotation,
+      rotation: rotations.findIndex((use) => use.rotation.id === queryRotations[i].id),
       keys: rotation(segment.table, segment.keyPosition).id,
     };
     return runsOf(lane).map((run) => ({ ...common, ...run }));
   });
   return {
-    chunk,
     token,
-    turns: chunk.rotations.map((by) => (by.identity ? null : angles(by, [token], 1))),
-    temperature,
+    rotations,
+    turns: rotations.map(({ rotation: by }) => (by.identity ? null : angles(by, [token], 1))),
+    temperature: plan.temperature?.at(token) ?? 1,
     lanes,
     width: lanes.reduce((sum, { count }) => sum + count, 0),
   };

@@ -1,6 +1,6 @@
+import type { ModelSource } from "../weights/model-source.ts";
 import type { WeightTensor } from "../../model/weights.ts";
 import type { Dense, Floats, Projection, Row } from "./dense.ts";
-import type { Parts } from "../graph/layers.ts";
 import { packCodes, packFloats, type PackedMatrix } from "./packed-matrix.ts";
 import { isQuantised, quantisedMatrix } from "../weights/quantised.ts";
 
@@ -40,12 +40,12 @@ const MOST_BYTES = 3.5 * 2 ** 30;
 /** With scales and minima; codes of 4 bits take less. */
 const BYTES_A_CODE = 1.5;
 
-export function fitsTokenWeights(parts: Parts): boolean {
-  const { headSize, hiddenSize, feedForwardSize } = parts.config;
+export function fitsTokenWeights(source: ModelSource): boolean {
+  const { headSize, hiddenSize, feedForwardSize } = source.config;
   if ([headSize, hiddenSize, feedForwardSize].some((size) => size % 4 !== 0)) return false;
   let floats = 0;
   let codes = 0;
-  for (const { type, shape } of matrices(parts)) {
+  for (const { type, shape } of matrices(source)) {
     const size = shape[0] * shape[1];
     if (isQuantised(type)) codes += size * BYTES_A_CODE;
     else floats += size * 4;
@@ -53,8 +53,8 @@ export function fitsTokenWeights(parts: Parts): boolean {
   return floats <= MOST_FLOAT_BYTES && floats + codes <= MOST_BYTES;
 }
 
-export function tokenWeights(parts: Parts, dense: Dense): TokenWeights {
-  const { config, weights } = parts;
+export function tokenWeights(source: ModelSource, dense: Dense): TokenWeights {
+  const { config, weights } = source;
   const { hiddenSize, layerCount, queryHeads, keyHeads, headSize, feedForwardSize, bias, queryKeyNorm } = config;
   const vector = (name: string, size = hiddenSize) => dense.vector(weights.get(name, [size]).toFloat32());
   const biases = (present: boolean, names: readonly string[], sizes: readonly number[]) =>
@@ -73,7 +73,7 @@ export function tokenWeights(parts: Parts, dense: Dense): TokenWeights {
     inner: dense.row(feedForwardSize),
   };
   const layers = Array.from({ length: layerCount }, (_, layer): LayerWeights => {
-    const { names, sizes, ...tensors } = layerMatrices(parts, layer);
+    const { names, sizes, ...tensors } = layerMatrices(source, layer);
     const name = (part: string) => `layers.${layer}.${part}`;
     return {
       attentionNorm: vector(name("attentionNorm")),
@@ -94,7 +94,7 @@ export function tokenWeights(parts: Parts, dense: Dense): TokenWeights {
     ...rows,
     layers,
     finalNorm: vector("finalNorm"),
-    head: dense.projection(packed([headMatrix(parts)]), rows.normed),
+    head: dense.projection(packed([headMatrix(source)]), rows.normed),
   };
 }
 
@@ -109,7 +109,7 @@ function packed(tensors: readonly WeightTensor[]): PackedMatrix[] {
   );
 }
 
-function layerMatrices({ config, weights }: Parts, layer: number) {
+function layerMatrices({ config, weights }: ModelSource, layer: number) {
   const { hiddenSize, queryHeads, keyHeads, headSize, feedForwardSize } = config;
   const names = ["query", "key", "value"].map((part) => `layers.${layer}.${part}`);
   const sizes = [queryHeads, keyHeads, keyHeads].map((heads) => heads * headSize);
@@ -125,15 +125,15 @@ function layerMatrices({ config, weights }: Parts, layer: number) {
   };
 }
 
-function headMatrix({ config, weights }: Parts): WeightTensor {
+function headMatrix({ config, weights }: ModelSource): WeightTensor {
   const { tiedEmbedding, vocabSize, hiddenSize } = config;
   return weights.get(tiedEmbedding ? "embedding" : "head", [vocabSize, hiddenSize]);
 }
 
-function matrices(parts: Parts): WeightTensor[] {
-  const layers = Array.from({ length: parts.config.layerCount }, (_, layer) => layerMatrices(parts, layer));
+function matrices(source: ModelSource): WeightTensor[] {
+  const layers = Array.from({ length: source.config.layerCount }, (_, layer) => layerMatrices(source, layer));
   return [
     ...layers.flatMap(({ project, output, gateUp, down }) => [...project, ...output, ...gateUp, ...down]),
-    headMatrix(parts),
+    headMatrix(source),
   ];
 }

@@ -1,9 +1,25 @@
 import type { ModelConfig } from "../../model/config.ts";
+import type { ForwardRequest } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
 import type { LayerView } from "../../method/method.ts";
-import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
+import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
+import { sourceOf } from "../../state/key-copies.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuCache } from "./cpu-cache.ts";
+
+/** A chunk on its way through the decoder. */
+export interface Passage {
+  readonly cache: CpuCache;
+  readonly request: ForwardRequest;
+  /** Text index of the chunk's first token. */
+  readonly first: number;
+  readonly count: number;
+  /** Embedded tokens [count, hidden]. */
+  readonly hidden: Float32Array;
+  /** Where the logits of the last `logitRows` rows go, [logitRows, V]. */
+  readonly logits: Float32Array;
+  readonly logitRows: number;
+}
 
 /** What a hook sees of a layer: the chunk's own rows come from the projection, older ones from the cache. */
 export class CpuLayerView implements LayerView {
@@ -35,8 +51,8 @@ export class CpuLayerView implements LayerView {
   }
 
   keys(range: { from: number; to: number }): Float32Array {
-    const { copies } = this.#cache.layers[this.layer];
-    const copy = copies.get(RAW) ?? [...copies.values()].find(({ rotation }) => rotation);
+    // The first chunk's queries are known before there is any copy, and there are no older keys to look up then.
+    const copy = range.from < this.first ? sourceOf(this.#cache.layers[this.layer].copies) : undefined;
     return this.#rows(range, this.#config.queryHeads, copy?.buffer, copy?.rotation ?? null);
   }
 

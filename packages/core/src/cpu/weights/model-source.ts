@@ -1,5 +1,14 @@
-import type { WeightTensor } from "../../model/weights.ts";
+import type { Precision } from "../../backend/backend.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import type { Weights, WeightTensor } from "../../model/weights.ts";
 import { dequantiseRow, isQuantised } from "./quantised.ts";
+
+/** What graphs and kernels are made from; `weights` stay open, since a graph reads them when a chunk first needs it. */
+export interface ModelSource {
+  readonly config: ModelConfig;
+  readonly weights: Weights;
+  readonly precision: Precision;
+}
 
 /** Looks up rows of the embedding, which stays as it is stored. */
 export class Embedding {
