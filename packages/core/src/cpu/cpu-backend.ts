@@ -4,7 +4,6 @@ import type { ModelConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
 import { checkIds } from "../backend/forward-checks.ts";
 import type { AttentionPlan } from "../method/plan.ts";
-import { softCapped } from "../reference/dense.ts";
 import { SlotMap, type CacheLayout } from "../state/slots.ts";
 import type { Weights } from "../model/weights.ts";
 import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
@@ -134,7 +133,7 @@ class CpuBackend implements Backend {
     }
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
-      for (let i = 0; i < logits.length; i++) logits[i] = softCapped(logits[i], logitSoftCap);
+      for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
     return logits;
   }
 

@@ -1,6 +1,6 @@
 import type { ModelSource } from "../weights/model-source.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
-import { ACTIVATE } from "../../reference/dense.ts";
+import { ACTIVATE } from "./activation.ts";
 import type { CpuCache } from "../state/cpu-cache.ts";
 import { CpuLayerView, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
