@@ -6,8 +6,7 @@ import { prepareChunk, type PreparedChunk } from "./chunk.ts";
 import { CpuLayerView, type Passage } from "../state/passage.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
 import type { LogitHead } from "./logit-head.ts";
-import { ProgramCache } from "./program-cache.ts";
-import { floats, integers, Scratch, type Feeds } from "./runtime.ts";
+import { floats, integers, ProgramCache, Scratch, type Feeds } from "./runtime.ts";
 import { stagesGraph } from "./stages.ts";
 
 /** Attention graphs hold no weights, and differ by the shape of a plan, not by lengths. */

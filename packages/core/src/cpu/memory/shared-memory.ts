@@ -1,4 +1,18 @@
-import { MOST_PAGES, PAGE_BYTES, wasmMemory, type WasmMemory } from "./web-assembly.ts";
+/** The part of a `WebAssembly.Memory` that is used here; Node's types leave WebAssembly out. */
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
+
+interface WasmMemories {
+  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
+}
+
+const { Memory } = (globalThis as unknown as { WebAssembly: WasmMemories }).WebAssembly;
+
+const PAGE_BYTES = 65536;
+/** 4 GiB: addresses have 32 bits. */
+const MOST_PAGES = 65536;
 
 /** A stretch of the memory, in bytes from its start. */
 export interface Block {
@@ -10,7 +24,7 @@ const ALIGNMENT = 64;
 
 /** Memory that kernels on several threads see. It never shrinks; pages never written cost nothing. */
 export class SharedMemory {
-  readonly memory: WasmMemory = wasmMemory(1, { shared: true });
+  readonly memory: WasmMemory = new Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
   #end: number;
   /** In order of address, no two of them adjacent. */
   #free: Block[] = [];

@@ -1,5 +1,16 @@
 import { KERNELS } from "./kernel-bytes.ts";
-import { instantiate, wasmModule, type WasmMemory, type WasmModule } from "../memory/web-assembly.ts";
+import type { WasmMemory } from "../memory/shared-memory.ts";
+
+interface WasmModule {
+  readonly __module: never;
+}
+
+interface WasmModules {
+  readonly Module: new (bytes: Uint8Array) => WasmModule;
+  readonly Instance: new (module: WasmModule, imports: object) => { readonly exports: unknown };
+}
+
+const { Module, Instance } = (globalThis as unknown as { WebAssembly: WasmModules }).WebAssembly;
 
 /** See packages/core/kernels; numbers are addresses unless they are sizes. */
 export interface Kernels {
@@ -19,9 +30,10 @@ export interface Kernels {
 let compiled: WasmModule | undefined;
 
 export function kernelModule(): WasmModule {
-  return (compiled ??= wasmModule(KERNELS));
+  return (compiled ??= new Module(Buffer.from(KERNELS, "base64")));
 }
 
+/** The kernels over a memory. */
 export function kernels(memory: WasmMemory): Kernels {
-  return instantiate(kernelModule(), memory) as Kernels;
+  return new Instance(kernelModule(), { env: { memory } }).exports as Kernels;
 }
