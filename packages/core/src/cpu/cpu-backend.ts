@@ -107,30 +107,18 @@ class CpuBackend implements Backend {
     if (cache.layers.length === 0)
       throw new LongctxError("argument", "This cache was disposed of; create another one.");
     checkIds(ids, vocabSize);
-    cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    const runs = cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    if (runs.length > 1)
+      throw new Error(
+        `A chunk of ${ids.length} tokens goes round the end of the ring; whoever calls forward has to end it there.`,
+      );
     const logits = this.#logits.take(logitRows * vocabSize);
+    const hidden = this.#hidden.take(ids.length * hiddenSize);
     this.#copies.adopt(cache, request.plan);
-    // Keys are written to consecutive slots, so a chunk that goes round the end of the ring is computed in two parts.
-    for (let done = 0; done < ids.length;) {
-      const first = cache.slots.length;
-      const count = Math.min(ids.length - done, cache.slots.layout.capacity - cache.slots.slotOf(first));
-      const after = ids.length - done - count;
-      const rows = Math.min(count, Math.max(0, logitRows - after));
-      const offset = logitRows - after - rows;
-      const hidden = this.#hidden.take(count * hiddenSize);
-      this.#embedding.rows(ids.slice(done, done + count), hidden);
-      cache.slots.append(count);
-      await this.#pass({
-        cache,
-        request,
-        first,
-        count,
-        hidden,
-        logits: logits.subarray(offset * vocabSize, (offset + rows) * vocabSize),
-        logitRows: rows,
-      });
-      done += count;
-    }
+    this.#embedding.rows(ids, hidden);
+    const first = cache.slots.length;
+    cache.slots.append(ids.length);
+    await this.#pass({ cache, request, first, count: ids.length, hidden, logits, logitRows });
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
       for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
