@@ -19,13 +19,15 @@ import { WholeDecoder } from "./graph/whole-decoder.ts";
 
 export interface CpuOptions {
   readonly precision?: Precision;
-  /** Threads of the products; all cores unless given. */
+  /** Threads that compute; as many as the machine has cores unless given. */
   readonly threads?: number;
 }
 
 /**
- * Chunks run on onnxruntime: plans whose lanes are the same for every chunk as one graph of the whole model, hooks and
- * plans that change as they go layer by layer. Single tokens run in kernels of their own where they fit. `weights` are read when a graph is made, so they stay open.
+ * The device cpu. Chunks run on onnxruntime: one graph of the whole model where every layer's lanes are the same for every
+ * chunk, layer by layer with hooks and under other plans. Single tokens run in WebAssembly kernels, where the weights fit
+ * their memory. `weights` stay open, since a graph reads them when a chunk first needs it.
+ * @throws LongctxError "argument" for impossible threads, "config" for a model with parts that this device does not compute
  */
 export function createCpu(config: ModelConfig, weights: Weights, options: CpuOptions = {}): Backend {
   const { precision = "exact", threads = availableParallelism() } = options;
@@ -40,7 +42,7 @@ export function createCpu(config: ModelConfig, weights: Weights, options: CpuOpt
   return new CpuBackend({ config, weights, precision }, threads);
 }
 
-/** What a model has that is in none of the graphs and kernels here. */
+/** The part of the model that no graph and no kernel here computes; null where there is none. */
 function beyond({ experts, attentionSoftCap, postNorms, embeddingScale, attentionScale }: ModelConfig): string | null {
   if (experts) return `mixtures of ${experts.count} experts`;
   if (attentionSoftCap !== undefined) return `attention scores capped at ${attentionSoftCap}`;
@@ -61,7 +63,7 @@ class CpuBackend implements Backend {
   readonly #stepped: SteppedDecoder;
   readonly #source: ModelSource;
   readonly #threads: number;
-  /** Made for the first single token; null when the model does not fit. */
+  /** Made when the first single token is read; null when the weights do not fit its memory. */
   #token: TokenDecoder | null | undefined;
   readonly #hidden = new Scratch();
   readonly #logits = new Scratch();
@@ -151,7 +153,7 @@ class CpuBackend implements Backend {
     return this.#token;
   }
 
-  /** Each layer's plan in its uniform shape, or null when one has none. */
+  /** Every layer's plan as a chunk of uniform shape; null when some plan has no such shape. */
   #uniformPlans({ cache, request, first, count }: Passage): PreparedChunk[] | null {
     const prepared = new Map<AttentionPlan, PreparedChunk | null>();
     const chunks: PreparedChunk[] = [];

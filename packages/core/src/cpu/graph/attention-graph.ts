@@ -1,38 +1,38 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { Graph, type EncodedGraph } from "./graph.ts";
 
-/** What a rotation of this chunk applies to; the numbers come as inputs. */
+/** What one rotation of a chunk turns; its cosines and sines are inputs of the graph. */
 export interface RotationUse {
-  /** Some lane's queries have it. */
+  /** It turns the queries of some lane. */
   readonly queries: boolean;
-  /** The cache keeps keys rotated this way. */
+  /** It turns the chunk's keys into a copy that the cache keeps. */
   readonly keys: boolean;
-  /** No rotation at all. */
+  /** It leaves everything as it is, so no operator is needed. */
   readonly identity: boolean;
 }
 
 export interface LaneShape {
-  /** Index of the rotation of its queries. */
+  /** The rotation of the lane's queries, by index. */
   readonly rotation: number;
   readonly masked: boolean;
 }
 
 export interface TileShape {
   readonly lanes: readonly LaneShape[];
-  /** How many lanes each stretch of values spans. */
+  /** How many lanes read each stretch of values. */
   readonly stretches: readonly number[];
   readonly blind: boolean;
 }
 
-/** Everything that changes the attention graph; what is left to its inputs are lengths and numbers. */
+/** What an attention graph is compiled for; lengths and numbers are left to its inputs. */
 export interface AttentionShape {
   readonly rotations: readonly RotationUse[];
-  /** None: only the cache is written. */
+  /** Empty when the graph only writes the cache. */
   readonly tiles: readonly TileShape[];
   readonly tempered: boolean;
 }
 
-/** Names of the inputs and outputs, so that callers and graphs agree. Inputs of a plan are shared by its layers. */
+/** Names of the graph's inputs and outputs: those of a plan are shared by all layers that have the plan. */
 export const planPort = {
   cos: (plan: number, rotation: number) => `plan${plan}_cos${rotation}`,
   sin: (plan: number, rotation: number) => `plan${plan}_sin${rotation}`,
@@ -49,7 +49,7 @@ export const layerPort = {
     `layer${layer}_values${tile}_${stretch}_${head}`,
 };
 
-/** The inputs of a plan that its layers share: declared once a graph. */
+/** Declares the inputs that all layers of a plan share, once a graph. */
 export function declarePlan(graph: Graph, plan: number, shape: AttentionShape): void {
   shape.rotations.forEach(({ identity, queries, keys }, rotation) => {
     if (identity || !(queries || keys)) return;
@@ -163,7 +163,7 @@ export function attention(
     return names[tile];
   };
   const outputs = shape.tiles.map((tile, t) => {
-    // The queries' [T, group, D] of each key head side by side are [T, H, D].
+    // Outputs [T, H/K, D] of each key head's queries, side by side, are [T, H, D].
     const byKeyHead = valueNames.map((_, head) =>
       attend(graph, config, tile, at, t, head, (rotation) => queriesOf(rotation, head, t)),
     );
@@ -183,7 +183,7 @@ function attend(
   head: number,
   queries: (rotation: number) => string,
 ): string {
-  // No rows, but they come out of the same `Split` as the chunk's own values, which the concatenation has to wait for.
+  // Zero rows out of the `Split` that writes the chunk's own values: they make the concatenation wait for those values.
   const afterStore = (): string => {
     const rows = graph.op("Reshape", [queries(tile.lanes[0].rotation), graph.integers(-1, config.headSize)]);
     return graph.op("Gather", [rows, graph.constant(new BigInt64Array(0), [0])], { ints: { axis: 0 } });
@@ -202,7 +202,7 @@ function attend(
     [scores.length > 1 ? graph.op("Concat", scores, { ints: { axis: 2 } }) : scores[0]],
     { ints: { axis: -1 } },
   );
-  // Copying values, D of each, is cheaper than taking the probabilities apart, one for each row of each query head.
+  // Several stretches are joined by copying values [n, D], which costs less than splitting the probabilities of all query heads.
   const stored = tile.stretches.map((_, s) => graph.input(layerPort.values(at.layer, t, s, head), 2));
   const values = stored.length > 1 ? graph.op("Concat", [...stored, afterStore()], { ints: { axis: 0 } }) : stored[0];
   return graph.op("MatMul", [probabilities, values]);

@@ -6,7 +6,7 @@ import type { PreparedChunk } from "./chunk.ts";
 import type { CpuCache } from "../state/cpu-cache.ts";
 import { floats, type Feeds } from "./runtime.ts";
 
-/** Binds a layer's cache to the inputs and outputs of its attention: everything is a view, nothing is copied. */
+/** Binds views of a layer's cache to the inputs and outputs of its attention graph; only listed slots are copied together. */
 export function bindLayer(
   config: ModelConfig,
   cache: CpuCache,
@@ -49,7 +49,7 @@ export function bindLayer(
   }
 }
 
-/** Rows of listed slots, side by side. */
+/** Copies the rows of listed slots together, [n, D]. */
 function gathered(buffer: CacheBuffer, head: number, slots: Int32Array, headSize: number): Float32Array {
   const rows = new Float32Array(slots.length * headSize);
   slots.forEach((slot, i) => rows.set(buffer.view(head, slot, slot + 1), i * headSize));

@@ -6,28 +6,28 @@ import { rotationUses } from "../state/key-copies.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
 
-/** Rows of queries whose scores stay in the processor's cache. */
+/** Queries of a tile: few enough for their scores to stay in the processor's cache. */
 export const TILE_ROWS = 128;
 
-/** A plan for one chunk, ready for every layer that has it. */
+/** A plan made concrete for one chunk; all layers that have the plan share it. */
 export interface PreparedChunk {
   readonly shape: AttentionShape;
   readonly key: string;
-  /** Rotations that keys are kept under, by index in `shape.rotations`. */
+  /** The rotations that the cache keeps copies of keys under, each with its index in `shape.rotations`. */
   readonly keyRotations: readonly (readonly [number, Rotation])[];
   readonly tiles: readonly Tile[];
-  /** Inputs that its layers share, in a graph where the plan has this number. */
+  /** The inputs that the plan's layers share, in a graph where the plan has this number. */
   feeds(plan: number): Feeds;
 }
 
 interface ChunkOptions {
-  /** Keep keys without rotation too. */
+  /** The cache keeps keys without rotation too. */
   readonly rawKeys: boolean;
-  /** false when only the cache has to be written. */
+  /** false when the chunk only writes the cache. */
   readonly attend: boolean;
 }
 
-/** Any plan: lanes cut where masks begin and end, tiles that fit the processor's cache. */
+/** Prepares any plan: tiles of `TILE_ROWS` queries, with lanes cut where masks begin and end. */
 export function prepareChunk(
   plan: AttentionPlan,
   slots: SlotMap,
@@ -40,12 +40,12 @@ export function prepareChunk(
     tiles.push(tileOf(plan, slots, first + row, Math.min(TILE_ROWS, count - row), first));
   }
   const seen = tiles.flatMap((tile) => tile.lanes.map((lane) => queryRotation(lane.segment)));
-  // A tile that sees nothing still takes its zeros from some queries.
+  // The zeros of a tile that sees nothing are made from queries without rotation.
   if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(UNROTATED);
   return assemble(plan, tiles, seen, first, count, options.rawKeys);
 }
 
-/** A plan whose graph is the same for every chunk, or null when it has to be cut anew each time. */
+/** Prepares a plan whose graph is the same for every chunk; null where a plan's lanes change from chunk to chunk. */
 export function prepareUniformChunk(
   plan: AttentionPlan,
   slots: SlotMap,

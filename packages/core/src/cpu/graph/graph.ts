@@ -7,7 +7,7 @@ const ELEMENT = { float32: 1, uint8: 2, int64: 7 } as const;
 type Element = keyof typeof ELEMENT;
 type Data = Float32Array | Uint8Array | BigInt64Array;
 
-/** Larger tensors lie beside the model's bytes: inside, onnxruntime would hold them several times while it loads. */
+/** Tensors of so many bytes lie beside the model, since onnxruntime holds those inside it several times while it loads. */
 const INLINE_BYTES = 4096;
 
 const MICROSOFT = "com.microsoft";
@@ -29,11 +29,11 @@ export interface Attributes {
   readonly graphs?: Readonly<Record<string, Graph>>;
 }
 
-/** A model and the large tensors that it refers to by name. */
+/** An encoded ONNX model and the large tensors that it refers to by path. */
 export interface EncodedGraph {
   readonly model: Uint8Array;
   readonly weights: readonly { readonly path: string; readonly data: Uint8Array }[];
-  /** Gives the weights' memory back, once they were read. */
+  /** Frees the weights' memory once onnxruntime has read it. */
   release(): void;
 }
 
@@ -45,11 +45,11 @@ export class Graph {
   readonly #outputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   readonly #prefix: string;
   readonly #blobs: Uint8Array[] = [];
-  /** For large constants: garbage of their size would stay with the process. */
+  /** Holds large constants, whose memory the garbage collector would not give back to the system. */
   readonly arena: Arena = new Arena();
   #count = 0;
 
-  /** Names in a subgraph must differ from those around it, so each has a prefix of its own. */
+  /** `prefix` keeps the names of a subgraph apart from those of the graph around it. */
   constructor(prefix = "") {
     this.#prefix = prefix;
   }
@@ -87,13 +87,13 @@ export class Graph {
     return this.constant(BigInt64Array.from(values, BigInt), [values.length]);
   }
 
-  /** Adds a node; the name of its one output. */
+  /** Adds a node with one output and answers with the output's name. */
   op(type: string, inputs: readonly string[], attributes: Attributes = {}, output = this.#fresh(type)): string {
     this.ops(type, inputs, [output], attributes);
     return output;
   }
 
-  /** Adds a node with the outputs named. */
+  /** Adds a node whose outputs have the given names. */
   ops(type: string, inputs: readonly string[], outputs: readonly string[], attributes: Attributes = {}): void {
     this.#nodes.push(
       onnx.NodeProto.create({
@@ -113,7 +113,7 @@ export class Graph {
     );
   }
 
-  /** Parts of a tensor along an axis, as many as there are sizes. */
+  /** Splits a tensor along an axis into parts of the given sizes. */
   split(value: string, axis: number, sizes: readonly number[], names?: readonly string[]): string[] {
     const outputs = names ? [...names] : sizes.map(() => this.#fresh("part"));
     this.ops("Split", [value, this.integers(...sizes)], outputs, { ints: { axis } });

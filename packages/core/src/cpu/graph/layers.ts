@@ -2,18 +2,18 @@ import type { ModelSource } from "../weights/model-source.ts";
 import type { Graph } from "./graph.ts";
 import { operand, product, type Operand } from "./product.ts";
 
-/** The residual stream and its norm. */
+/** Names of the residual stream and of its norm in a graph. */
 export interface Stream {
   readonly stream: string;
   readonly normed: string;
 }
 
-/** hidden → norm of the first layer. */
+/** The graph's input `hidden` and its norm before the first layer's attention. */
 export function firstNorm(graph: Graph, source: ModelSource, hidden: string): Stream {
   return { stream: hidden, normed: rmsNorm(graph, source, hidden, vector(graph, source, "layers.0.attentionNorm")) };
 }
 
-/** Output product and feed-forward of a layer, up to the norm that follows. */
+/** A layer from its output product on: feed-forward network, residual stream, and the next layer's norm or the final one. */
 export function afterAttention(
   graph: Graph,
   source: ModelSource,
@@ -84,7 +84,7 @@ export function queriesKeysValues(graph: Graph, source: ModelSource, layer: numb
   return graph.op("Concat", [...normedHeads, v], { ints: { axis: 2 } });
 }
 
-/** Logits [1, T, V] of the final norm's rows. */
+/** Logits [1, T, V] of rows [1, T, hidden] behind the final norm. */
 export function head(graph: Graph, source: ModelSource, normed: string): string {
   const { tiedEmbedding, vocabSize, hiddenSize } = source.config;
   return product(
@@ -121,7 +121,7 @@ function rmsNorm(graph: Graph, { config }: ModelSource, value: string, weight: s
   });
 }
 
-/** a + b and its norm. */
+/** Adds a + b to the graph, and its norm. */
 function addNorm(graph: Graph, { config }: ModelSource, a: string, b: string, weight: string): Stream {
   const result = { normed: `${b}_normed`, stream: `${b}_stream` };
   graph.ops("SkipSimplifiedLayerNormalization", [a, b, weight], [result.normed, "", "", result.stream], {

@@ -3,18 +3,18 @@ import { Graph } from "./graph.ts";
 import { head } from "./layers.ts";
 import { floats, Program } from "./runtime.ts";
 
-/** As many rows are sooner through the kernels than a graph is compiled that holds the head a second time. */
+/** Up to so many rows go through the kernels, which is sooner than compiling a graph that holds the head a second time. */
 const FEW_ROWS = 8;
 /** Rows multiplied at once. */
 const ROWS_AT_ONCE = 128;
 
-/** The head's product for a single row, in kernels; the `TokenDecoder` has it. */
+/** Computes the logits of single rows in kernels; the `TokenDecoder` does. */
 export interface RowHead {
   /** Logits [V] of a row behind the final norm; valid until the next ones. */
   logits(row: Float32Array): Float32Array;
 }
 
-/** Logits of rows behind the final norm. */
+/** Computes the logits of rows behind the final norm. */
 export class LogitHead {
   readonly #source: ModelSource;
   readonly #threads: number;

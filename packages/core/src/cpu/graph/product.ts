@@ -6,7 +6,7 @@ import { isQuantised, quantisedMatrix, type QuantisedMatrix } from "../weights/q
 /** MatMulNBits computes float32 products of dequantised weights at level 0, int8 products at level 4. */
 const LEVEL: Record<Precision, number> = { exact: 0, fast: 4 };
 
-/** An input of products, and the sums of its blocks once they are needed. */
+/** An input of products, with the sums of its blocks by block size, which products over the same input share. */
 export interface Operand {
   readonly value: string;
   readonly sums: Map<number, string>;
@@ -16,10 +16,7 @@ export function operand(value: string): Operand {
   return { value, sums: new Map() };
 }
 
-/**
- * x · Wᵀ for one or several matrices over the same input, their outputs side by side; [.., N]. Matrices of one type are
- * one product.
- */
+/** x · Wᵀ of one or several matrices, outputs side by side, [.., N]; matrices of one storage type become one product. */
 export function product(graph: Graph, x: Operand, weights: readonly WeightTensor[], precision: Precision): string {
   if (weights.every((weight) => !isQuantised(weight.type))) return floatProduct(graph, x, weights);
   if (weights.every((weight) => weight.type === weights[0].type))
@@ -34,7 +31,7 @@ export function product(graph: Graph, x: Operand, weights: readonly WeightTensor
 function floatProduct(graph: Graph, x: Operand, weights: readonly WeightTensor[]): string {
   const inputs = weights[0].shape[1];
   const outputs = weights.reduce((sum, weight) => sum + weight.shape[0], 0);
-  // onnxruntime packs [K, N] ahead of time, and only that way round.
+  // onnxruntime packs a constant [K, N] when it loads the graph, but not a constant [N, K].
   const transposed = graph.arena.floats(inputs * outputs);
   let first = 0;
   for (const weight of weights) {
@@ -107,7 +104,7 @@ function blockSums(graph: Graph, x: Operand, blocks: number, blockSize: number):
   return sums;
 }
 
-/** Two codes a byte, the first in the low nibble; four bits of each, from `shift` on. */
+/** Packs four bits of each code, from bit `shift` on, two codes a byte with the first in the low nibble. */
 function packNibbles(codes: Uint8Array, shift: number, packed: Uint8Array): void {
   for (let i = 0; i < packed.length; i++)
     packed[i] = ((codes[2 * i] >> shift) & 15) | (((codes[2 * i + 1] >> shift) & 15) << 4);

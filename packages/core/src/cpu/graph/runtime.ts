@@ -4,12 +4,12 @@ import type { EncodedGraph } from "./graph.ts";
 
 export type Feeds = Record<string, ort.Tensor>;
 
-/** Two sessions take turns all the time: a thread that spins after its run would keep the other's from the core. */
+/** Sessions take turns all the time, so the threads of one must not spin after its run and keep the cores from the next. */
 const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
   executionMode: "sequential",
   interOpNumThreads: 1,
   graphOptimizationLevel: "all",
-  // Every chunk has other lengths, so remembered memory patterns would only pile up.
+  // Every chunk has other lengths, so memory patterns would be recorded and never used again.
   enableMemPattern: false,
   logSeverityLevel: 3,
   extra: { session: { force_spinning_stop: "1", use_device_allocator_for_initializers: "1" } },
@@ -53,7 +53,7 @@ export class Program {
   }
 }
 
-/** Compiled graphs by what makes them differ; the one not used for longest goes first. */
+/** Compiled graphs by key, at most `limit` of them; the least recently used is released first. */
 export class ProgramCache {
   readonly #programs = new Map<string, Program>();
   readonly #limit: number;
@@ -67,11 +67,11 @@ export class ProgramCache {
   async get(key: string, graph: () => EncodedGraph): Promise<Program> {
     const known = this.#programs.get(key);
     if (known) {
-      this.#programs.delete(key); // to the end: a Map keeps the order of insertion
+      this.#programs.delete(key); // a Map keeps the order of insertion, so setting it again makes it the most recent
       this.#programs.set(key, known);
       return known;
     }
-    // Before the new one, so that two with weights are never held at once beyond the limit.
+    // The oldest is released before the new one is compiled, so that memory never holds more than `limit` copies of the weights.
     while (this.#programs.size >= this.#limit) {
       const [oldest, program] = this.#programs.entries().next().value!;
       this.#programs.delete(oldest);
@@ -97,7 +97,7 @@ export function integers(values: readonly number[], ...dims: readonly number[]):
   return new ort.Tensor("int64", BigInt64Array.from(values, BigInt), dims);
 }
 
-/** A buffer that is made larger when it has to be and otherwise used again. */
+/** A buffer that grows to the largest size asked for and is used again. */
 export class Scratch {
   #data = new Float32Array();
 

@@ -7,9 +7,10 @@ import { afterAttention, firstNorm, queriesKeysValues, type Stream } from "./lay
  *   stage 0      hidden → norm → q, k, v of layer 0
  *   stage i      attended → output product, feed-forward of layer i − 1 → norm → q, k, v of layer i
  *   stage L      the same of the last layer → final norm
- * Between two stages everything is in the caller's hands, which is what hooks need. Inputs: `hidden` [1, T, hidden],
+ * The caller computes attention between two stages, so that hooks can look there. Inputs: `hidden` [1, T, hidden],
  * `attended` [1, T, H·D], `stage` []. Outputs: `stream` [1, T, hidden] (the residual stream) and `projected`
- * [1, T, (H + 2K)·D] or [1, T, hidden]. The weights lie inside the branches: onnxruntime packs them ahead of time only there.
+ * [1, T, (H + 2K)·D] or [1, T, hidden]. The weights lie inside the branches, where
+ * onnxruntime packs them when it loads the graph.
  */
 export function stagesGraph(source: ModelSource): EncodedGraph {
   const graph = new Graph();
@@ -22,7 +23,7 @@ export function stagesGraph(source: ModelSource): EncodedGraph {
   return graph.encode();
 }
 
-/** Stages [first, last] as a binary tree of `If`, whose depth is what a call pays for the choice. */
+/** Chooses one of the stages [first, last] by a binary tree of `If`, so that a call pays for log₂ of their number. */
 function choose(graph: Graph, source: ModelSource, first: number, last: number, prefix: string): void {
   const outputs = [`${prefix}stream`, `${prefix}projected`] as const;
   if (first === last) return stage(graph, source, first, outputs);

@@ -9,10 +9,10 @@ import type { LogitHead } from "./logit-head.ts";
 import { floats, integers, ProgramCache, Scratch, type Feeds } from "./runtime.ts";
 import { stagesGraph } from "./stages.ts";
 
-/** Attention graphs hold no weights, and differ by the shape of a plan, not by lengths. */
+/** Attention graphs kept: they hold no weights, and differ by the shape of a plan, not by lengths. */
 const KEPT_ATTENTIONS = 64;
 
-/** The model layer by layer: between two layers, hooks see everything and may change the plan or what was attended. */
+/** Computes a chunk layer by layer, so that hooks can look between two layers and change the plan or the attention's output. */
 export class SteppedDecoder {
   readonly #source: ModelSource;
   readonly #copies: KeyCopies;
@@ -58,7 +58,7 @@ export class SteppedDecoder {
       hook?.hidden?.(layer, stream);
       const given = request.plan(layer);
       const plan = (view && (await hook.queries?.(view, given))) ?? given;
-      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
+      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
       const chunk = prepare(plan, !last || logitRows > 0 || hook !== undefined);
       this.#copies.ensure(
         cache,

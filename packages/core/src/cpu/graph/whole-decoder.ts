@@ -9,13 +9,13 @@ import type { LogitHead } from "./logit-head.ts";
 import { isQuantised } from "../weights/quantised.ts";
 import { floats, integers, ProgramCache, Scratch, type Feeds } from "./runtime.ts";
 
-/** Each program holds the weights. Of a small model several are kept, so that methods can take turns. */
+/** Each compiled graph holds a copy of the weights; of a small model several are kept, so that methods can take turns. */
 const KEPT_BYTES = 2 ** 29;
 const [FEWEST, MOST] = [2, 8];
-/** Of a code with its share of scale and minimum. */
+/** Bytes of a quantised weight with its share of the block's scale and minimum. */
 const BYTES_A_CODE = 0.75;
 
-/** The whole model in one call. */
+/** Computes a chunk in one call, by a graph of all layers. */
 export class WholeDecoder {
   readonly #source: ModelSource;
   readonly #programs: ProgramCache;
@@ -35,7 +35,7 @@ export class WholeDecoder {
     const { config } = this.#source;
     const plans = [...new Set(chunks)];
     const planOf = chunks.map((chunk) => plans.indexOf(chunk));
-    // Without a row the graph would have to be another one; a single row costs little beside a chunk.
+    // A graph without rows would have to be compiled apart; one row more costs little beside a chunk.
     const rows = Math.max(logitRows, 1);
     const feeds: Feeds = {
       hidden: floats(hidden, 1, count, config.hiddenSize),
@@ -81,9 +81,9 @@ function keptPrograms({ weights }: ModelSource): number {
 }
 
 /**
- * The whole decoder but its head as one graph, one call a chunk: `hidden` [1, T, hidden] in, `normed` [1, R, hidden] of
- * the rows listed in `rows` out, behind the final norm; keys and values go into and come from the cache as in `attention`. `planOf` says
- * which of the shapes each layer has.
+ * All layers as one graph: `hidden` [1, T, hidden] in, `normed` [1, R, hidden] out, the final norm of the rows listed in
+ * `rows`; keys and values are read from the cache and written into it as in `attention`. `planOf` gives each layer's
+ * shape, by index.
  */
 function wholeGraph(source: ModelSource, shapes: readonly AttentionShape[], planOf: readonly number[]): EncodedGraph {
   const { queryHeads, headSize, layerCount } = source.config;
@@ -101,7 +101,7 @@ function wholeGraph(source: ModelSource, shapes: readonly AttentionShape[], plan
     let attended = graph.op("Reshape", [byHead, flat]);
     let { stream } = next;
     if (layer === layerCount - 1) {
-      // Nothing after the last attention mixes tokens, so only the rows asked for go on.
+      // Behind the last attention rows do not see each other, so only the rows that get logits are computed.
       [attended, stream] = [attended, stream].map((value) =>
         graph.op("Gather", [value, "rows"], { ints: { axis: 1 } }),
       ) as [string, string];

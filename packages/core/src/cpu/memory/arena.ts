@@ -1,19 +1,19 @@
 const CHUNK_BYTES = 2 ** 26;
 const ALIGNMENT = 64;
 
-/** Of all buffers only resizable ones can be given back without waiting for the garbage collector; lib.es2024 has them. */
+/** A resizable buffer, whose memory `resize(0)` frees without waiting for the garbage collector; typed as in lib.es2024. */
 export interface HeldMemory extends ArrayBuffer {
   readonly resizable: boolean;
   resize(bytes: number): void;
 }
 
-/** Zeros; pages never written cost nothing. @throws RangeError when there is no memory */
+/** A buffer of zeros; the system provides a page when it is first written. @throws RangeError when there is no memory */
 export function heldMemory(bytes: number): HeldMemory {
   type Resizable = new (bytes: number, options: { maxByteLength: number }) => HeldMemory;
   return new (ArrayBuffer as unknown as Resizable)(bytes, { maxByteLength: bytes });
 }
 
-/** Memory for much that is needed for a while, and given back together. */
+/** Allocates arrays that are freed all at once. */
 export class Arena {
   readonly #chunks: HeldMemory[] = [];
   #used = 0;
@@ -39,7 +39,7 @@ export class Arena {
     return new Float32Array(buffer, offset, size);
   }
 
-  /** What was allocated is gone. */
+  /** Frees all arrays, which have no elements from then on. */
   release(): void {
     for (const chunk of this.#chunks) chunk.resize(0);
     this.#chunks.length = 0;

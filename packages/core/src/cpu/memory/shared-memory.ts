@@ -14,7 +14,7 @@ const PAGE_BYTES = 65536;
 /** 4 GiB: addresses have 32 bits. */
 const MOST_PAGES = 65536;
 
-/** A stretch of the memory, in bytes from its start. */
+/** An allocated stretch of the memory. */
 export interface Block {
   readonly address: number;
   readonly bytes: number;
@@ -22,23 +22,23 @@ export interface Block {
 
 const ALIGNMENT = 64;
 
-/** Memory that kernels on several threads see. It never shrinks; pages never written cost nothing. */
+/** Memory that kernels on several threads see. It never shrinks; the system provides a page when it is first written. */
 export class SharedMemory {
   readonly memory: WasmMemory = new Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
   #end: number;
-  /** In order of address, no two of them adjacent. */
+  /** Free blocks by address; adjacent ones are merged. */
   #free: Block[] = [];
 
   constructor(reserved: number) {
     this.#end = reserved;
   }
 
-  /** Is there a stretch so long? */
+  /** Is there so much room behind everything that is allocated? */
   fits(bytes: number): boolean {
     return MOST_PAGES * PAGE_BYTES - this.#end >= bytes;
   }
 
-  /** Not cleared. @throws RangeError when there is no memory */
+  /** A block with whatever bytes it had before. @throws RangeError when there is no memory */
   allocate(size: number): Block {
     const bytes = Math.ceil(size / ALIGNMENT) * ALIGNMENT;
     const spare = this.#free.findIndex((block) => block.bytes >= bytes);
@@ -73,7 +73,7 @@ export class SharedMemory {
     }
   }
 
-  /** Valid as long as the memory. */
+  /** A view that stays valid when the memory grows. */
   floats({ address }: Pick<Block, "address">, size: number): Float32Array {
     return new Float32Array(this.memory.buffer, address, size);
   }

@@ -3,35 +3,35 @@ import type { SlotMap } from "../../state/slots.ts";
 import { heldMemory, type HeldMemory } from "../memory/arena.ts";
 import type { Block, SharedMemory } from "../memory/shared-memory.ts";
 
-/** Rows of a buffer as kernels see them, in the memory they share: the floats themselves, or 8 bits and scales. */
+/** A buffer's rows in the memory that kernels share, either as floats or as codes of 8 bits with a scale for each row. */
 export interface SharedRows {
   readonly memory: SharedMemory;
   readonly blocks: readonly Block[];
-  /** [K, stride, D] of the floats; null for codes. */
+  /** The rows [K, stride, D]; null where they are codes. */
   readonly floats: Float32Array | null;
-  /** Tokens before this one are up to date. */
+  /** Tokens [0, done) are up to date here. */
   done: number;
 }
 
-/** Smaller ones are not worth a mapping of their own. */
+/** Buffers below so many bytes are ordinary ones, since a resizable buffer takes a memory mapping of its own. */
 const SMALLEST_MOVED = 2 ** 18;
 
 /**
- * Keys or values of one layer, [K, stride, D]. onnxruntime takes no views of shared memory and kernels see nothing
- * else, so rows move: chunks are read in ordinary memory, single tokens in shared memory, and what is behind is brought
- * up to date when it is asked for.
+ * Keys or values of one layer, [K, stride, D]. onnxruntime takes no views of shared memory and kernels see no other, so
+ * the rows are in ordinary memory for chunks and in shared memory for single tokens; whichever side is asked for first
+ * copies the rows that were written on the other.
  */
 export class CacheBuffer {
   shared: SharedRows | null = null;
   readonly size: number;
-  /** Slots of a head: the capacity, but even, since codes of values lie in pairs. */
+  /** Slots of a head: the capacity rounded up to an even number, since codes of values lie in pairs. */
   readonly stride: number;
   readonly #slots: SlotMap;
   readonly #heads: number;
   readonly #headSize: number;
   readonly #memory: HeldMemory;
   #floats: Float32Array | null;
-  /** Tokens before this one are up to date in `#floats`. */
+  /** Tokens [0, done) are up to date in `#floats`. */
   #done = 0;
 
   constructor(slots: SlotMap, heads: number, headSize: number) {
@@ -49,19 +49,19 @@ export class CacheBuffer {
     return shared === 0 || this.#floats ? this.size * 4 + shared : shared;
   }
 
-  /** A head's slots [from, to) for reading. */
+  /** A head's slots [from, to) in ordinary memory, for reading. */
   view(head: number, from: number, to: number): Float32Array {
     return this.#rows(this.#upToDate(), head, from, to);
   }
 
-  /** The same for writing the tokens last appended. */
+  /** A head's slots [from, to) in ordinary memory, for writing the tokens that were appended last. */
   place(head: number, from: number, to: number): Float32Array {
     const floats = this.#upToDate();
     this.#done = this.#slots.length;
     return this.#rows(floats, head, from, to);
   }
 
-  /** For reading alone, wherever the rows are. */
+  /** A head's slots [from, to) for reading, from whichever memory has them. */
   read(head: number, from: number, to: number): Float32Array {
     return this.#rows(this.#floats ? this.#upToDate() : (this.shared?.floats ?? this.#upToDate()), head, from, to);
   }
@@ -71,14 +71,14 @@ export class CacheBuffer {
     this.truncate(0);
   }
 
-  /** All rows of tokens before `end` are about to be written anew, through `view`. */
+  /** Declares that the caller writes all rows of tokens before `end` anew, through `view`. */
   rewrite(end: number): void {
     this.clear();
     this.#upToDate();
     this.#done = end;
   }
 
-  /** Where a row of the last token is written: in shared memory if the rows have moved there. */
+  /** Where the row of the token that was appended last is written in shared memory. */
   row(memory: SharedMemory, head: number, slot: number): Float32Array {
     const end = this.#slots.length;
     const floats = this.share(memory, end - 1);
@@ -110,13 +110,13 @@ export class CacheBuffer {
     return to;
   }
 
-  /** Gives the shared memory back, keeping the rows. */
+  /** Frees the shared memory after its rows were copied back. */
   unshare(): void {
     if (this.shared?.floats) this.#upToDate();
     this.release();
   }
 
-  /** Gives the shared memory back. */
+  /** Frees the shared memory without looking at its rows. */
   release(): void {
     for (const block of this.shared?.blocks ?? []) this.shared!.memory.release(block);
     this.shared = null;
@@ -136,7 +136,7 @@ export class CacheBuffer {
     return floats;
   }
 
-  /** Pages never written cost nothing. */
+  /** Zeros; the system provides a page of memory when it is first written. */
   #allocated(): HeldMemory {
     const bytes = this.size * 4;
     try {

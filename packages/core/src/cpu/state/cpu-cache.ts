@@ -13,9 +13,9 @@ export interface CpuKeyCopy extends KeyCopy {
 }
 
 interface LayerCache {
-  /** Keys, once for each rotation the plans at hand need. */
+  /** Copies of the keys by `Rotation.id`, one for each rotation that the last plan read. */
   readonly copies: Map<string, CpuKeyCopy>;
-  /** Rotations that the last token read keys under without a copy. */
+  /** Ids of the rotations that the last single token read without a copy, turning raw keys. */
   turned: ReadonlySet<string>;
   readonly values: CacheBuffer;
 }
@@ -26,7 +26,7 @@ interface Header {
   readonly copies: readonly (readonly string[])[];
 }
 
-/** Shared memory goes back when a cache was forgotten instead of disposed of. */
+/** Releases the shared memory of a cache that was garbage-collected without `dispose`. */
 const FORGOTTEN = new FinalizationRegistry<Set<CacheBuffer>>((buffers) => {
   for (const buffer of buffers) buffer.release();
 });
@@ -65,7 +65,7 @@ export class CpuCache implements Cache {
     return [...this.#buffers].reduce((sum, buffer) => sum + buffer.byteLength, 0);
   }
 
-  /** Could all of it move to shared memory? */
+  /** Is there room for all buffers in the shared memory? */
   movesTo(memory: SharedMemory): boolean {
     const missing = [...this.#buffers].filter(({ shared }) => shared?.memory !== memory);
     return memory.fits(missing.reduce((sum, { size }) => sum + 4 * size, 0));

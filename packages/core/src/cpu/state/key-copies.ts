@@ -5,7 +5,7 @@ import { copyChanges, keyRotations, recognised } from "../../state/key-copies.ts
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
 import type { CpuCache, CpuKeyCopy } from "./cpu-cache.ts";
 
-/** What queries or keys of a chunk are turned by. */
+/** A rotation of a chunk, and whether queries, keys or both are turned by it. */
 export interface RotationUse {
   readonly rotation: Rotation;
   /** Some queries are turned by it. */
@@ -25,7 +25,7 @@ export function rotationUses(plan: AttentionPlan, queries: readonly Rotation[], 
 /** Sees to it that the cache keeps keys under the rotations that a plan reads, turning old keys where a table changed. */
 export class KeyCopies {
   readonly #config: ModelConfig;
-  /** The angles that keys were last turned by; most layers of a chunk want the same. */
+  /** The angles that keys were last turned by, which the other layers of the chunk mostly need too. */
   #angles: { readonly key: string; readonly angles: Angles } | null = null;
 
   constructor(config: ModelConfig) {
@@ -46,9 +46,9 @@ export class KeyCopies {
   }
 
   /**
-   * The same for a single token, whose kernels turn raw keys as they read them: a rotation that the token before it did
-   * not ask for gets no copy. Tables that follow the length are another one for every token, and no copy of theirs would
-   * be read twice; one that stays is copied by its second token.
+   * The same for a single token, whose kernels can turn raw keys as they read them: a rotation gets a copy only when the
+   * token before asked for it too. A table that changes with the length is a new one for every token, so that no copy
+   * would be read twice.
    */
   ensureForToken(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
     const { copies, turned } = cache.layers[layer];

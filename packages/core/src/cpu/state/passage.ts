@@ -21,7 +21,7 @@ export interface Passage {
   readonly logitRows: number;
 }
 
-/** What a hook sees of a layer: the chunk's own rows come from the projection, older ones from the cache. */
+/** What a hook sees of a layer: queries, keys and values of the chunk from its projection, those of older tokens from the cache. */
 export class CpuLayerView implements LayerView {
   readonly layer: number;
   readonly first: number;
@@ -65,7 +65,7 @@ export class CpuLayerView implements LayerView {
     );
   }
 
-  /** Some heads' columns of the projection, rows [from, to). */
+  /** The columns of `heads` heads in rows [from, to) of the projection, [to − from, heads, D]. */
   #columns(firstHead: number, heads: number, from: number, to: number): Float32Array {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const stride = (queryHeads + 2 * keyHeads) * headSize;

@@ -6,17 +6,17 @@ import type { Block } from "../memory/shared-memory.ts";
 import type { TokenPlan } from "./token-plan.ts";
 import { TURNED_BLOCK, TurnedBlocks, type Stretch } from "./turned-blocks.ts";
 
-/** Kernels write whole vectors, so rows of scores end at one, and some more are written beyond the last. */
+/** Rows of scores have a multiple of so many floats, since the softmax takes four vectors of four at a time. */
 const STRIDE = 16;
-/** i16 of a block of `mixCompact`, in bytes. */
+/** Bytes of scratch memory for the i16 weights of a block of `mixCompact`, rounded up. */
 const WEIGHTS = 544;
-/** Slots that one thread attends to at a time: enough parts for all threads, long enough to be worth the joining. */
+/** Slots of a part: short enough to give all threads some, long enough to be worth joining. */
 const LONGEST_PART = 1024;
 const SHORTEST_PART = 64;
-/** Numbers of a part and of a job in kernels/src/attention.ts. */
+/** Fields of `Part` and of `Attention` in kernels/src/attention.ts, four bytes each. */
 const PART_NUMBERS = 16;
 const JOB_NUMBERS = 6;
-/** Keys that kernels turn at once. */
+/** Keys that kernels/src/turned.ts turns at once. */
 const TURNED_KEYS = 4;
 
 const PLACES = [
@@ -32,13 +32,13 @@ const PLACES = [
   "turned",
 ] as const;
 
-/** The keys of some lanes: those that are kept as the lanes read them, or raw ones to be turned. */
+/** The keys that some lanes read: a copy under their rotation, or raw keys that the kernels turn. */
 export interface LaneKeys {
   readonly rows: SharedRows;
   readonly raw: boolean;
 }
 
-/** Divides the attention of one token into parts that threads take, and has them computed. */
+/** Divides the attention of one token into parts, a stretch of slots of one key head each, which threads compute. */
 export class AttentionParts {
   readonly #config: ModelConfig;
   readonly #dense: Dense;
@@ -53,7 +53,7 @@ export class AttentionParts {
     this.#blocks = new TurnedBlocks(dense.memory, config.rope.rotarySize / 2);
   }
 
-  /** `keys` by the name of the copy that lanes ask for, a head's rows `slots` apart; fills `attended` [H, D]. */
+  /** Writes `attended` [H, D]; `keys` are by `TokenLane.keys`, and the rows of two heads are `slots` apart. */
   attend(
     slots: number,
     plan: TokenPlan,
@@ -111,7 +111,7 @@ export class AttentionParts {
     functions.attend(layout.job, count, stretches.length, attended.address);
   }
 
-  /** The lanes cut so that no thread waits long for another. */
+  /** Cuts the lanes into parts of about equal length, so that threads end at about the same time. */
   #stretches({ lanes, width }: TokenPlan): Stretch[] {
     const even = Math.ceil((width * this.#config.keyHeads) / (4 * this.#dense.threads));
     const longest = Math.min(Math.max(Math.ceil(even / STRIDE) * STRIDE, SHORTEST_PART), LONGEST_PART);
@@ -123,7 +123,7 @@ export class AttentionParts {
     });
   }
 
-  /** The query under each rotation of the plan, and behind them without one, as kernels read it. */
+  /** Writes the queries [H, D] under each rotation of the plan, and last without rotation, as kernels read them. */
   #queries(
     { turns, temperature, rotations }: TokenPlan,
     projected: Float32Array,
@@ -143,7 +143,7 @@ export class AttentionParts {
     turnRows(raw, data.subarray(turns.length * size), headSize, null, temperature);
   }
 
-  /** Where things lie in the scratch memory. */
+  /** Lays out the scratch memory, which grows where it has to. */
   #layOut({ turns }: TokenPlan, stretches: readonly Stretch[]): Layout {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const group = queryHeads / keyHeads;
@@ -178,7 +178,7 @@ export class AttentionParts {
   }
 }
 
-/** Addresses of what kernels write, and the floats from a row of scores to the next. */
+/** Addresses in the scratch memory, and the floats from one row of scores to the next. */
 type Layout = Readonly<Record<(typeof PLACES)[number] | "stride", number>>;
 
 function addresses({ blocks }: SharedRows): number[] {

@@ -3,37 +3,37 @@ import { kernelModule, kernels, type Kernels } from "./kernels.ts";
 import { GROUP, KIND, type PackedMatrix } from "./packed-matrix.ts";
 import { SharedMemory } from "../memory/shared-memory.ts";
 
-/** Floats in the memory of the kernels. */
+/** Floats in the shared memory, with the address by which kernels know them. */
 export interface Floats {
   readonly address: number;
   readonly data: Float32Array;
 }
 
-/** A row that products take as their input. */
+/** A row that products take as their input; kernels know it by its descriptor's address. */
 export interface Row extends Floats {
   readonly descriptor: number;
 }
 
-/** Matrices over one input, their outputs side by side. */
+/** Products of several matrices with one input row, outputs side by side. */
 export interface Projection {
   readonly input: Row;
   readonly output: Floats;
   readonly products: readonly { readonly address: number; readonly blockSize: number }[];
 }
 
-/** Where the threads meet. */
+/** The first bytes of the shared memory, where kernels/src/threads.ts keeps the state of the job at hand. */
 const RESERVED_BYTES = 512;
-/** At least so many groups of rows are worth the handing over. */
+/** Groups of rows that a thread takes at a time, at least: fewer cost more in handing over than they save. */
 const SMALLEST_CHUNK = 8;
 const CHUNKS_A_THREAD = 8;
 
-/** All that a worker does; its code is text so that it needs no file of its own, whatever bundles this one. */
+/** The code of a worker, as text, so that a bundler needs no second file. */
 const SERVE = `
 const { workerData: { module, memory } } = require("node:worker_threads");
 new WebAssembly.Instance(module, { env: { memory } }).exports.serve();
 `;
 
-/** Products of one row, and what lies between them, in memory that several threads share. */
+/** Holds the kernels, their shared memory and their threads; computes products of one row. */
 export class Dense {
   readonly memory: SharedMemory = new SharedMemory(RESERVED_BYTES);
   readonly functions: Kernels;
@@ -67,14 +67,14 @@ export class Dense {
 
   row(size: number): Row {
     const floats = this.floats(size);
-    // Blocks are of 16 columns or more.
+    // The last two arrays hold a float for each block, and blocks have at least 16 columns.
     const parts = [2 * size, 2 * size, size / 4, size / 4].map((bytes) => this.memory.allocate(bytes).address);
     return { ...floats, descriptor: this.#integers([size, floats.address, ...parts]) };
   }
 
   projection(matrices: readonly PackedMatrix[], input: Row): Projection {
     const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, 0);
-    // The last group writes all its lanes.
+    // Kernels write whole groups, so the last one may write up to GROUP − 1 floats beyond the output.
     const { address, data } = this.floats(rows + GROUP);
     const output = { address, data: data.subarray(0, rows) };
     let first = 0;
@@ -102,7 +102,7 @@ export class Dense {
 
   /** Fills the projection's output. */
   multiply({ input, products }: Projection): void {
-    let written = 1; // the block size that the input's integers are in; 1 has none
+    let written = 1; // the block size that the input was last quantised in; 1 stands for floats
     for (const { address, blockSize } of products) {
       if (blockSize !== written && blockSize !== 1) {
         this.functions.toIntegers(input.descriptor, blockSize);

@@ -12,7 +12,7 @@ interface WasmModules {
 
 const { Module, Instance } = (globalThis as unknown as { WebAssembly: WasmModules }).WebAssembly;
 
-/** See packages/core/kernels; numbers are addresses unless they are sizes. */
+/** The functions that packages/core/kernels exports; their arguments are addresses, counts and sizes. */
 export interface Kernels {
   multiply(product: number): void;
   attend(job: number, parts: number, each: number, output: number): void;

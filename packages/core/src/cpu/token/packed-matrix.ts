@@ -39,7 +39,7 @@ export function packFloats(rows: number, columns: number, values: () => Float32A
   };
 }
 
-/** Codes of 4 bits stay unsigned, those of 8 are moved to lie around 0; what that changes goes into the minima. */
+/** Packs codes: 4-bit codes stay unsigned, 8-bit codes become signed by subtracting `zero`, which the minima make up for. */
 export function packCodes(matrix: QuantisedMatrix): PackedMatrix {
   const { rows, columns, bits, blockSize } = matrix;
   const blocks = columns / blockSize;

@@ -6,9 +6,9 @@ import type { CpuCache } from "../state/cpu-cache.ts";
 import type { Dense, Floats } from "./dense.ts";
 import type { TokenPlan } from "./token-plan.ts";
 
-/** Rows that are written as codes at once. */
+/** Rows that are converted to codes at once. */
 const STAGED_ROWS = 256;
-/** The most products of 8 and 16 bits whose sum fits 32 bits for certain: 512 · 127 · 32766 is below 2³¹. */
+/** The largest D for codes: a sum of 512 products of 8 and 16 bits, 512 · 127 · 32766, is below 2³¹. */
 const MOST_COMPACT_CHANNELS = 512;
 
 /** Attention of one token over the lanes of a plan, in the memory that kernels share. */
@@ -28,7 +28,7 @@ export class TokenAttention {
     this.#parts = new AttentionParts(config, dense, this.#compact);
   }
 
-  /** Keeps the token's keys, in the copies there are, and values; `projected` is its q, k and v side by side. */
+  /** Writes the token's keys into every copy, and its values; `projected` is its q, k and v side by side. */
   store(cache: CpuCache, layer: number, { rotations, turns }: TokenPlan, token: number, projected: Float32Array): void {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const { copies, values } = cache.layers[layer];
@@ -47,7 +47,7 @@ export class TokenAttention {
     }
   }
 
-  /** Fills `attended` [H, D]. */
+  /** Writes the attention's output into `attended` [H, D]. */
   attend(cache: CpuCache, layer: number, plan: TokenPlan, projected: Float32Array, attended: Floats): void {
     if (plan.lanes.length === 0) {
       attended.data.fill(0);
@@ -64,7 +64,7 @@ export class TokenAttention {
     this.#parts.attend(values.stride, plan, keys, this.#shared(cache, values, "values"), projected, attended);
   }
 
-  /** The rows as kernels read them, with all that was written since they were last asked for. */
+  /** The buffer's rows as kernels read them, after copying what was written since they were last asked for. */
   #shared(cache: CpuCache, buffer: CacheBuffer, what: "keys" | "values"): SharedRows {
     if (this.#compact) return this.#codes(cache, buffer, what);
     buffer.share(this.#dense.memory, cache.slots.length);
@@ -78,7 +78,7 @@ export class TokenAttention {
     if (buffer.shared?.memory !== memory || buffer.shared.floats) {
       buffer.unshare();
       const rows = keyHeads * stride;
-      // Kernels look at up to three rows beyond the last.
+      // Kernels take four rows at a time, so they read up to three rows beyond the last.
       const blocks = [memory.allocate((rows + 4) * headSize), memory.allocate(4 * (rows + 4))];
       buffer.shared = { memory, blocks, floats: null, done: 0 };
     }

@@ -10,8 +10,8 @@ import { tokenPlan, type TokenPlan } from "./token-plan.ts";
 import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
 
 /**
- * The model for one token at a time, in kernels of its own: a product with one row is over before onnxruntime has passed
- * a graph's nodes around. Layer by layer, so hooks see what they see in the `SteppedDecoder`.
+ * Computes one token at a time in WebAssembly kernels: a product with one row takes less time than onnxruntime spends on
+ * scheduling its nodes. It goes layer by layer, so hooks see what they see in the `SteppedDecoder`.
  */
 export class TokenDecoder {
   readonly #source: ModelSource;
@@ -32,7 +32,7 @@ export class TokenDecoder {
     return fitsTokenWeights(source);
   }
 
-  /** Is there room for the cache beside what is there? */
+  /** Is there room for the cache in the kernels' memory? */
   holds(cache: CpuCache): boolean {
     return cache.movesTo(this.#dense.memory);
   }
@@ -65,7 +65,7 @@ export class TokenDecoder {
         first,
       );
       attention.store(cache, layer, plan, first, projected.data);
-      // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
+      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
       if (layer === layers.length - 1 && logitRows === 0 && !hook) return;
       attention.attend(cache, layer, plan, projected.data, attended);
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
@@ -79,7 +79,7 @@ export class TokenDecoder {
     logits.set(head.output.data);
   }
 
-  /** stream → q, k and v of a layer. */
+  /** Computes the layer's q, k and v from the residual stream, into `projected`. */
   #project(layer: number): void {
     const { keyHeads, queryHeads, headSize, hiddenSize, norm } = this.#source.config;
     const { layers, stream, normed, projected } = this.#weights;
@@ -96,7 +96,7 @@ export class TokenDecoder {
     }
   }
 
-  /** attended → stream, past the layer. */
+  /** Adds the output product of `attended` and the feed-forward network to the residual stream. */
   #feedForward(layer: number): void {
     const { hiddenSize, feedForwardSize, norm, activation } = this.#source.config;
     const { layers, stream, normed, inner } = this.#weights;

@@ -4,7 +4,7 @@ import { tileOf, type Lane } from "../../state/lanes.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { rotationUses, type RotationUse } from "../state/key-copies.ts";
 
-/** A plan for one token, ready for every layer that has it. */
+/** A plan made concrete for one token; all layers that have the plan share it. */
 export interface TokenPlan {
   /** Text index of the query. */
   readonly token: number;

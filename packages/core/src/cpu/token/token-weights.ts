@@ -33,11 +33,11 @@ interface LayerWeights {
   readonly downBias: Floats | null;
 }
 
-/** A copy of larger float weights costs more memory than it saves time: such a model waits for memory either way. */
+/** Above so many bytes of float weights the kernels save no time, since any product waits for memory, and cost a second copy. */
 const MOST_FLOAT_BYTES = 2 ** 28;
-/** What WebAssembly can address, with room for all else. */
+/** The 4 GiB that WebAssembly can address, less room for the cache and scratch memory. */
 const MOST_BYTES = 3.5 * 2 ** 30;
-/** With scales and minima; codes of 4 bits take less. */
+/** Bytes of a packed weight with its share of scale and minimum; 4-bit weights take less. */
 const BYTES_A_CODE = 1.5;
 
 export function fitsTokenWeights(source: ModelSource): boolean {
@@ -98,7 +98,7 @@ export function tokenWeights(source: ModelSource, dense: Dense): TokenWeights {
   };
 }
 
-/** Codes of one type are one matrix. */
+/** Packs matrices over one input: those of one quantised type become one matrix. */
 function packed(tensors: readonly WeightTensor[]): PackedMatrix[] {
   if (isQuantised(tensors[0].type) && tensors.every(({ type }) => type === tensors[0].type))
     return [packCodes(quantisedMatrix(tensors))];

@@ -3,36 +3,36 @@ import type { FrequencyTable, PositionRule } from "../../method/plan.ts";
 import type { Block, SharedMemory } from "../memory/shared-memory.ts";
 import type { TokenLane, TokenPlan } from "./token-plan.ts";
 
-/** Keys that are turned by one set of angles: they and the angles stay in the nearest cache. A multiple of 4. */
+/** Keys of a block: the keys and their angles fit the processor's first-level cache. A multiple of 4. */
 export const TURNED_BLOCK = 32;
-/** Sets of angles that are looked through before another one is made. */
+/** The latest sets of key angles that are searched for an equal one before another is made. */
 const LOOKED_AT = 8;
-/** Two addresses. */
+/** A record holds two addresses: of the queries' angles and of the keys'. */
 const RECORD_BYTES = 8;
-/** Plans whose angles are kept: layers that see different things take turns. */
+/** Plans whose angles are kept, since layers with different plans alternate. */
 const KEPT_PLANS = 4;
 
-/** Some slots of a lane. */
+/** `count` slots of a lane. */
 export interface Stretch {
   readonly lane: TokenLane;
-  /** Slots of the lane before these. */
+  /** Slots of the lane before the stretch. */
   readonly skipped: number;
   readonly count: number;
 }
 
 interface Placed {
   readonly plan: TokenPlan;
-  /** The rotations that are turned by these blocks. */
+  /** Ids of the rotations that these blocks turn keys by. */
   readonly key: string;
   readonly records: readonly number[];
   readonly block: Block | null;
 }
 
-/** Angles of keys by their distances from the first of a block. */
+/** Angles by which keys are turned, given by their distances from the first key of their block. */
 interface KeyAngles {
   readonly table: FrequencyTable;
   readonly distances: readonly number[];
-  /** Where they begin in the memory, in rows. */
+  /** The row of the first key's angles. */
   readonly row: number;
 }
 
@@ -44,7 +44,7 @@ interface KeyAngles {
 export class TurnedBlocks {
   readonly #memory: SharedMemory;
   readonly #pairs: number;
-  /** The one made last is the last. */
+  /** Oldest first. */
   readonly #placed: Placed[] = [];
 
   /** `pairs` is d/2. */
@@ -102,11 +102,11 @@ export class TurnedBlocks {
 }
 
 /**
- * Angles in rows of cos [4] and sin [4] of four pairs after the other, the last four filled up: one for the queries of
- * each block, then those of keys.
+ * Builds the table of angles: first a row for the queries of each block, then the rows of keys. A row holds cos [4] and
+ * sin [4] of four pairs after another; the last four are filled up.
  */
 class Rows {
-  /** Numbers of a row. */
+  /** Floats of a row. */
   readonly size: number;
   #data: Float32Array;
   #used: number;
@@ -126,7 +126,7 @@ class Rows {
     return this.#data.subarray(0, this.size * this.#used);
   }
 
-  /** The blocks of a stretch; the rows of each, of its queries and of its first key, are added to the records. */
+  /** Adds the blocks of a stretch; `records` receives two rows of each, that of its queries and that of its first key. */
   add(query: number, { lane, skipped, count }: Stretch, records: number[]): void {
     const { table, queryPosition, keyPosition } = lane.segment;
     const queries = this.#queries.get(table.id) ?? new AngleRows(table.inverse);

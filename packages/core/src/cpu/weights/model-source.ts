@@ -10,7 +10,7 @@ export interface ModelSource {
   readonly precision: Precision;
 }
 
-/** Looks up rows of the embedding, which stays as it is stored. */
+/** Looks up rows of the embedding, which stays in memory as the file stores it. */
 export class Embedding {
   readonly #tensor: Pick<WeightTensor, "type" | "shape">;
   readonly #bytes: Uint8Array | null;
@@ -23,7 +23,7 @@ export class Embedding {
     this.#floats = quantised ? null : tensor.toFloat32();
   }
 
-  /** Writes the rows of `ids` one after another. */
+  /** Writes the embeddings of `ids` into `out` [n, hidden]. */
   rows(ids: readonly number[], out: Float32Array): void {
     const width = this.#tensor.shape[1];
     ids.forEach((id, i) => {

@@ -1,7 +1,7 @@
 import { LongctxError } from "../../common/errors.ts";
 import type { TensorType, WeightTensor } from "../../model/weights.ts";
 
-/** Rows of a quantised matrix taken apart: w = scale · code + min for each block of columns, codes unsigned. */
+/** Rows of a quantised matrix, unpacked: w = scale · code + min in each block of columns, with unsigned codes. */
 interface Rows {
   /** [rows, K], one code a byte. */
   readonly codes: Uint8Array;
@@ -10,20 +10,20 @@ interface Rows {
   readonly mins: Float32Array;
 }
 
-/** Every GGUF type is of this form, so one product serves them all. */
+/** How a GGUF type stores its blocks; all types have scale · code + min in common, so one product serves them all. */
 interface Layout {
   readonly bits: 4 | 8;
   readonly blockSize: number;
-  /** The code that means 0 in every block, if there is one: min = −zero · scale. */
+  /** The code of the weight 0, where every block has the same: min = −zero · scale. */
   readonly zero?: number;
-  /** Values and bytes of a storage block. */
+  /** Weights and bytes of a storage block. */
   readonly values: number;
   readonly bytes: number;
-  /** Writes a storage block's codes at `value`, its scales and mins at `block`. */
+  /** Writes a storage block's codes from index `value` on, its scales and mins from index `block` on. */
   unpack(view: DataView, at: number, out: Rows, value: number, block: number): void;
 }
 
-/** Matrices of one type over one input, one below the other: [N, K] without its numbers. */
+/** Matrices of one type over one input, stacked to [N, K]; `parts` unpacks their numbers. */
 export interface QuantisedMatrix {
   /** N outputs and K inputs. */
   readonly rows: number;
@@ -31,14 +31,14 @@ export interface QuantisedMatrix {
   readonly bits: 4 | 8;
   readonly blockSize: number;
   readonly zero: number | undefined;
-  /** Some rows after another; what is yielded is written over by the next. */
+  /** Unpacks `count` rows from row `first` on at a time; each part overwrites the one before. */
   parts(): Generator<Rows & { readonly first: number; readonly count: number }>;
 }
 
-/** Whole matrices of one code a byte would be garbage that stays with the process. */
+/** Rows unpacked at once: a whole matrix would leave garbage that the process keeps. */
 const ROWS_AT_ONCE = 128;
 
-/** Can the matrix stay quantised in memory? The others are kept as float32. */
+/** Does the backend compute with the type's codes? Matrices of other types are kept as float32. */
 export function isQuantised(type: TensorType): boolean {
   return LAYOUTS[type] !== undefined;
 }
@@ -94,7 +94,7 @@ function unpackRows(layout: Layout, stored: Uint8Array, row: number, count: numb
     layout.unpack(view, i * layout.bytes, out, i * layout.values, i * perStorageBlock);
 }
 
-/** One row of a quantised matrix, dequantised into `out`; `bytes` are the whole matrix as stored. */
+/** Dequantises one row of a matrix into `out`; `bytes` are the whole matrix as stored. */
 export function dequantiseRow(
   type: TensorType,
   bytes: Uint8Array,
@@ -113,7 +113,7 @@ export function dequantiseRow(
   }
 }
 
-/** Every number of IEEE half precision by its bits: a model has millions of them. */
+/** All 65,536 numbers of IEEE half precision by their bits; looking up is faster than computing millions of scales. */
 const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
   const exponent = (bits >> 10) & 31;
   const fraction = bits & 1023;
@@ -132,7 +132,7 @@ function half(view: DataView, at: number): number {
   return HALVES[view.getUint16(at, true)];
 }
 
-/** Codes of 32 values whose low nibbles are values 0–15 and high nibbles 16–31. */
+/** Unpacks 32 codes from 16 bytes: the low nibbles are codes 0–15, the high ones 16–31. */
 function nibbles(view: DataView, at: number, codes: Uint8Array, value: number): void {
   for (let i = 0; i < 16; i++) {
     const byte = view.getUint8(at + i);
@@ -141,7 +141,7 @@ function nibbles(view: DataView, at: number, codes: Uint8Array, value: number): 
   }
 }
 
-/** The fifth bits of 32 values, stored apart. */
+/** Adds the fifth bits of 32 codes, which a block stores apart. */
 function fifthBits(high: number, codes: Uint8Array, value: number): void {
   for (let i = 0; i < 32; i++) codes[value + i] |= ((high >>> i) & 1) << 4;
 }
