@@ -1,6 +1,6 @@
 import * as ort from "onnxruntime-node";
 import { makeTable, SlotMap, TEXT_POSITION } from "@longctx/core";
-import { Graph } from "../../../packages/core/src/cpu/graph.ts";
+import { Graph } from "../../../packages/core/src/cpu/graph/graph.ts";
 import { rotation } from "../../../packages/core/src/positions/rotation.ts";
 import { AttentionKernels } from "../../../packages/core/src/webgpu/attention/attention.ts";
 import {

@@ -1,6 +1,6 @@
 import * as ort from "onnxruntime-node";
 import type { Gpu } from "@longctx/core/webgpu";
-import type { Graph } from "../../../packages/core/src/cpu/graph.ts";
+import type { Graph } from "../../../packages/core/src/cpu/graph/graph.ts";
 
 /** The same work on both sides, some times over in one submission, so that host costs count little. */
 export interface Contest {

@@ -1,7 +1,7 @@
 import * as ort from "onnxruntime-node";
 import type { WeightTensor } from "@longctx/core";
 import type { Dispatch } from "@longctx/core/webgpu";
-import { Graph } from "../../../packages/core/src/cpu/graph.ts";
+import { Graph } from "../../../packages/core/src/cpu/graph/graph.ts";
 import { productDispatch } from "../../../packages/core/src/webgpu/products/product-path.ts";
 import type { Product } from "../../../packages/core/src/webgpu/products/product.ts";
 import { uploadMatrices } from "../../../packages/core/src/webgpu/weights/weights-upload.ts";

@@ -60,14 +60,15 @@ describe.each(Object.entries(BACKENDS))("the %s", (_, create) => {
   });
 });
 
-it.each(Object.entries(BACKENDS))("a chunk may go round the end of a ring: %s", async (_, create) => {
+it.each(Object.entries(BACKENDS))("a ring that goes round does not change with the chunk: %s", async (_, create) => {
   const backend = create();
   const answers: Float32Array[] = [];
   for (const chunk of [1, 7]) {
     const cache = backend.createCache({ capacity: 13, pinned: 2 });
     const logits: number[] = [];
-    for (let first = 0; first < ids.length; first += chunk) {
-      const part = ids.slice(first, first + chunk);
+    for (let first = 0; first < ids.length; first = cache.slots.length) {
+      const toEnd = cache.slots.layout.capacity - cache.slots.slotOf(first); // a chunk ends with the ring, as sessions cut it
+      const part = ids.slice(first, first + Math.min(chunk, toEnd));
       const plan = (layer: number): AttentionPlan => {
         const context = { config, trainedWindow: 32, first, count: part.length, length: 24, promptLength: 24, layer };
         const segments = compose()

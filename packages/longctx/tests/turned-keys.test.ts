@@ -13,7 +13,7 @@ import {
 } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
-import type { CpuCache } from "../../core/src/cpu/cpu-cache.ts";
+import type { CpuCache } from "../../core/src/cpu/state/cpu-cache.ts";
 import { bestTokens } from "../../core/tests/example-methods.ts";
 import { tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
 import { methods } from "../src/methods.ts";

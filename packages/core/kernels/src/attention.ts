@@ -2,7 +2,6 @@ import { mixCompact, scoreCompact } from "./compact";
 import { exponential } from "./exponential";
 import { mix } from "./mix";
 import { score } from "./score";
-import { ATTENTION, share } from "./threads";
 import { scoreTurned } from "./turned";
 
 /**
@@ -39,7 +38,7 @@ class Part {
 }
 
 @unmanaged
-class Attention {
+export class Attention {
   parts: usize;
   /** Query heads of a key head. */
   heads: i32;
@@ -50,9 +49,8 @@ class Attention {
   block: i32;
 }
 
-/** Computes all parts, and joins those of each key head, `each` that follow one another, into `output` [K · heads, D]. */
-export function attend(job: Attention, count: i32, each: i32, output: usize): void {
-  share(ATTENTION, changetype<usize>(job), count);
+/** Joins the parts of each key head, `each` that follow one another, into `output` [K · heads, D]. */
+export function joinParts(job: Attention, count: i32, each: i32, output: usize): void {
   for (let first = 0; first < count; first += each) {
     for (let head = 0; head < job.heads; head++) {
       join(job, first, each, head, output);

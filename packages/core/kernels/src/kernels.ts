@@ -1,4 +1,18 @@
-export { attend } from "./attention";
+import { Attention, joinParts } from "./attention";
+import { Product } from "./products";
+import { ATTENTION, PRODUCT, share } from "./threads";
+
 export { compactKeys, compactQueries, compactValues } from "./compact";
-export { addTo, multiply, normalise, silu, toIntegers } from "./products";
+export { addTo, normalise, silu, toIntegers } from "./products";
 export { serve, stop } from "./threads";
+
+/** Computes a product together with the threads that serve. */
+export function multiply(product: Product): void {
+  share(PRODUCT, changetype<usize>(product), (product.groups + product.chunk - 1) / product.chunk);
+}
+
+/** Computes `count` parts of attention together with the threads that serve; joined they are `output` [K · heads, D]. */
+export function attend(job: Attention, count: i32, each: i32, output: usize): void {
+  share(ATTENTION, changetype<usize>(job), count);
+  joinParts(job, count, each, output);
+}

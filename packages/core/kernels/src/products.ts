@@ -1,5 +1,4 @@
 import { exponential } from "./exponential";
-import { PRODUCT, share } from "./threads";
 
 /**
  * Products of one row with quantised matrices, spread over threads, and the small steps between them. Codes are small
@@ -49,11 +48,6 @@ export class Product {
   input: Row;
   /** f32 [8 · groups]. */
   output: usize;
-}
-
-/** Computes a product together with the threads that serve. */
-export function multiply(product: Product): void {
-  share(PRODUCT, changetype<usize>(product), (product.groups + product.chunk - 1) / product.chunk);
 }
 
 /** One chunk of a product's groups. */

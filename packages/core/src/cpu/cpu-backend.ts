@@ -4,42 +4,30 @@ import type { ModelConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
 import { checkIds } from "../backend/forward-checks.ts";
 import type { AttentionPlan } from "../method/plan.ts";
-import { softCapped } from "../reference/dense.ts";
 import { SlotMap, type CacheLayout } from "../state/slots.ts";
 import type { Weights } from "../model/weights.ts";
-import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./chunk.ts";
-import { CpuCache } from "./cpu-cache.ts";
-import { Embedding } from "./embedding.ts";
-import { KeyCopies } from "./key-copies.ts";
-import type { Parts } from "./layers.ts";
-import { LogitHead } from "./logit-head.ts";
-import { Scratch } from "./runtime.ts";
-import { SteppedDecoder } from "./stepped-decoder.ts";
-import { TokenDecoder } from "./token-decoder.ts";
-import { WholeDecoder } from "./whole-decoder.ts";
+import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
+import { CpuCache } from "./state/cpu-cache.ts";
+import { Embedding, type ModelSource } from "./weights/model-source.ts";
+import type { Passage } from "./state/passage.ts";
+import { KeyCopies } from "./state/key-copies.ts";
+import { LogitHead } from "./graph/logit-head.ts";
+import { Scratch } from "./graph/runtime.ts";
+import { SteppedDecoder } from "./graph/stepped-decoder.ts";
+import { TokenDecoder } from "./token/token-decoder.ts";
+import { WholeDecoder } from "./graph/whole-decoder.ts";
 
 export interface CpuOptions {
   readonly precision?: Precision;
-  /** Threads of the products; all cores unless given. */
+  /** Threads that compute; as many as the machine has cores unless given. */
   readonly threads?: number;
 }
 
-/** Some consecutive tokens on their way through the decoder. */
-export interface Passage {
-  readonly cache: CpuCache;
-  readonly request: ForwardRequest;
-  readonly first: number;
-  readonly count: number;
-  /** Embedded tokens [count, hidden]. */
-  readonly hidden: Float32Array;
-  /** Where the logits of the last `logitRows` rows go. */
-  readonly logits: Float32Array;
-  readonly logitRows: number;
-}
-
 /**
- * Chunks run on onnxruntime: plans whose lanes are the same for every chunk as one graph of the whole model, hooks and
- * plans that change as they go layer by layer. Single tokens run in kernels of their own where they fit. `weights` are read when a graph is made, so they stay open.
+ * The device cpu. Chunks run on onnxruntime: one graph of the whole model where every layer's lanes are the same for every
+ * chunk, layer by layer with hooks and under other plans. Single tokens run in WebAssembly kernels, where the weights fit
+ * their memory. `weights` stay open, since a graph reads them when a chunk first needs it.
+ * @throws LongctxError "argument" for impossible threads, "config" for a model with parts that this device does not compute
  */
 export function createCpu(config: ModelConfig, weights: Weights, options: CpuOptions = {}): Backend {
   const { precision = "exact", threads = availableParallelism() } = options;
@@ -54,7 +42,7 @@ export function createCpu(config: ModelConfig, weights: Weights, options: CpuOpt
   return new CpuBackend({ config, weights, precision }, threads);
 }
 
-/** What a model has that is in none of the graphs and kernels here. */
+/** The part of the model that no graph and no kernel here computes; null where there is none. */
 function beyond({ experts, attentionSoftCap, postNorms, embeddingScale, attentionScale }: ModelConfig): string | null {
   if (experts) return `mixtures of ${experts.count} experts`;
   if (attentionSoftCap !== undefined) return `attention scores capped at ${attentionSoftCap}`;
@@ -73,25 +61,27 @@ class CpuBackend implements Backend {
   readonly #head: LogitHead;
   readonly #whole: WholeDecoder;
   readonly #stepped: SteppedDecoder;
-  readonly #parts: Parts;
+  readonly #source: ModelSource;
   readonly #threads: number;
-  /** Made for the first single token; null when the model does not fit. */
+  /** Made when the first single token is read; null when the weights do not fit its memory. */
   #token: TokenDecoder | null | undefined;
   readonly #hidden = new Scratch();
   readonly #logits = new Scratch();
   /** Calls share the scratch buffers, so they wait for one another. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: Parts, threads: number) {
-    this.#parts = parts;
+  constructor(source: ModelSource, threads: number) {
+    this.#source = source;
     this.#threads = threads;
-    this.config = parts.config;
-    this.precision = parts.precision;
-    this.#embedding = new Embedding(parts.weights.get("embedding", [parts.config.vocabSize, parts.config.hiddenSize]));
-    this.#copies = new KeyCopies(parts.config);
-    this.#head = new LogitHead(parts, threads, () => this.#tokenDecoder());
-    this.#whole = new WholeDecoder(parts, threads, this.#head);
-    this.#stepped = new SteppedDecoder(parts, threads, this.#copies, this.#head);
+    this.config = source.config;
+    this.precision = source.precision;
+    this.#embedding = new Embedding(
+      source.weights.get("embedding", [source.config.vocabSize, source.config.hiddenSize]),
+    );
+    this.#copies = new KeyCopies(source.config);
+    this.#head = new LogitHead(source, threads, () => this.#tokenDecoder());
+    this.#whole = new WholeDecoder(source, threads, this.#head);
+    this.#stepped = new SteppedDecoder(source, threads, this.#copies, this.#head);
   }
 
   createCache(layout: CacheLayout): Cache {
@@ -119,33 +109,21 @@ class CpuBackend implements Backend {
     if (cache.layers.length === 0)
       throw new LongctxError("argument", "This cache was disposed of; create another one.");
     checkIds(ids, vocabSize);
-    cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    const runs = cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    if (runs.length > 1)
+      throw new Error(
+        `A chunk of ${ids.length} tokens goes round the end of the ring; whoever calls forward has to end it there.`,
+      );
     const logits = this.#logits.take(logitRows * vocabSize);
+    const hidden = this.#hidden.take(ids.length * hiddenSize);
     this.#copies.adopt(cache, request.plan);
-    // Keys are written to consecutive slots, so a chunk that goes round the end of the ring is computed in two parts.
-    for (let done = 0; done < ids.length;) {
-      const first = cache.slots.length;
-      const count = Math.min(ids.length - done, cache.slots.layout.capacity - cache.slots.slotOf(first));
-      const after = ids.length - done - count;
-      const rows = Math.min(count, Math.max(0, logitRows - after));
-      const offset = logitRows - after - rows;
-      const hidden = this.#hidden.take(count * hiddenSize);
-      this.#embedding.rows(ids.slice(done, done + count), hidden);
-      cache.slots.append(count);
-      await this.#pass({
-        cache,
-        request,
-        first,
-        count,
-        hidden,
-        logits: logits.subarray(offset * vocabSize, (offset + rows) * vocabSize),
-        logitRows: rows,
-      });
-      done += count;
-    }
+    this.#embedding.rows(ids, hidden);
+    const first = cache.slots.length;
+    cache.slots.append(ids.length);
+    await this.#pass({ cache, request, first, count: ids.length, hidden, logits, logitRows });
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
-      for (let i = 0; i < logits.length; i++) logits[i] = softCapped(logits[i], logitSoftCap);
+      for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
     return logits;
   }
 
@@ -156,18 +134,26 @@ class CpuBackend implements Backend {
     }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
-    for (let layer = 0; layer < uniform.length; layer++)
-      this.#copies.ensure(passage.cache, layer, uniform[layer], passage.first);
+    uniform.forEach(({ keyRotations }, layer) =>
+      this.#copies.ensure(
+        passage.cache,
+        layer,
+        keyRotations.map(([, by]) => by),
+        passage.first,
+      ),
+    );
     return this.#whole.run(passage, uniform);
   }
 
   #tokenDecoder(): TokenDecoder | null {
     if (this.#token === undefined)
-      this.#token = TokenDecoder.fits(this.#parts) ? new TokenDecoder(this.#parts, this.#threads, this.#copies) : null;
+      this.#token = TokenDecoder.fits(this.#source)
+        ? new TokenDecoder(this.#source, this.#threads, this.#copies)
+        : null;
     return this.#token;
   }
 
-  /** Each layer's plan in its uniform shape, or null when one has none. */
+  /** Every layer's plan as a chunk of uniform shape; null when some plan has no such shape. */
   #uniformPlans({ cache, request, first, count }: Passage): PreparedChunk[] | null {
     const prepared = new Map<AttentionPlan, PreparedChunk | null>();
     const chunks: PreparedChunk[] = [];

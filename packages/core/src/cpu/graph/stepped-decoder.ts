@@ -1,0 +1,135 @@
+import type { ModelSource } from "../weights/model-source.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
+import { attentionGraph } from "./attention-graph.ts";
+import { bindLayer } from "./bindings.ts";
+import { prepareChunk, type PreparedChunk } from "./chunk.ts";
+import { CpuLayerView, type Passage } from "../state/passage.ts";
+import type { KeyCopies } from "../state/key-copies.ts";
+import type { LogitHead } from "./logit-head.ts";
+import { floats, integers, ProgramCache, Scratch, type Feeds } from "./runtime.ts";
+import { stagesGraph } from "./stages.ts";
+
+/** Attention graphs kept: they hold no weights, and differ by the shape of a plan, not by lengths. */
+const KEPT_ATTENTIONS = 64;
+
+/** Computes a chunk layer by layer, so that hooks can look between two layers and change the plan or the attention's output. */
+export class SteppedDecoder {
+  readonly #source: ModelSource;
+  readonly #copies: KeyCopies;
+  readonly #head: LogitHead;
+  readonly #stages: ProgramCache;
+  readonly #attentions: ProgramCache;
+  readonly #streams = [new Scratch(), new Scratch()] as const;
+  readonly #projected = new Scratch();
+  readonly #normed = new Scratch();
+  readonly #attended = new Scratch();
+
+  constructor(source: ModelSource, threads: number, copies: KeyCopies, head: LogitHead) {
+    this.#source = source;
+    this.#copies = copies;
+    this.#head = head;
+    this.#stages = new ProgramCache(1, threads);
+    this.#attentions = new ProgramCache(KEPT_ATTENTIONS, threads);
+  }
+
+  async run({ cache, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
+    const { config } = this.#source;
+    const { layerCount, hiddenSize, queryHeads, keyHeads, headSize } = config;
+    const { hooks, rawKeys = false } = request;
+    const prepared = new Map<AttentionPlan, PreparedChunk>();
+    const prepare = (plan: AttentionPlan, attend: boolean): PreparedChunk => {
+      const known = attend ? prepared.get(plan) : undefined;
+      const chunk = known ?? prepareChunk(plan, cache.slots, first, count, { rawKeys, attend });
+      if (attend) prepared.set(plan, chunk);
+      return chunk;
+    };
+    const width = queryHeads * headSize;
+    const projected = this.#projected.take(count * (queryHeads + 2 * keyHeads) * headSize);
+    const attended = this.#attended.take(count * width);
+    let [stream, next] = this.#streams.map((scratch) => scratch.take(count * hiddenSize)) as [
+      Float32Array,
+      Float32Array,
+    ];
+    await this.#stage(0, count, hidden, attended, stream, projected);
+    for (let layer = 0; layer < layerCount; layer++) {
+      const hook = hooks?.layers(layer) ? hooks : undefined;
+      const last = layer === layerCount - 1;
+      const view = hook && new CpuLayerView(config, cache, layer, first, count, projected);
+      hook?.hidden?.(layer, stream);
+      const given = request.plan(layer);
+      const plan = (view && (await hook.queries?.(view, given))) ?? given;
+      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
+      const chunk = prepare(plan, !last || logitRows > 0 || hook !== undefined);
+      this.#copies.ensure(
+        cache,
+        layer,
+        chunk.keyRotations.map(([, by]) => by),
+        first,
+      );
+      await this.#attend(cache, layer, chunk, first, count, projected, attended);
+      if (view && hook.attended) {
+        const changed = hook.attended(view, attended);
+        if (changed !== attended) attended.set(changed);
+      }
+      if (last) break;
+      await this.#stage(layer + 1, count, stream, attended, next, projected);
+      [stream, next] = [next, stream];
+    }
+    if (logitRows === 0) return;
+    const of = (data: Float32Array, size: number) => data.subarray((count - logitRows) * size, count * size);
+    const normed = this.#normed.take(logitRows * hiddenSize);
+    const rest = next.subarray(0, logitRows * hiddenSize);
+    await this.#stage(layerCount, logitRows, of(stream, hiddenSize), of(attended, width), rest, normed);
+    await this.#head.run(normed, logits, logitRows);
+  }
+
+  async #attend(
+    cache: Passage["cache"],
+    layer: number,
+    chunk: PreparedChunk,
+    first: number,
+    count: number,
+    projected: Float32Array,
+    attended: Float32Array,
+  ): Promise<void> {
+    const { config } = this.#source;
+    const feeds: Feeds = {
+      ...chunk.feeds(0),
+      projected: floats(projected, 1, count, projected.length / count),
+      positions: integers(
+        Array.from({ length: count }, (_, i) => i),
+        1,
+        count,
+      ),
+    };
+    const outputs: Feeds =
+      chunk.tiles.length > 0 ? { attended: floats(attended, count, config.queryHeads, config.headSize) } : {};
+    bindLayer(config, cache, layer, 0, chunk, first, count, feeds, outputs);
+    const program = await this.#attentions.get(chunk.key, () => attentionGraph(config, chunk.shape));
+    await program.run(feeds, outputs);
+  }
+
+  async #stage(
+    index: number,
+    rows: number,
+    hidden: Float32Array,
+    attended: Float32Array,
+    stream: Float32Array,
+    projected: Float32Array,
+  ): Promise<void> {
+    const { hiddenSize, queryHeads, headSize } = this.#source.config;
+    const program = await this.#stages.get("stages", () => stagesGraph(this.#source));
+    await program.run(
+      {
+        hidden: floats(hidden, 1, rows, hiddenSize),
+        attended: floats(attended, 1, rows, queryHeads * headSize),
+        stage: integers([index]),
+      },
+      { stream: floats(stream, 1, rows, hiddenSize), projected: floats(projected, 1, rows, projected.length / rows) },
+    );
+  }
+
+  async release(): Promise<void> {
+    await Promise.all([this.#stages.release(), this.#attentions.release()]);
+  }
+}

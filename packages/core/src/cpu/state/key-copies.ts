@@ -1,0 +1,118 @@
+import type { ModelConfig } from "../../model/config.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
+import { angles, anglesFrom, RAW, turnRows, type Angles, type Rotation } from "../../positions/rotation.ts";
+import { copyChanges, keyRotations, recognised } from "../../state/key-copies.ts";
+import type { SlotMap, SlotRun } from "../../state/slots.ts";
+import type { CpuCache, CpuKeyCopy } from "./cpu-cache.ts";
+
+/** A rotation of a chunk, and whether queries, keys or both are turned by it. */
+export interface RotationUse {
+  readonly rotation: Rotation;
+  /** Some queries are turned by it. */
+  readonly queries: boolean;
+  /** The cache keeps a copy of the keys that is turned by it. */
+  readonly keys: boolean;
+}
+
+/** The rotations of a plan's queries, in their order, then those of its keys alone; each id once. */
+export function rotationUses(plan: AttentionPlan, queries: readonly Rotation[], rawKeys: boolean): RotationUse[] {
+  const uses = new Map<string, RotationUse>();
+  for (const by of queries) uses.set(by.id, { rotation: by, queries: true, keys: false });
+  for (const by of keyRotations(plan, rawKeys)) uses.set(by.id, { rotation: by, queries: uses.has(by.id), keys: true });
+  return [...uses.values()];
+}
+
+/** Sees to it that the cache keeps keys under the rotations that a plan reads, turning old keys where a table changed. */
+export class KeyCopies {
+  readonly #config: ModelConfig;
+  /** The angles that keys were last turned by, which the other layers of the chunk mostly need too. */
+  #angles: { readonly key: string; readonly angles: Angles } | null = null;
+
+  constructor(config: ModelConfig) {
+    this.#config = config;
+  }
+
+  /** Before a chunk: the plans that are about to read a restored cache name the rotations of its copies. */
+  adopt(cache: CpuCache, plan: (layer: number) => AttentionPlan): void {
+    this.#angles = null;
+    cache.layers.forEach(({ copies }, layer) => {
+      if ([...copies.values()].some((copy) => !copy.rotation)) recognise(copies, keyRotations(plan(layer)));
+    });
+  }
+
+  /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
+  ensure(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
+    this.#ensure(cache, layer, wanted, first, () => true);
+  }
+
+  /**
+   * The same for a single token, whose kernels can turn raw keys as they read them: a rotation gets a copy only when the
+   * token before asked for it too. A table that changes with the length is a new one for every token, so that no copy
+   * would be read twice.
+   */
+  ensureForToken(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
+    const { copies, turned } = cache.layers[layer];
+    const raw = first > 0 && copies.has(RAW) && wanted.some(({ id }) => id === RAW);
+    const refused = this.#ensure(cache, layer, wanted, first, ({ id }) => !raw || turned.has(id));
+    cache.layers[layer].turned = new Set(refused.map(({ id }) => id));
+  }
+
+  /** The rotations that stay without a copy. */
+  #ensure(
+    cache: CpuCache,
+    layer: number,
+    wanted: readonly Rotation[],
+    first: number,
+    worthwhile: (by: Rotation) => boolean,
+  ): readonly Rotation[] {
+    const { copies } = cache.layers[layer];
+    recognise(copies, wanted);
+    const { source, made, refused, dropped, spare } = copyChanges(copies, wanted, first > 0, worthwhile);
+    made.forEach((by, i) => {
+      const copy = cache.addCopy(layer, by, spare[i]);
+      if (!source) return;
+      try {
+        this.#turn(cache.slots, first, source, copy);
+      } catch (error) {
+        cache.dropCopy(layer, by.id); // half turned
+        throw error;
+      }
+    });
+    for (const id of dropped) cache.dropCopy(layer, id);
+    return refused;
+  }
+
+  /** Fills a copy of the keys of all held tokens before `end`, each turned by the difference of the angles. */
+  #turn(slots: SlotMap, end: number, from: Turned, to: Turned): void {
+    const { keyHeads, headSize } = this.#config;
+    const runs = slots.runs(0, end);
+    const all = this.#between(from.rotation, to.rotation, runs, end);
+    to.buffer.rewrite(end);
+    let row = 0;
+    for (const { from: begin, to: stop } of runs) {
+      const some = anglesFrom(all, row, stop - begin);
+      for (let head = 0; head < keyHeads; head++)
+        turnRows(from.buffer.read(head, begin, stop), to.buffer.view(head, begin, stop), headSize, some);
+      row += stop - begin;
+    }
+  }
+
+  #between(from: Rotation, to: Rotation, runs: readonly SlotRun[], end: number): Angles {
+    const key = JSON.stringify([from.id, to.id, end]);
+    if (this.#angles?.key !== key) {
+      const count = runs.reduce((sum, run) => sum + run.to - run.from, 0);
+      this.#angles = { key, angles: angles(to, tokensOf(runs), count, from.identity ? undefined : from) };
+    }
+    return this.#angles.angles;
+  }
+}
+
+type Turned = CpuKeyCopy & { readonly rotation: Rotation };
+
+function recognise(copies: Map<string, CpuKeyCopy>, named: readonly Rotation[]): void {
+  for (const [id, rotation] of recognised(copies, named)) copies.set(id, { ...copies.get(id)!, rotation });
+}
+
+function* tokensOf(runs: readonly SlotRun[]): Generator<number> {
+  for (const { from, to, token } of runs) for (let i = 0; i < to - from; i++) yield token + i;
+}

@@ -1,0 +1,39 @@
+import { KERNELS } from "./kernel-bytes.ts";
+import type { WasmMemory } from "../memory/shared-memory.ts";
+
+interface WasmModule {
+  readonly __module: never;
+}
+
+interface WasmModules {
+  readonly Module: new (bytes: Uint8Array) => WasmModule;
+  readonly Instance: new (module: WasmModule, imports: object) => { readonly exports: unknown };
+}
+
+const { Module, Instance } = (globalThis as unknown as { WebAssembly: WasmModules }).WebAssembly;
+
+/** The functions that packages/core/kernels exports; their arguments are addresses, counts and sizes. */
+export interface Kernels {
+  multiply(product: number): void;
+  attend(job: number, parts: number, each: number, output: number): void;
+  serve(): void;
+  stop(): void;
+  toIntegers(row: number, blockSize: number): void;
+  normalise(values: number, weight: number, output: number, size: number, epsilon: number): void;
+  addTo(values: number, other: number, size: number): void;
+  silu(gates: number, inputs: number, output: number, size: number): void;
+  compactKeys(keys: number, codes: number, scales: number, count: number, size: number): void;
+  compactValues(values: number, codes: number, scales: number, slot: number, count: number, size: number): void;
+  compactQueries(queries: number, codes: number, factors: number, heads: number, size: number): void;
+}
+
+let compiled: WasmModule | undefined;
+
+export function kernelModule(): WasmModule {
+  return (compiled ??= new Module(Buffer.from(KERNELS, "base64")));
+}
+
+/** The kernels over a memory. */
+export function kernels(memory: WasmMemory): Kernels {
+  return new Instance(kernelModule(), { env: { memory } }).exports as Kernels;
+}

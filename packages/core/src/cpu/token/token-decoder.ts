@@ -1,0 +1,135 @@
+import type { ModelSource } from "../weights/model-source.ts";
+import type { AttentionPlan } from "../../method/plan.ts";
+import { ACTIVATE } from "./activation.ts";
+import type { CpuCache } from "../state/cpu-cache.ts";
+import { CpuLayerView, type Passage } from "../state/passage.ts";
+import { Dense } from "./dense.ts";
+import type { KeyCopies } from "../state/key-copies.ts";
+import { TokenAttention } from "./token-attention.ts";
+import { tokenPlan, type TokenPlan } from "./token-plan.ts";
+import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
+
+/**
+ * Computes one token at a time in WebAssembly kernels: a product with one row takes less time than onnxruntime spends on
+ * scheduling its nodes. It goes layer by layer, so hooks see what they see in the `SteppedDecoder`.
+ */
+export class TokenDecoder {
+  readonly #source: ModelSource;
+  readonly #copies: KeyCopies;
+  readonly #dense: Dense;
+  readonly #weights: TokenWeights;
+  readonly #attention: TokenAttention;
+
+  constructor(source: ModelSource, threads: number, copies: KeyCopies) {
+    this.#source = source;
+    this.#copies = copies;
+    this.#dense = new Dense(threads, source.precision === "exact");
+    this.#weights = tokenWeights(source, this.#dense);
+    this.#attention = new TokenAttention(source.config, this.#dense);
+  }
+
+  static fits(source: ModelSource): boolean {
+    return fitsTokenWeights(source);
+  }
+
+  /** Is there room for the cache in the kernels' memory? */
+  holds(cache: CpuCache): boolean {
+    return cache.movesTo(this.#dense.memory);
+  }
+
+  async run({ cache, request, first, hidden, logits, logitRows }: Passage): Promise<void> {
+    const { config } = this.#source;
+    const { hooks, rawKeys = false } = request;
+    const { stream, attended, projected, layers } = this.#weights;
+    const attention = this.#attention;
+    const prepared = new Map<AttentionPlan, TokenPlan>();
+    const prepare = (plan: AttentionPlan): TokenPlan => {
+      const known = prepared.get(plan);
+      if (known) return known;
+      const made = tokenPlan(plan, cache.slots, first, rawKeys);
+      prepared.set(plan, made);
+      return made;
+    };
+    stream.data.set(hidden);
+    for (let layer = 0; layer < layers.length; layer++) {
+      const hook = hooks?.layers(layer) ? hooks : undefined;
+      hook?.hidden?.(layer, stream.data.slice());
+      this.#project(layer);
+      const view = hook && new CpuLayerView(config, cache, layer, first, 1, projected.data.slice());
+      const given = request.plan(layer);
+      const plan = prepare((view && (await hook.queries?.(view, given))) ?? given);
+      this.#copies.ensureForToken(
+        cache,
+        layer,
+        plan.rotations.filter(({ keys }) => keys).map((use) => use.rotation),
+        first,
+      );
+      attention.store(cache, layer, plan, first, projected.data);
+      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
+      if (layer === layers.length - 1 && logitRows === 0 && !hook) return;
+      attention.attend(cache, layer, plan, projected.data, attended);
+      if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
+      this.#feedForward(layer);
+    }
+    if (logitRows === 0) return;
+    const { hiddenSize, norm } = config;
+    const { normed, finalNorm, head } = this.#weights;
+    this.#dense.functions.normalise(stream.address, finalNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(head);
+    logits.set(head.output.data);
+  }
+
+  /** Computes the layer's q, k and v from the residual stream, into `projected`. */
+  #project(layer: number): void {
+    const { keyHeads, queryHeads, headSize, hiddenSize, norm } = this.#source.config;
+    const { layers, stream, normed, projected } = this.#weights;
+    const { attentionNorm, project, projectBias, queryNorm, keyNorm } = layers[layer];
+    const { functions } = this.#dense;
+    functions.normalise(stream.address, attentionNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(project);
+    projected.data.set(project.output.data);
+    if (projectBias) functions.addTo(projected.address, projectBias.address, projected.data.length);
+    for (let head = 0; head < queryHeads + keyHeads; head++) {
+      const weight = head < queryHeads ? queryNorm : keyNorm;
+      const at = projected.address + 4 * head * headSize;
+      if (weight) functions.normalise(at, weight.address, at, headSize, norm.epsilon);
+    }
+  }
+
+  /** Adds the output product of `attended` and the feed-forward network to the residual stream. */
+  #feedForward(layer: number): void {
+    const { hiddenSize, feedForwardSize, norm, activation } = this.#source.config;
+    const { layers, stream, normed, inner } = this.#weights;
+    const { output, outputBias, feedForwardNorm, gateUp, gateUpBias, down, downBias } = layers[layer];
+    const { functions } = this.#dense;
+    this.#dense.multiply(output);
+    functions.addTo(stream.address, output.output.address, hiddenSize);
+    if (outputBias) functions.addTo(stream.address, outputBias.address, hiddenSize);
+    functions.normalise(stream.address, feedForwardNorm.address, normed.address, hiddenSize, norm.epsilon);
+    this.#dense.multiply(gateUp);
+    const gates = gateUp.output;
+    if (gateUpBias) functions.addTo(gates.address, gateUpBias.address, 2 * feedForwardSize);
+    if (activation === "silu") {
+      functions.silu(gates.address, gates.address + 4 * feedForwardSize, inner.address, feedForwardSize);
+    } else {
+      const activate = ACTIVATE[activation];
+      for (let i = 0; i < feedForwardSize; i++)
+        inner.data[i] = activate(gates.data[i]) * gates.data[feedForwardSize + i];
+    }
+    this.#dense.multiply(down);
+    functions.addTo(stream.address, down.output.address, hiddenSize);
+    if (downBias) functions.addTo(stream.address, downBias.address, hiddenSize);
+  }
+
+  /** Logits [V] of a row behind the final norm; valid until the next ones. */
+  logits(row: Float32Array): Float32Array {
+    const { normed, head } = this.#weights;
+    normed.data.set(row);
+    this.#dense.multiply(head);
+    return head.output.data;
+  }
+
+  release(): Promise<void> {
+    return this.#dense.release();
+  }
+}
