@@ -3,12 +3,9 @@ import {
   askedBy,
   constantPosition,
   defineMethod,
-  instantiate,
   intersect,
   LongctxError,
   type ChunkContext,
-  type Method,
-  type ParameterValues,
   type PositionRule,
   type Segment,
   type TokenRange,
@@ -16,12 +13,13 @@ import {
 import { atTextPositions } from "./near-and-far.ts";
 
 /**
- * Dual Chunk Attention: positions restart in every chunk of s tokens, and a query meets its own chunk, the one before and
- * all older ones from three positions, none above c − 1. An et al., "Training-Free Long-Context Scaling of Large Language
- * Models", 2024 (arXiv:2402.17463), section 3: keys at n mod s; queries at m mod s for their own chunk,
- * min(m mod s + s, c − 1) for the one before, c − 1 for older ones.
+ * Dual Chunk Attention: positions restart in every chunk of s tokens, and a query meets its own chunk, the one before
+ * and all older ones from three positions, none above c − 1. An et al., "Training-Free Long-Context Scaling of Large
+ * Language Models", 2024 (arXiv:2402.17463), section 3: keys at n mod s; queries at m mod s for their own chunk, min(m
+ * mod s + s, c − 1) for the one before, c − 1 for older ones.
+ * `chunk` tokens in a chunk, positions below `cap` (at least `chunk`). @throws LongctxError "method"
  */
-export const dualChunkMethod = defineMethod({
+export const dualChunk = defineMethod({
   name: "dual-chunk",
   axes: ["distance"],
   summary: "Positions restart in every chunk; a query moves to meet older ones.",
@@ -42,7 +40,7 @@ export const dualChunkMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ chunk: size, cap }, spec): Method => {
+  create: ({ chunk: size, cap }) => {
     if (cap < size)
       throw new LongctxError(
         "method",
@@ -66,8 +64,6 @@ export const dualChunkMethod = defineMethod({
       ];
     };
     return {
-      spec,
-      axes: ["distance"],
       disablesSlidingWindow: true,
       segments: (segments, asking) =>
         segments
@@ -95,9 +91,4 @@ function some(segment: Segment, range: TokenRange): Segment | null {
   return segment.tokens instanceof Int32Array
     ? among(segment, range)
     : { ...segment, tokens: intersect(segment.tokens, range) };
-}
-
-/** Dual Chunk Attention with chunks of `chunk` tokens and positions below `cap` (at least `chunk`). @throws LongctxError "method" */
-export function dualChunk(parameters: ParameterValues<typeof dualChunkMethod.parameters>): Method {
-  return instantiate(dualChunkMethod, parameters);
 }

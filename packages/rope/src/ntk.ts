@@ -1,11 +1,12 @@
-import { defineMethod, instantiate, makeTable, ntkFrequencies, type Method, type ParameterValues } from "@longctx/core";
+import { defineMethod, makeTable, ntkFrequencies } from "@longctx/core";
 
 /**
  * NTK-aware scaling: a larger base, chosen so that the slowest pair turns as slowly as under interpolation while the
  * fastest stays as it was. bloc97, "NTK-Aware Scaled RoPE", 2023; written down in Peng et al. 2023 (YaRN,
  * arXiv:2309.00071), definition 1.
+ * `factor` is a ratio of at least 1. @throws LongctxError "method"
  */
-export const ntkMethod = defineMethod({
+export const ntk = defineMethod({
   name: "ntk",
   axes: ["frequencies"],
   summary: "Raise the rotary base, so that slow pairs are interpolated and fast ones are kept.",
@@ -16,15 +17,8 @@ export const ntkMethod = defineMethod({
   parameters: {
     factor: { about: "nominal extension, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
-  create: ({ factor }, spec): Method => ({
-    spec,
-    axes: ["frequencies"],
+  create: ({ factor }) => ({
     // b' = b · s^(d/(d−2)) (definition 1)
     frequencies: ({ rope }) => makeTable(ntkFrequencies(rope.base, rope.rotarySize, factor)),
   }),
 });
-
-/** NTK-aware scaling by `factor` (a ratio, at least 1). @throws LongctxError "method" */
-export function ntk(parameters: ParameterValues<Pick<typeof ntkMethod.parameters, "factor">>): Method {
-  return instantiate(ntkMethod, parameters);
-}

@@ -1,19 +1,13 @@
-import {
-  defaultFrequencies,
-  defineMethod,
-  instantiate,
-  LongctxError,
-  makeTable,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defaultFrequencies, defineMethod, LongctxError, makeTable } from "@longctx/core";
 
 /**
- * Truncated basis: only pairs that complete a turn within the trained window are kept; the others turn at one slow rate,
- * and the slowest not at all, which makes them blind to positions. Pal et al.: "Giraffe: Adventures in Expanding Context
- * Lengths in LLMs", 2023 (arXiv:2308.10882).
+ * Truncated basis: only pairs that complete a turn within the trained window are kept; the others turn at one slow
+ * rate, and the slowest not at all, which makes them blind to positions. Pal et al.: "Giraffe: Adventures in Expanding
+ * Context Lengths in LLMs", 2023 (arXiv:2308.10882).
+ * `low`, `high` and `rho` are in radians a position; they follow from the trained window unless given. @throws
+ * LongctxError "method"
  */
-export const truncationMethod = defineMethod({
+export const truncation = defineMethod({
   name: "truncation",
   axes: ["frequencies"],
   summary:
@@ -27,7 +21,7 @@ export const truncationMethod = defineMethod({
     high: { about: "pairs at least as fast are kept; radians a position", unit: "radians", default: "2π/T", min: 0 },
     rho: { about: "frequency of the pairs between", unit: "radians", default: "high/16", min: 0 },
   },
-  create: (given, spec): Method => {
+  create: (given) => {
     const bandsOf = (trainedWindow: number): Bands => {
       const { high = (2 * Math.PI) / trainedWindow } = given;
       const { low = high / 8, rho = high / 16 } = given;
@@ -35,8 +29,6 @@ export const truncationMethod = defineMethod({
     };
     if (given.high !== undefined) checkBands(bandsOf(1), "");
     return {
-      spec,
-      axes: ["frequencies"],
       check: ({ trainedWindow }) =>
         checkBands(
           bandsOf(trainedWindow),
@@ -77,9 +69,4 @@ function checkBands({ low, high, rho }: Bands, whence: string): void {
         `truncation: ${name} is ${value}, but has to be at most high, ${high}${whence}; give a smaller ${name} or a larger high.`,
       );
   }
-}
-
-/** Truncated basis with bands in radians a position; they follow from the trained window unless given. @throws LongctxError "method" */
-export function truncation(parameters: Partial<ParameterValues<typeof truncationMethod.parameters>> = {}): Method {
-  return instantiate(truncationMethod, parameters);
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
 import {
+  axisOf,
   compose,
   exampleOf,
   instantiate,
@@ -60,12 +61,12 @@ describe("rows", () => {
   it("make methods on the axes they name", () => {
     for (const row of ropeMethods) {
       const method = instantiate(row, examples(row));
-      for (const axis of method.axes) expect(row.axes).toContain(axis);
+      for (const axis of method.axes) expect(row.axes.map(axisOf)).toContain(axis);
     }
   });
 
   it.each(ropeMethods.map((row) => ({ name: row.name, row })))("$name: names the axes that are up to parameters", ({ row }) => {
-    const claimed = new Map(row.axes.map((axis) => [axis, new Set<boolean>()]));
+    const claimed = new Map(row.axes.map((claim) => [axisOf(claim), new Set<boolean>()]));
     fc.assert(
       fc.property(parametersOf(row), (given) => {
         const method = attempt(() => instantiate(row, given));
@@ -74,7 +75,7 @@ describe("rows", () => {
       { examples: neutral(row) },
     );
     const conditional = [...claimed].filter(([, seen]) => seen.has(false)).map(([axis]) => axis);
-    expect(conditional).toEqual(Object.keys(row.conditionalAxes ?? {}));
+    expect(conditional).toEqual(row.axes.filter((claim) => typeof claim !== "string").map(axisOf));
     for (const [, seen] of claimed) expect(seen.has(true)).toBe(true);
   }); // prettier-ignore
 });

@@ -1,20 +1,13 @@
-import {
-  among,
-  constantPosition,
-  defineMethod,
-  instantiate,
-  within,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { among, constantPosition, defineMethod, within } from "@longctx/core";
 import { boundedCache } from "./bounded-cache.ts";
 
 /**
  * LM-Infinite: a Λ-shaped mask that leaves the first tokens and the last `window` tokens visible, and a ceiling on
  * distances: first tokens that have left the window stay at exactly its length. Han et al., "LM-Infinite: Zero-Shot
  * Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
+ * `sinks` tokens (at least 0), `window` tokens (at least 1). @throws LongctxError "method"
  */
-export const lmInfiniteMethod = defineMethod({
+export const lmInfinite = defineMethod({
   name: "lm-infinite",
   axes: ["visibility", "distance"],
   summary: "See the first tokens at the window's distance, and the last ones; the cache is bounded.",
@@ -39,11 +32,9 @@ export const lmInfiniteMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ sinks, window }, spec): Method => {
+  create: ({ sinks, window }) => {
     const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
-      spec,
-      axes: ["visibility", "distance"],
       segments: (segments) =>
         segments
           .flatMap((segment) => {
@@ -56,11 +47,3 @@ export const lmInfiniteMethod = defineMethod({
     };
   },
 });
-
-export type LmInfiniteOptions = ParameterValues<Pick<typeof lmInfiniteMethod.parameters, "window">> &
-  Partial<ParameterValues<typeof lmInfiniteMethod.parameters>>;
-
-/** LM-Infinite with `sinks` tokens (10 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
-export function lmInfinite(parameters: LmInfiniteOptions): Method {
-  return instantiate(lmInfiniteMethod, parameters);
-}

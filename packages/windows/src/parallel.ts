@@ -1,12 +1,14 @@
-import { defineMethod, instantiate, LongctxError, type Method, type ParameterValues } from "@longctx/core";
+import { defineMethod, LongctxError, type Method } from "@longctx/core";
 import { inParallel, type ParallelLayout } from "./parallel-layout.ts";
 
 /**
- * Parallel context windows: parts of the prompt are read side by side, each from position 0 on and blind for the others;
- * the task behind them sees all, from the position after the longest on. Ratner et al., "Parallel Context Windows for
- * Large Language Models", 2022 (arXiv:2212.10947), section 2.
+ * Parallel context windows: parts of the prompt are read side by side, each from position 0 on and blind for the
+ * others; the task behind them sees all, from the position after the longest on. Ratner et al., "Parallel Context
+ * Windows for Large Language Models", 2022 (arXiv:2212.10947), section 2.
+ * `windows` parallel windows of equal width (at least 1) and a task of at least `task` tokens, which is about as long
+ * as a window unless given. The text of a session begins with that prompt. @throws LongctxError "method"
  */
-export const parallelMethod = defineMethod({
+export const parallel = defineMethod({
   name: "parallel",
   axes: ["visibility", "distance"],
   summary: "Parts of the prompt are read side by side at the same positions; the task sees all.",
@@ -25,25 +27,19 @@ export const parallelMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ windows, task }, spec): Method => {
+  create: ({ windows, task }) => {
     if (windows === 1 && task !== undefined)
       throw new LongctxError(
         "method",
         `parallel: task is ${task}, but one window is the whole prompt; leave task out, or give at least 2 windows.`,
       );
-    return parallelMethodOf(spec, windows, (promptLength) => equalWindows(promptLength, windows, task));
+    return {
+      dependsOnPrompt: true,
+      disablesSlidingWindow: windows > 1, // one window is the plain text
+      segments: (segments, chunk) => inParallel(segments, equalWindows(chunk.promptLength, windows, task), chunk),
+    };
   },
 });
-
-function parallelMethodOf(spec: string, windows: number, layout: (promptLength: number) => ParallelLayout): Method {
-  return {
-    spec,
-    axes: ["visibility", "distance"],
-    dependsOnPrompt: true,
-    disablesSlidingWindow: windows > 1, // one window is the plain text
-    segments: (segments, chunk) => inParallel(segments, layout(chunk.promptLength), chunk),
-  };
-}
 
 /** floor(N/(B+1)) tokens a window, or floor((N − task)/B). @throws LongctxError "method" when that is none */
 function equalWindows(promptLength: number, count: number, task?: number): ParallelLayout {
@@ -55,17 +51,6 @@ function equalWindows(promptLength: number, count: number, task?: number): Paral
       `parallel: a prompt of ${promptLength} tokens cannot be cut into ${count} windows and a task${task === undefined ? "" : ` of ${task} tokens`}; give at least ${count + (task ?? 1)} tokens in one call (or say the prompt's whole length with its first part), or fewer windows.`,
     );
   return { shared: 0, widths: Array.from({ length: count }, () => width) };
-}
-
-export type ParallelOptions = ParameterValues<Pick<typeof parallelMethod.parameters, "windows">> &
-  Partial<ParameterValues<typeof parallelMethod.parameters>>;
-
-/**
- * The prompt as `windows` parallel windows of equal width (at least 1) and a task of at least `task` tokens; without it
- * the task is about as long as a window. The text of a session begins with that prompt. @throws LongctxError "method"
- */
-export function parallel(parameters: ParallelOptions): Method {
-  return instantiate(parallelMethod, parameters);
 }
 
 export interface ParallelWindows {
@@ -94,7 +79,11 @@ export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Metho
       `parallel: window ${wrong} has ${windows[wrong]} tokens, but needs a whole number of at least ${shared + 1}, the ${shared} shared ones included.`,
     );
   const layout = { shared, widths: windows.map((width) => width - shared) };
-  return parallelMethodOf(`parallel:windows=${windows.join("/")},shared=${shared}`, windows.length, () => layout);
+  return {
+    ...parallel({ windows: windows.length }),
+    spec: `parallel:windows=${windows.join("/")},shared=${shared}`,
+    segments: (segments, chunk) => inParallel(segments, layout, chunk),
+  };
 }
 
 /**

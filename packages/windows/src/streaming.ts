@@ -1,20 +1,13 @@
-import {
-  among,
-  defineMethod,
-  instantiate,
-  within,
-  type Method,
-  type ParameterValues,
-  type PositionRule,
-} from "@longctx/core";
+import { among, defineMethod, within, type PositionRule } from "@longctx/core";
 import { boundedCache } from "./bounded-cache.ts";
 
 /**
  * StreamingLLM: a query sees the first tokens (the sinks) and the last `window` tokens, itself included; everything
- * between is forgotten, and the sinks stay as near as in a text that just fills the cache. Xiao, Tian, Chen, Han, Lewis:
- * "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453), section 3.2.
+ * between is forgotten, and the sinks stay as near as in a text that just fills the cache. Xiao, Tian, Chen, Han,
+ * Lewis: "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453), section 3.2.
+ * `sinks` tokens (at least 0), `window` tokens (at least 1). @throws LongctxError "method"
  */
-export const streamingMethod = defineMethod({
+export const streaming = defineMethod({
   name: "streaming",
   axes: ["visibility", "distance"],
   summary: "See the first tokens and the last ones; the cache is bounded.",
@@ -34,12 +27,10 @@ export const streamingMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ sinks, window }, spec): Method => {
+  create: ({ sinks, window }) => {
     const last = sinks + window - 1;
     const slot: PositionRule = { id: `min(m,${last})`, at: (m) => Math.min(m, last) };
     return {
-      spec,
-      axes: ["visibility", "distance"],
       segments: (segments) =>
         segments
           .flatMap((segment) => {
@@ -52,11 +43,3 @@ export const streamingMethod = defineMethod({
     };
   },
 });
-
-export type StreamingOptions = ParameterValues<Pick<typeof streamingMethod.parameters, "window">> &
-  Partial<ParameterValues<typeof streamingMethod.parameters>>;
-
-/** StreamingLLM with `sinks` tokens (4 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
-export function streaming(parameters: StreamingOptions): Method {
-  return instantiate(streamingMethod, parameters);
-}

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { exampleMethod, methods, type MethodDefinition } from "longctx";
+import { axisOf, exampleMethod, methods, type MethodDefinition } from "longctx";
 import { createColors } from "picocolors";
 import { readText } from "../files.ts";
 import { columns } from "../format.ts";
@@ -36,11 +36,12 @@ async function page({ measured: path, images }: MethodsOptions): Promise<string>
 }
 
 function describe(row: MethodDefinition): object {
-  const { name, axes, conditionalAxes, summary, definition, paper, deviations, parameters } = row;
+  const { name, axes, summary, definition, paper, deviations, parameters } = row;
+  const conditions = axes.flatMap((claim) => (typeof claim === "string" ? [] : [[claim.axis, claim.when] as const]));
   return {
     name,
-    axes,
-    conditionalAxes,
+    axes: axes.map(axisOf),
+    conditionalAxes: conditions.length > 0 ? Object.fromEntries(conditions) : undefined,
     summary,
     definition,
     parameters,

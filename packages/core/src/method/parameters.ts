@@ -50,12 +50,25 @@ export type ParameterValue<D extends ParameterDefinition = ParameterDefinition> 
     ? JsonFile
     : number;
 
-export type ParameterValues<P extends Readonly<Record<string, ParameterDefinition>>> = {
-  [Name in keyof P]: ParameterValue<P[Name]>;
+/** The parameters of a method, by name. */
+export type ParameterTable = Readonly<Record<string, ParameterDefinition>>;
+
+/** The values a caller gives: all whose default is null, and any of the others. */
+export type GivenValues<P extends ParameterTable> = {
+  readonly [Name in NeededName<P>]: ParameterValue<P[Name]>;
+} & {
+  readonly [Name in Exclude<keyof P, NeededName<P>>]?: ParameterValue<P[Name]>;
 };
 
-/** With all defaults filled in: undefined is only what a text describes, which follows from the model. */
-export type CompleteValues<P extends Readonly<Record<string, ParameterDefinition>>> = {
+type NeededName<P extends ParameterTable> = {
+  [Name in keyof P]: P[Name]["default"] extends null ? Name : never;
+}[keyof P];
+
+/**
+ * The values a method is made of: those given, and the defaults of the others. A parameter whose default is a text
+ * ("2π/T") is undefined unless it is given, because the method computes that default from the model.
+ */
+export type CompleteValues<P extends ParameterTable> = {
   readonly [Name in keyof P]: ParameterValue<P[Name]> | DescribedDefault<P[Name]>;
 };
 
