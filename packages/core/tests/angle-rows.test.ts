@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { defaultFrequencies, makeTable, TEXT_POSITION, type PositionRule } from "@longctx/core";
+import { makeTable, TEXT_POSITION, type PositionRule } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 import { AngleRows } from "../src/positions/angle-rows.ts";
 import { angles, rotation, turnRows, UNROTATED, type Rotation } from "../src/positions/rotation.ts";
 import { randomNumbers } from "./tiny-model.ts";

@@ -6,7 +6,6 @@ import {
   distanceMatrix,
   effectiveDistance,
   frequencyTable,
-  linearFrequencies,
   makeTable,
   planOfText,
   rotaryPairs,
@@ -15,6 +14,7 @@ import {
   type Method,
   type Segment,
 } from "@longctx/core";
+import { linearFrequencies } from "@longctx/rope-types";
 import { tinyConfig } from "./tiny-model.ts";
 
 const plain = compose();

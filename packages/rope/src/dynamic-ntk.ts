@@ -1,4 +1,5 @@
-import { defineMethod, dynamicAlpha, makeTable, ntkFrequencies } from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { dynamicAlpha, ntkFrequencies } from "@longctx/rope-types";
 import { lengthConflicts } from "./length-conflicts.ts";
 
 /**
@@ -6,6 +7,7 @@ import { lengthConflicts } from "./length-conflicts.ts";
  * changes. emozilla, "Dynamically Scaled RoPE", 2023; Peng et al. 2023 (YaRN, arXiv:2309.00071), section 3.3; the rule
  * for α is that of Hugging Face transformers.
  * `factor` is a ratio of at least 1. @throws LongctxError "method"
+ * The equations: dynamic-ntk.ts of @longctx/rope-types.
  */
 export const dynamicNtk = defineMethod({
   name: "dynamic-ntk",
@@ -21,7 +23,6 @@ export const dynamicNtk = defineMethod({
   create: ({ factor }) => ({
     lengthDependent: true,
     conflicts: lengthConflicts("ntk with a fixed factor"),
-    // α = factor · n/T − (factor − 1) beyond T, 1 within it; b' = b · α^(d/(d−2))
     frequencies: ({ rope, trainedWindow, length }) =>
       makeTable(ntkFrequencies(rope.base, rope.rotarySize, dynamicAlpha(factor, length, trainedWindow))),
   }),

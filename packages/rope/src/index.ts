@@ -32,24 +32,14 @@ export * from "./rerope.ts";
 export * from "./self-extend.ts";
 export * from "./truncation.ts";
 export * from "./yarn.ts";
+export * from "@longctx/rope-types";
 export {
-  defaultFrequencies,
   distanceMatrix,
-  dynamicAlpha,
   effectiveDistance,
   frequencyTable,
-  linearFrequencies,
-  llama3Frequencies,
-  longropeAmplitude,
   makeTable,
-  ntkBase,
-  ntkFrequencies,
   rotaryPairs,
   rotationAngle,
-  YARN_DEFAULTS,
-  yarnAmplitude,
-  yarnCorners,
-  yarnFrequencies,
   type RotationOptions,
 } from "@longctx/core";
 

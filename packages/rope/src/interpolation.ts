@@ -1,10 +1,12 @@
-import { defineMethod, linearFrequencies, makeTable } from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { linearFrequencies } from "@longctx/rope-types";
 
 /**
  * Position interpolation: every distance is divided by the factor, so that a text of factor · T tokens spans the
  * distances of the trained window T. Chen, Wong, Chen, Tian: "Extending Context Window of Large Language Models via
  * Positional Interpolation", 2023 (arXiv:2306.15595), eq. 4.
  * `factor` is a ratio of at least 1. @throws LongctxError "method"
+ * The equations: interpolation.ts of @longctx/rope-types.
  */
 export const interpolation = defineMethod({
   name: "interpolation",
@@ -18,7 +20,6 @@ export const interpolation = defineMethod({
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
   create: ({ factor }) => ({
-    // θ_i / s: the angle of a distance t is that of t / s (eq. 4)
     frequencies: ({ rope }) => makeTable(linearFrequencies(rope.base, rope.rotarySize, factor)),
   }),
 });

@@ -1,10 +1,12 @@
-import { defineMethod, llama3Frequencies, LongctxError, makeTable } from "@longctx/core";
+import { defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { llama3Frequencies } from "@longctx/rope-types";
 
 /**
  * Llama 3.1's scaling: pairs whose wavelength is long against the trained window are divided by the factor, those with
  * a short one are kept, a smooth step between. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783); the
  * formula is that of the published model code.
  * `factor` is a ratio of at least 1; `low` is below `high`, both in turns. @throws LongctxError "method"
+ * The equations: llama3.ts of @longctx/rope-types.
  */
 export const llama3 = defineMethod({
   name: "llama3",

@@ -1,4 +1,5 @@
-import { crc32, defaultFrequencies, defineMethod, longropeAmplitude, LongctxError, makeTable } from "@longctx/core";
+import { crc32, defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { longropeAmplitude, longropeFrequencies } from "@longctx/rope-types";
 import { lengthConflicts } from "./length-conflicts.ts";
 import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
 
@@ -8,6 +9,7 @@ import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
  * (arXiv:2402.13753); the switch and the attention factor are those of Phi-3 in Hugging Face transformers.
  * Programs give the lists themselves (LongropeOptions), specs the path of a file that holds them. @throws LongctxError
  * "method", "file"
+ * The equations: longrope.ts of @longctx/rope-types.
  */
 export const longrope = defineMethod(
   {
@@ -48,8 +50,8 @@ export const longrope = defineMethod(
           checkCount(factors, rope.rotarySize);
           const divisors = length > trainedWindow ? factors.long : factors.short;
           return makeTable(
-            defaultFrequencies(rope.base, rope.rotarySize).map((frequency, i) => frequency / divisors[i]),
-            longropeAmplitude(factor, trainedWindow), // √(1 + ln s / ln T)
+            longropeFrequencies(rope.base, rope.rotarySize, divisors),
+            longropeAmplitude(factor, trainedWindow),
           );
         },
       };

@@ -1,4 +1,5 @@
-import { defaultFrequencies, defineMethod, makeTable } from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
  * Mixed NTK scaling: reads rotary positions as digits of a number in several radices, and spreads the factor over them.

@@ -1,10 +1,12 @@
-import { defineMethod, makeTable, ntkFrequencies } from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { ntkFrequencies } from "@longctx/rope-types";
 
 /**
  * NTK-aware scaling: a larger base, chosen so that the slowest pair turns as slowly as under interpolation while the
  * fastest stays as it was. bloc97, "NTK-Aware Scaled RoPE", 2023; written down in Peng et al. 2023 (YaRN,
  * arXiv:2309.00071), definition 1.
  * `factor` is a ratio of at least 1. @throws LongctxError "method"
+ * The equations: ntk.ts of @longctx/rope-types.
  */
 export const ntk = defineMethod({
   name: "ntk",
@@ -18,7 +20,6 @@ export const ntk = defineMethod({
     factor: { about: "nominal extension, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
   create: ({ factor }) => ({
-    // b' = b · s^(d/(d−2)) (definition 1)
     frequencies: ({ rope }) => makeTable(ntkFrequencies(rope.base, rope.rotarySize, factor)),
   }),
 });

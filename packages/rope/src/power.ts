@@ -1,4 +1,5 @@
-import { defaultFrequencies, defineMethod, makeTable } from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
  * Power basis: the slower a pair, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context Lengths

@@ -1,4 +1,5 @@
-import { defaultFrequencies, defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
  * Truncated basis: only pairs that complete a turn within the trained window are kept; the others turn at one slow

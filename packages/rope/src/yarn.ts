@@ -1,19 +1,12 @@
-import {
-  defineMethod,
-  llama3Frequencies,
-  LongctxError,
-  makeTable,
-  YARN_DEFAULTS,
-  yarnAmplitude,
-  yarnFrequencies,
-  type LengthContext,
-} from "@longctx/core";
+import { defineMethod, LongctxError, makeTable, type LengthContext } from "@longctx/core";
+import { YARN_DEFAULTS, yarnAmplitude, yarnFrequencies, yarnPaperFrequencies } from "@longctx/rope-types";
 
 /**
  * YaRN: pairs that turn often within the trained window are kept, those that turn less than once are interpolated,
  * those between are blended, and the softmax is sharpened. Peng, Quesnelle, Fan, Shippole: "YaRN: Efficient Context
  * Window Extension of Large Language Models", 2023 (arXiv:2309.00071), eq. 17-22.
  * `factor` is a ratio of at least 1, the betas are in turns, `truncate` is 0 or 1. @throws LongctxError "method"
+ * The equations: yarn.ts of @longctx/rope-types.
  */
 export const yarn = defineMethod({
   name: "yarn",
@@ -64,8 +57,7 @@ export const yarn = defineMethod({
     const amplitude = attentionFactorOf({ factor, attention_factor: given });
     const inverse = ({ rope: { base, rotarySize }, trainedWindow: window }: LengthContext) =>
       form === "paper"
-        ? // γ(r) of eq. 18 with r_i = T/λ_i (eq. 17) into eq. 19-20: what Llama 3.1 does with α and β for its low and high
-          llama3Frequencies(base, rotarySize, { factor, window, low: betaSlow, high: betaFast })
+        ? yarnPaperFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow })
         : yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: truncate === 1 });
     return {
       frequencies: (context) => makeTable(inverse(context), amplitude),
@@ -74,7 +66,7 @@ export const yarn = defineMethod({
 });
 
 function attentionFactorOf(values: { readonly factor: number; readonly attention_factor?: number }): number {
-  return values.attention_factor ?? yarnAmplitude(values.factor); // √(1/t) = 0.1 ln s + 1 (eq. 22)
+  return values.attention_factor ?? yarnAmplitude(values.factor);
 }
 
 function checkBetas(betaFast: number, betaSlow: number, form: "code" | "paper"): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
-import { compose, defaultFrequencies, LongctxError, type Method } from "@longctx/core";
+import { compose, LongctxError, type Method } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 import {
   dynamicNtk,
   interpolation,

@@ -1,5 +1,19 @@
 import { AngleRows, emptyRow, product, type AngleRow } from "./angle-rows.ts";
-import { constantPosition, type FrequencyTable, type PositionRule } from "../method/plan.ts";
+import type { FrequencyTable } from "./frequencies.ts";
+
+/** A position as a pure function of a token's index in the text. Positions may be fractions (Leaky ReRoPE). */
+export interface PositionRule {
+  /** Equal ids mean equal rules; a backend keeps one rotated copy of the keys per table and rule. */
+  readonly id: string;
+  at(token: number): number;
+}
+
+export const TEXT_POSITION: PositionRule = { id: "text", at: (token) => token };
+
+/** The same position for every token, in tokens; 0 leaves what it rotates as it is. */
+export function constantPosition(position: number): PositionRule {
+  return { id: String(position), at: () => position };
+}
 
 /** A rotation of keys or queries: by a table, at the positions of a rule. */
 export interface Rotation {
