@@ -1,6 +1,5 @@
 import { defineMethod, makeTable } from "@longctx/core";
 import { dynamicAlpha, ntkFrequencies } from "@longctx/rope-types";
-import { lengthConflicts } from "./length-conflicts.ts";
 
 /**
  * Dynamic NTK: NTK-aware scaling whose strength follows the length n of the text; within the trained window T nothing
@@ -22,7 +21,7 @@ export const dynamicNtk = defineMethod({
   },
   create: ({ factor }) => ({
     lengthDependent: true,
-    conflicts: lengthConflicts("ntk with a fixed factor"),
+    fixedAlternative: "ntk with a fixed factor",
     frequencies: ({ rope, trainedWindow, length }) =>
       makeTable(ntkFrequencies(rope.base, rope.rotarySize, dynamicAlpha(factor, length, trainedWindow))),
   }),

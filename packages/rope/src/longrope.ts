@@ -1,6 +1,5 @@
 import { crc32, defineMethod, LongctxError, makeTable } from "@longctx/core";
 import { longropeAmplitude, longropeFrequencies } from "@longctx/rope-types";
-import { lengthConflicts } from "./length-conflicts.ts";
 import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
 
 /**
@@ -37,7 +36,7 @@ export const longrope = defineMethod(
       const factors = readFactors(file);
       return {
         lengthDependent: true,
-        conflicts: lengthConflicts("a method with one table, such as yarn"),
+        fixedAlternative: "a method with one table, such as yarn",
         check: ({ config, trainedWindow }) => {
           checkCount(factors, config.rope.rotarySize);
           if (trainedWindow < 2)
