@@ -1,11 +1,11 @@
-import { among, constantPosition, defineMethod, within } from "@longctx/core";
-import { boundedCache } from "./bounded-cache.ts";
+import { constantPosition, defineMethod } from "@longctx/core";
+import { boundedCache, lambdaMask } from "./lambda-mask.ts";
 
 /**
- * LM-Infinite: a Λ-shaped mask that leaves the first tokens and the last `window` tokens visible, and a ceiling on
- * distances: first tokens that have left the window stay at exactly its length. Han et al., "LM-Infinite: Zero-Shot
- * Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
- * `sinks` tokens (at least 0), `window` tokens (at least 1). @throws LongctxError "method"
+ * LM-Infinite: a Λ-shaped mask, under which a query sees the first tokens and the last `window` tokens, and a ceiling
+ * on distances: first tokens that have left the window are at the distance `window`. Han et al.: "LM-Infinite:
+ * Zero-Shot Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
+ * `sinks` is a number of tokens (at least 0), `window` too (at least 1). @throws LongctxError "method"
  */
 export const lmInfinite = defineMethod({
   name: "lm-infinite",
@@ -35,13 +35,7 @@ export const lmInfinite = defineMethod({
   create: ({ sinks, window }) => {
     const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
-      segments: (segments) =>
-        segments
-          .flatMap((segment) => {
-            const left = within({ ...segment, ...far }, { from: window, to: Infinity });
-            return [within(segment, { from: -Infinity, to: window }), left && among(left, { from: 0, to: sinks })];
-          })
-          .filter((segment) => segment !== null),
+      segments: (segments) => lambdaMask(segments, { sinks, window }, far),
       span: window + 1,
       layout: boundedCache(sinks, window),
     };

@@ -1,10 +1,10 @@
 import { defineMethod, within } from "@longctx/core";
-import { boundedCache } from "./bounded-cache.ts";
+import { boundedCache } from "./lambda-mask.ts";
 
 /**
  * Sliding window attention: a query sees the last `window` tokens, itself included, at their true distances. Beltagy,
  * Peters, Cohan: "Longformer: The Long-Document Transformer", 2020 (arXiv:2004.05150), section 3.1.
- * `window` tokens, at least 1. @throws LongctxError "method"
+ * `window` is a number of tokens, at least 1. @throws LongctxError "method"
  */
 export const sliding = defineMethod({
   name: "sliding",

@@ -1,11 +1,12 @@
-import { among, defineMethod, within, type PositionRule } from "@longctx/core";
-import { boundedCache } from "./bounded-cache.ts";
+import { defineMethod, type PositionRule } from "@longctx/core";
+import { boundedCache, lambdaMask } from "./lambda-mask.ts";
 
 /**
- * StreamingLLM: a query sees the first tokens (the sinks) and the last `window` tokens, itself included; everything
- * between is forgotten, and the sinks stay as near as in a text that just fills the cache. Xiao, Tian, Chen, Han,
- * Lewis: "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453), section 3.2.
- * `sinks` tokens (at least 0), `window` tokens (at least 1). @throws LongctxError "method"
+ * StreamingLLM: a query sees the first tokens of the text (the sinks) and the last `window` tokens, itself included;
+ * the cache forgets the tokens between, and the sinks stay at the distance they had when the cache was just full.
+ * Xiao, Tian, Chen, Han, Lewis: "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453),
+ * section 3.2.
+ * `sinks` is a number of tokens (at least 0), `window` too (at least 1). @throws LongctxError "method"
  */
 export const streaming = defineMethod({
   name: "streaming",
@@ -28,16 +29,10 @@ export const streaming = defineMethod({
     },
   },
   create: ({ sinks, window }) => {
-    const last = sinks + window - 1;
+    const last = sinks + window - 1; // The slot of a query in a full cache of the paper.
     const slot: PositionRule = { id: `min(m,${last})`, at: (m) => Math.min(m, last) };
     return {
-      segments: (segments) =>
-        segments
-          .flatMap((segment) => {
-            const old = within({ ...segment, queryPosition: slot }, { from: window, to: Infinity });
-            return [within(segment, { from: -Infinity, to: window }), old && among(old, { from: 0, to: sinks })];
-          })
-          .filter((segment) => segment !== null),
+      segments: (segments) => lambdaMask(segments, { sinks, window }, { queryPosition: slot }),
       span: sinks + window,
       layout: boundedCache(sinks, window),
     };
