@@ -13,8 +13,8 @@ export interface Llama3Bands {
 }
 
 /**
- * Llama 3.1's scaling. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783), and the published model code,
- * [d/2], radians a token: eq. 17-20 of YaRN with `low` for α and `high` for β, without YaRN's temperature.
+ * Llama 3.1's scaling. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783), and the published model
+ * code, [d/2], radians a token: eq. 17-20 of YaRN with `low` for α and `high` for β, without YaRN's temperature.
  */
 export function llama3Frequencies(base: number, rotarySize: number, bands: Llama3Bands): Float64Array {
   const { factor, window, low: betaSlow, high: betaFast } = bands;

@@ -9,7 +9,9 @@ export function longropeFrequencies(base: number, rotarySize: number, divisors: 
   return defaultFrequencies(base, rotarySize).map((theta, i) => theta / divisors[i]);
 }
 
-/** The factor on cos and sin, √(1 + ln s / ln T), as Phi-3 has it in Hugging Face transformers; `window` is T, tokens. */
+/**
+ * The factor on cos and sin, √(1 + ln s / ln T), as Phi-3 has it in Hugging Face transformers; `window` is T, tokens.
+ */
 export function longropeAmplitude(factor: number, window: number): number {
   return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(window));
 }

@@ -2,14 +2,18 @@ import { defaultFrequencies } from "./rope.ts";
 
 /*
  * YaRN. Peng, Quesnelle, Fan, Shippole: "YaRN: Efficient Context Window Extension of Large Language Models", 2023
- * (arXiv:2309.00071), eq. 17-22. Pairs i are counted from 0; T is the trained window (the paper's L), s the factor, β and
- * α are betaFast and betaSlow. Positions stay what they are (eq. 19).
+ * (arXiv:2309.00071), eq. 17-22. Pairs i are counted from 0; T is the trained window (the paper's L), s the factor, β
+ * and α are betaFast and betaSlow. Positions stay what they are (eq. 19).
  */
 
-/** β = 32, α = 1 (section 3.2), and corners at whole pairs: what every implementation takes unless a config says more. */
+/**
+ * β = 32, α = 1 (section 3.2), and corners at whole pairs: what every implementation takes unless a config says more.
+ */
 export const YARN_DEFAULTS = { betaFast: 32, betaSlow: 1, truncate: true } as const;
 
-/** Where the blend between kept and interpolated pairs begins and ends; `YARN_DEFAULTS` stands for what is not given. */
+/**
+ * Where the blend between kept and interpolated pairs begins and ends; `YARN_DEFAULTS` stands for what is not given.
+ */
 export interface YarnRamp {
   /** T, tokens. */
   readonly window: number;
@@ -65,7 +69,9 @@ export function yarnFrequencies(base: number, rotarySize: number, parameters: Ya
   });
 }
 
-/** The indices, in fractions, of the pairs that turn β and α times within T: eq. 17 with θ_i = b^(−2i/d), solved for i. */
+/**
+ * The indices, in fractions, of the pairs that turn β and α times within T: eq. 17 with θ_i = b^(−2i/d), solved for i.
+ */
 export function yarnCorners(base: number, rotarySize: number, ramp: YarnRamp): { low: number; high: number } {
   const {
     window,

@@ -3,11 +3,11 @@ import { checkLogn, lognTemperature } from "./logn.ts";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * Leaky ReRoPE: beyond the window w, distances grow by 1/k a token instead of 1, so far tokens are still told apart. Su
- * Jianlin, "Inverse use of Leaky ReRoPE" and "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9728 and
- * 9708): g(t) = t for t < w, w + (t − w)/k from there on.
- * `window` tokens (at least 1), `factor` tokens for a step of distance beyond it (a ratio of at least 1), `logn` 0 or
- * 1. @throws LongctxError "method"
+ * Leaky ReRoPE: beyond the window w a distance grows by 1/k for each token instead of by 1, so that a model still
+ * tells far tokens apart. Su Jianlin: "Rectified Rotary Position Embeddings" and "Inverse use of Leaky ReRoPE", 2023
+ * (kexue.fm/archives/9708 and 9728): g(t) = t for t < w, and w + (t − w)/k from there on.
+ * `window` is w, tokens (at least 1); `factor` is k, a ratio of at least 1; `logn` is 0 or 1.
+ * @throws LongctxError "method"
  */
 export const leakyRerope = defineMethod({
   name: "leaky-rerope",
@@ -37,7 +37,7 @@ export const leakyRerope = defineMethod({
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
   create: ({ window, factor, logn }) => {
-    // (m − n)/k + w − w/k, the constant on the query's side, so that a key's position is its own for good
+    // g = (m − n)/k + w − w/k; the constant is part of the query's position, so that a key's position never changes.
     const offset = window * (1 - 1 / factor);
     const queryPosition: PositionRule = { id: `m/${factor}+${offset}`, at: (m) => m / factor + offset };
     const keyPosition: PositionRule = { id: `m/${factor}`, at: (n) => n / factor };

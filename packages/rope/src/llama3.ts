@@ -2,11 +2,11 @@ import { defineMethod, LongctxError, makeTable } from "@longctx/core";
 import { llama3Frequencies } from "@longctx/rope-types";
 
 /**
- * Llama 3.1's scaling: pairs whose wavelength is long against the trained window are divided by the factor, those with
- * a short one are kept, a smooth step between. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783); the
- * formula is that of the published model code.
- * `factor` is a ratio of at least 1; `low` is below `high`, both in turns. @throws LongctxError "method"
- * The equations: llama3.ts of @longctx/rope-types.
+ * Llama 3.1's scaling: pairs whose wavelength is long against the trained window are divided by the factor, pairs of
+ * short wavelength are kept, and pairs between are blended. Dubey et al.: "The Llama 3 Herd of Models", 2024
+ * (arXiv:2407.21783), and the published model code.
+ * The equations are in llama3.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is
+ * a ratio of at least 1; `low` and `high` are in turns, `low` the smaller. @throws LongctxError "method"
  */
 export const llama3 = defineMethod({
   name: "llama3",

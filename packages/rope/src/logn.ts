@@ -1,9 +1,10 @@
 import { defineMethod, LongctxError, type ModelContext } from "@longctx/core";
 
 /**
- * Log-n scaling: scores grow with ln(m+1), m the query's index in the text, which keeps the entropy of attention over
- * m + 1 tokens where it was in training; also under methods that show a query fewer. Su Jianlin, "Attention scale from
- * the invariance of entropy", 2021 (kexue.fm/archives/8823); beyond the trained window only, as in kexue.fm/archives/9708.
+ * Log-n scaling: the scores of the query at text index m grow with ln(m+1), which keeps the entropy of its attention
+ * over m + 1 tokens as it was in training. m is the index in the text even under methods that show a query fewer
+ * tokens. Su Jianlin: "Attention scale from the invariance of entropy", 2021 (kexue.fm/archives/8823); beyond the
+ * trained window only, as in kexue.fm/archives/9708.
  */
 export const logn = defineMethod({
   name: "logn",
@@ -17,7 +18,7 @@ export const logn = defineMethod({
   create: () => ({ check: checkLogn, temperature: lognTemperature }),
 });
 
-/** max(1, ln(m+1) / ln T): what multiplies the scores of the query at text index m, counted from 0; T at least 2. */
+/** max(1, ln(m+1) / ln T), the factor on the scores of the query at text index m (counted from 0); T is at least 2. */
 export function lognTemperature(query: number, { trainedWindow }: Pick<ModelContext, "trainedWindow">): number {
   return Math.max(1, Math.log(query + 1) / Math.log(trainedWindow));
 }

@@ -3,12 +3,12 @@ import { longropeAmplitude, longropeFrequencies } from "@longctx/rope-types";
 import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
 
 /**
- * LongRoPE: each pair is divided by a factor of its own, found by search; one list for texts within the trained window,
- * one for longer texts. Ding et al.: "LongRoPE: Extending LLM Context Window Beyond 2 Million Tokens", 2024
- * (arXiv:2402.13753); the switch and the attention factor are those of Phi-3 in Hugging Face transformers.
- * Programs give the lists themselves (LongropeOptions), specs the path of a file that holds them. @throws LongctxError
- * "method", "file"
- * The equations: longrope.ts of @longctx/rope-types.
+ * LongRoPE: each pair is divided by a factor of its own, found by search, from one list for texts within the trained
+ * window and from another for longer texts. Ding et al.: "LongRoPE: Extending LLM Context Window Beyond 2 Million
+ * Tokens", 2024 (arXiv:2402.13753); the switch between the lists and the attention factor are those of Phi-3 in
+ * Hugging Face transformers.
+ * The equations are in longrope.ts of @longctx/rope-types, because the core needs them for checkpoints too. A program
+ * gives the lists themselves, a spec the path of a file that holds them. @throws LongctxError "method", "file"
  */
 export const longrope = defineMethod(
   {
@@ -58,21 +58,22 @@ export const longrope = defineMethod(
   },
   ({ short, long, factor }: LongropeOptions) => {
     const bytes = new TextEncoder().encode(JSON.stringify([short, long]));
-    // A spec has no room for the lists, so it names them by their checksum.
+    // The spec of the method cannot hold the lists, so it shows their checksum in place of a path.
     return { factors: { path: `lists-${crc32(bytes).toString(16)}`, content: { short, long } }, factor };
   },
 );
 
-/** What programs give in place of a file. */
+/** The options of `longrope`, whose spec names a file instead of the lists. */
 export interface LongropeOptions {
-  /** Divisors of θ_i, d/2 each: for texts of at most T tokens, and for longer ones. */
+  /** Divisors of θ_i [d/2] for texts of at most T tokens. */
   readonly short: readonly number[];
+  /** Divisors of θ_i [d/2] for longer texts. */
   readonly long: readonly number[];
-  /** s, longest text over trained window: a ratio, at least 1. */
+  /** s, the longest text over the trained window, a ratio of at least 1. */
   readonly factor: number;
 }
 
-/** Ones for short texts; for long ones from 1 to 4 over the first three quarters of the pairs. */
+/** Divisors of 1 for short texts; for long texts they rise from 1 to 4 over the first three quarters of the pairs. */
 function exampleFactors(rotarySize: number): { short_factor: number[]; long_factor: number[] } {
   const pairs = Array.from({ length: rotarySize / 2 }, (_, i) => i);
   return {
@@ -81,6 +82,7 @@ function exampleFactors(rotarySize: number): { short_factor: number[]; long_fact
   };
 }
 
+/** @throws LongctxError "method" unless the lists have a divisor for each of the model's d/2 pairs */
 function checkCount({ path, short }: LongropeFactors, rotarySize: number): void {
   if (short.length !== rotarySize / 2)
     throw new LongctxError(

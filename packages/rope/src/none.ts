@@ -1,6 +1,6 @@
 import { defineMethod } from "@longctx/core";
 
-/** The model as it is, `none()`: what every comparison starts from; it composes with every method. */
+/** The model as it is, to which every method is compared; it can be combined with all of them. */
 export const none = defineMethod({
   name: "none",
   axes: [],

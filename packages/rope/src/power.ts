@@ -2,9 +2,8 @@ import { defineMethod, makeTable } from "@longctx/core";
 import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Power basis: the slower a pair, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context Lengths
- * in LLMs", 2023 (arXiv:2308.10882).
- * `k` is a number of at least 0. @throws LongctxError "method"
+ * Power basis: the slower a pair is, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context
+ * Lengths in LLMs", 2023 (arXiv:2308.10882). `k` is a number of at least 0. @throws LongctxError "method"
  */
 export const power = defineMethod({
   name: "power",

@@ -2,11 +2,11 @@ import { defineMethod, LongctxError, makeTable } from "@longctx/core";
 import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Truncated basis: only pairs that complete a turn within the trained window are kept; the others turn at one slow
- * rate, and the slowest not at all, which makes them blind to positions. Pal et al.: "Giraffe: Adventures in Expanding
- * Context Lengths in LLMs", 2023 (arXiv:2308.10882).
- * `low`, `high` and `rho` are in radians a position; they follow from the trained window unless given. @throws
- * LongctxError "method"
+ * Truncated basis: pairs that complete a turn within the trained window are kept, slower pairs get one common slow
+ * frequency, and the slowest do not turn at all, so that they do not see positions. Pal et al.: "Giraffe: Adventures
+ * in Expanding Context Lengths in LLMs", 2023 (arXiv:2308.10882).
+ * `low`, `high` and `rho` are in radians a position; the trained window determines those that are not given.
+ * @throws LongctxError "method"
  */
 export const truncation = defineMethod({
   name: "truncation",
@@ -41,7 +41,7 @@ export const truncation = defineMethod({
   },
 });
 
-/** Radians a position. */
+/** The bounds of the bands and the frequency of the middle band, radians a position. */
 export interface Bands {
   readonly low: number;
   readonly high: number;
@@ -49,8 +49,8 @@ export interface Bands {
 }
 
 /**
- * θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low (Pal et al. 2023, arXiv:2308.10882), [d/2], radians a
- * token.
+ * θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low (Pal et al. 2023, arXiv:2308.10882), [d/2], radians
+ * a token.
  */
 export function truncatedFrequencies(base: number, rotarySize: number, { low, high, rho }: Bands): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency) =>
@@ -58,7 +58,7 @@ export function truncatedFrequencies(base: number, rotarySize: number, { low, hi
   );
 }
 
-/** A pair slowed to ρ must not end up faster than one that was kept. */
+/** Refuses bands that would make a slowed pair faster than one that is kept. @throws LongctxError "method" */
 function checkBands({ low, high, rho }: Bands, whence: string): void {
   for (const [name, value] of [
     ["low", low],

@@ -27,7 +27,7 @@ import {
   yarn,
 } from "../src/index.ts";
 
-/** The content of every file that a spec names here. */
+/** The content that every file named in a spec of this test has. */
 const FACTORS = { short_factor: [1, 1, 1, 1], long_factor: [1, 2, 3, 4] };
 const registry = new MethodRegistry(ropeMethods, () => FACTORS);
 const lists = { short: [1, 1, 1, 1], long: [1, 2, 3, 4] };
@@ -102,7 +102,7 @@ function parametersOf(row: MethodDefinition): fc.Arbitrary<Record<string, Parame
   return fc.record(Object.fromEntries(values), { requiredKeys: required });
 }
 
-/** Ratios of 1, which random numbers do not hit. */
+/** Values with all ratios at 1, which random numbers would not hit. */
 function neutral(row: MethodDefinition): [Record<string, ParameterValue>][] {
   const entries = Object.entries(row.parameters).filter(([, parameter]) => parameter.default === null);
   const values = entries.map(([name, parameter]) => [name, parameter.unit === "ratio" ? 1 : exampleOf(parameter, 64)]);
@@ -114,7 +114,7 @@ describe("specs", () => {
     fc.assert(
       fc.property(parametersOf(row), (given) => {
         const method = attempt(() => instantiate(row, given));
-        fc.pre(method !== null); // what depends on two parameters is refused by the method
+        fc.pre(method !== null); // A method refuses some pairs of values that its parameters take.
         expect(registry.parse(method.spec)[0].spec).toBe(method.spec);
       }),
     );

@@ -11,12 +11,12 @@ import {
   type ParameterValue,
 } from "./parameters.ts";
 
-/** An axis that a method changes: always, or only with the parameter values for which `claims` is true. */
+/** An axis that a method changes, either always or only with the parameter values for which `claims` is true. */
 export type AxisClaim<P extends ParameterTable = ParameterTable> =
   | Axis
   | {
       readonly axis: Axis;
-      /** The condition in words: "logn=1". With other values the axis is free for another method. */
+      /** The condition in words ("logn=1"); under other values another method may change the axis. */
       readonly when: string;
       claims(values: CompleteValues<P>): boolean;
     };
@@ -30,24 +30,25 @@ export interface MethodDefinition<P extends ParameterTable = ParameterTable> {
   /** The formula, in the letters of docs/methods.md. */
   readonly definition: string;
   readonly paper: string;
-  /** What the code does differently from the paper or from well-known implementations; "none" is an answer. */
+  /** How the code differs from the paper or from well-known implementations; "none" where it does not. */
   readonly deviations: string;
   readonly parameters: P;
   /**
-   * What the method does with these values, as a plain object; its spec and its axes follow from the row. The values are
-   * checked one by one, and defaults are filled in. @throws LongctxError "method" where values do not go together
+   * What the method does on its axes with these values, as a plain object; the caller adds the spec and the axes. Each
+   * value has been checked by its parameter. @throws LongctxError "method" where values do not go together
    */
   create(values: CompleteValues<P>): Omit<Method, "spec" | "axes">;
 }
 
-/** A row that is called with parameter values to make its method: `yarn({ factor: 4 })`. */
+/** A row that is also a function, which makes the method from parameter values: `yarn({ factor: 4 })`. */
 export type DefinedMethod<P extends ParameterTable = ParameterTable, Options = GivenValues<P>> = MethodDefinition<P> &
   (Partial<Options> extends Options ? (options?: Options) => Method : (options: Options) => Method);
 
 /**
- * A method under its one name: the row, for a MethodRegistry, and the function that makes the method. The function takes
- * the row's parameters; those whose default is null have to be given. `valuesOf` makes parameters of other options, for a
- * method that programs give lists where a spec gives a file.
+ * Defines a method under one name: the row that is returned goes into a MethodRegistry, and calling it makes the
+ * method. The call takes the row's parameters, of which those without a default are required. With `valuesOf` the call
+ * takes other options, from which `valuesOf` makes the parameters: a program gives LongRoPE lists where a spec gives a
+ * file.
  */
 export function defineMethod<const P extends ParameterTable>(row: MethodDefinition<P>): DefinedMethod<P>;
 export function defineMethod<const P extends ParameterTable, Options>(
@@ -63,7 +64,10 @@ export function defineMethod(
   return Object.defineProperties(make, Object.getOwnPropertyDescriptors(row)) as DefinedMethod;
 }
 
-/** The method of a row whose values are known only at run time, as those of a spec are. @throws LongctxError "method" */
+/**
+ * Makes the method of a row from values that are known only at run time, as those of a spec.
+ * @throws LongctxError "method"
+ */
 export function instantiate(row: MethodDefinition, given: GivenValues<ParameterTable>): Method {
   const values: Record<string, ParameterValue> = {};
   const written: string[] = [];
@@ -98,8 +102,8 @@ export function axisOf(claim: AxisClaim): Axis {
 }
 
 /**
- * A row's method with example values for a trained window of 4096 tokens and heads of `rotarySize` rotated channels (64
- * unless given), for pictures and for what holds at any value.
+ * Makes the method of a row with its example values, which suit a trained window of 4096 tokens and heads of
+ * `rotarySize` rotated channels (64 unless given): for pictures, and for questions whose answer no value changes.
  */
 export function exampleMethod(row: MethodDefinition, rotarySize = 64): Method {
   const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter, rotarySize)]);

@@ -3,12 +3,12 @@ import { instantiate, type MethodDefinition } from "./definition.ts";
 import type { Method } from "./method.ts";
 import { readParameter, type JsonReader, type ParameterValue } from "./parameters.ts";
 
-/** The methods a program offers, by name. */
+/** The methods that a program offers, by name, and the reader of specs that name them. */
 export class MethodRegistry {
   readonly #rows = new Map<string, MethodDefinition>();
   readonly #readJson: JsonReader | undefined;
 
-  /** `readJson` reads the files that specs name; without it a spec that names one is refused, as in a browser. */
+  /** `readJson` reads the files that specs name; without it (in a browser) a spec that names a file is refused. */
   constructor(rows: Iterable<MethodDefinition>, readJson?: JsonReader) {
     this.#readJson = readJson;
     for (const row of rows) {
@@ -21,7 +21,10 @@ export class MethodRegistry {
     return [...this.#rows.values()];
   }
 
-  /** `yarn:factor=4+streaming:sinks=4,window=1020` → the methods, in the order written. @throws LongctxError "method", "file" */
+  /**
+   * The methods that a spec names, in its order: `yarn:factor=4+streaming:sinks=4,window=1020` names two.
+   * @throws LongctxError "method", "file"
+   */
   parse(spec: string): Method[] {
     return spec.split("+").map((part) => this.#parseOne(part.trim(), spec));
   }

@@ -12,27 +12,31 @@ import {
 import { LongctxError, listed } from "../common/errors.ts";
 import { ROPE_TYPES, type RopeConfig } from "../model/config.ts";
 
-/** h(i): the angular frequency of each rotary pair, and the factor on cos and sin (YaRN's attention factor). */
+/** h(i), the angular frequency of each rotary pair, and the factor on cos and sin. */
 export interface FrequencyTable {
-  /** Equal ids mean equal tables; backends cache by it. */
+  /** Equal ids mean equal tables; a backend keeps what it computes of a table under its id. */
   readonly id: string;
   /** Radians a position, [d/2]: `inv_freq` of Hugging Face. */
   readonly inverse: Float64Array;
-  /** Multiplies cos and sin of queries and keys, so scores grow by its square: the attention factor, or mscale. */
+  /** The factor on cos and sin of queries and keys (attention factor, mscale); it multiplies scores by its square. */
   readonly amplitude: number;
 }
 
-/** A table of frequencies [d/2], radians a token, and the factor on cos and sin; equal numbers make equal ids. */
+/** A table of the frequencies `inverse` [d/2], radians a position, whose id is made of its numbers. */
 export function makeTable(inverse: Float64Array, amplitude = 1): FrequencyTable {
   return { id: `${amplitude}:${inverse.join(",")}`, inverse, amplitude };
 }
 
-/** Does the checkpoint's own table change with the length of the text? */
+/** Whether the table of a checkpoint's own RoPE type changes with the length of the text. */
 export function isLengthDependent(rope: RopeConfig): boolean {
   return rope.type === "dynamic" || rope.type === "longrope";
 }
 
-/** The checkpoint's own table for a text of `length` tokens. `maxPositions` is `max_position_embeddings`. */
+/**
+ * The table of a checkpoint's own RoPE type for a text of `length` tokens, as Hugging Face transformers computes it
+ * (`modeling_rope_utils`). `maxPositions` is `max_position_embeddings`. @throws LongctxError "config" when the config
+ * lacks a number that its type needs
+ */
 export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, length: number): FrequencyTable {
   const { base, rotarySize } = rope;
   const need = (value: number | undefined, name: string): number => {
@@ -45,7 +49,7 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
   };
   switch (rope.type) {
     case "default": {
-      const divisors = rope.frequencyDivisors;
+      const divisors = rope.frequencyDivisors; // A GGUF has divisors of each frequency, as LongRoPE does.
       return makeTable(
         divisors ? longropeFrequencies(base, rotarySize, divisors) : defaultFrequencies(base, rotarySize),
       );
@@ -60,11 +64,12 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
       const window = rope.originalMaxPositions ?? maxPositions;
       const factor = rope.factor ?? maxPositions / window;
       const { mscale, mscaleAllDim } = rope;
+      // A config with both of DeepSeek's mscale values asks for the quotient of two attention factors.
       const formula =
         mscale && mscaleAllDim
           ? yarnAmplitude(factor, mscale) / yarnAmplitude(factor, mscaleAllDim)
           : yarnAmplitude(factor);
-      // A beta of 0 means the default, as in transformers.
+      // transformers takes a beta of 0 for one that is not given.
       const [betaFast, betaSlow] = [rope.betaFast || undefined, rope.betaSlow || undefined];
       const table = yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: rope.truncate });
       return makeTable(table, rope.attentionFactor ?? formula);
