@@ -59,13 +59,11 @@ function spelling({ name, parameters }: MethodDefinition): string {
   return keys.length > 0 ? `${name}:${keys.join(",")}` : name;
 }
 
-/** `distance, temperature (logn=1)`: what a method can change, and where that is up to its parameters. */
-export function axesOf({ axes, conditionalAxes }: MethodDefinition): string {
-  const named = axes.map((axis) => {
-    const condition = conditionalAxes?.[axis];
-    return condition === undefined ? axis : `${axis} (${condition})`;
-  });
-  return named.join(", ") || "none";
+/** `distance, temperature (logn=1)`: what a method can change, and under which condition on its parameters. */
+export function axesOf({ axes }: MethodDefinition): string {
+  return (
+    axes.map((claim) => (typeof claim === "string" ? claim : `${claim.axis} (${claim.when})`)).join(", ") || "none"
+  );
 }
 
 function section(row: MethodDefinition, { conflictsOf, measured, images }: MethodsPage): string[] {

@@ -4,6 +4,8 @@ export type { BatchOptions, BatchRow } from "./session/batch.ts";
 export * from "./session/capture.ts";
 export * from "./common/checksum.ts";
 export * from "./method/composition.ts";
+export { refusal } from "./method/conflicts.ts";
+export * from "./method/definition.ts";
 export * from "./model/config.ts";
 export * from "./inspection/effective-distance.ts";
 export * from "./common/errors.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { defaultFrequencies, makeTable, TEXT_POSITION, type PositionRule } from "@longctx/core";
+import { makeTable, TEXT_POSITION, type PositionRule } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 import { AngleRows } from "../src/positions/angle-rows.ts";
 import { angles, rotation, turnRows, UNROTATED, type Rotation } from "../src/positions/rotation.ts";
 import { randomNumbers } from "./tiny-model.ts";
@@ -8,8 +9,8 @@ const THETA = defaultFrequencies(100_000, 64);
 const FIRST = [0, 5, 8_100, 999_900];
 
 /**
- * The largest difference from Math.cos and Math.sin of the product, each over what it may be, given the largest angle
- * that the pair has on the way: its product is rounded, and so are the two that a row comes from.
+ * The largest difference of a row from Math.cos and Math.sin of position · θ_i, over the difference that `allowed` gives
+ * for the largest angle of pair i: the product of a position and θ_i is rounded in proportion to the angle.
  */
 function worst(inverse: Float64Array, positions: readonly number[], allowed: (angle: number) => number): number {
   const rows = new AngleRows(inverse);
@@ -71,7 +72,7 @@ describe("angles between two rotations", () => {
   const still = rotation(
     makeTable(THETA, 0.9),
     rule("0", () => 0),
-  ); // an amplitude alone
+  ); // Position 0 leaves the amplitude alone.
   const PAIRS: readonly (readonly [string, Rotation, Rotation | undefined])[] = [
     ["from raw keys", text, undefined],
     ["the same", text, UNROTATED],
@@ -112,7 +113,7 @@ describe("angles between two rotations", () => {
       expect(there[70 * row + 33]).toBeCloseTo(1.2 * (b * Math.cos(angle) + a * Math.sin(angle)), 6);
     }
     const one = rows.slice();
-    turnRows(one, one, 70, angles(text, [9], 1), 2); // in place, all by one row
+    turnRows(one, one, 70, angles(text, [9], 1), 2); // In place, with one row of angles for all rows.
     expect(one[0]).toBeCloseTo(2.4 * (rows[0] * Math.cos(9) - rows[32] * Math.sin(9)), 6);
     expect(one[281]).toBeCloseTo(2.4 * (rows[281] * Math.cos(9 * THETA[1]) - rows[313] * Math.sin(9 * THETA[1])), 6);
   });

@@ -107,6 +107,16 @@ describe("compose", () => {
     for (const pair of [[proud, shifted], [shifted, proud]]) expect(() => compose(...pair)).toThrow("proud cannot be combined with shifted: it says so."); // prettier-ignore
   });
 
+  it("refuses a table that follows the length beside attention that spans less, in both orders", () => {
+    const table: Method = { spec: "table:by=2", axes: ["frequencies"], lengthDependent: true };
+    const near: Method = { spec: "near:window=8", axes: ["visibility"], span: 8 };
+    for (const pair of [[table, near], [near, table]]) expect(() => compose(...pair)).toThrow("table cannot be combined with near: its cache never grows past its window, so the table would follow a length that attention never sees."); // prettier-ignore
+    expect(() => compose({ ...table, fixedAlternative: "one table" }, near)).toThrow(/never sees; use one table\.$/);
+    expect(compose(table, { ...near, span: Infinity }).parts).toHaveLength(2);
+    expect(compose({ ...table, lengthDependent: false }, near).parts).toHaveLength(2);
+    expect(compose({ ...table, span: 8 }).parts).toHaveLength(1);
+  });
+
   it("hands the model to every check", () => {
     const picky: Method = { spec: "picky", axes: [], check: ({ trainedWindow }) => expect(trainedWindow).toBe(32) };
     compose(half, picky).check(context);

@@ -6,7 +6,6 @@ import {
   distanceMatrix,
   effectiveDistance,
   frequencyTable,
-  linearFrequencies,
   makeTable,
   planOfText,
   rotaryPairs,
@@ -15,6 +14,7 @@ import {
   type Method,
   type Segment,
 } from "@longctx/core";
+import { linearFrequencies } from "@longctx/rope-types";
 import { tinyConfig } from "./tiny-model.ts";
 
 const plain = compose();
@@ -23,7 +23,7 @@ const planned = (segments: NonNullable<Method["segments"]>): Method => ({
   axes: ["visibility", "distance"],
   segments,
 });
-/** Every pair apart by more than 2 tokens counts as 2.5, and nothing beyond 5 is seen. */
+/** Distances from 3 to 5 become 2.5, and tokens farther away are not visible. */
 const folded = planned((segments) =>
   segments.flatMap((segment) => [
     { ...segment, band: { from: 0, to: 3 } },
@@ -137,7 +137,7 @@ describe("rotaryPairs", () => {
     expect(within(slower, 3000)).toBe(true);
     expect(within(slower, 3003)).toBe(false);
     expect(within(folded, 50_000)).toBe(true);
-    expect(within(ahead, 1000)).toBe(false); // no training had negative angles
+    expect(within(ahead, 1000)).toBe(false); // Training has no negative angles.
   });
 
   it("counts an extension the checkpoint was trained with, and a sliding window of all layers", () => {

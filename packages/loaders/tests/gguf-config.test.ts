@@ -1,4 +1,5 @@
-import { checkpointFrequencies, llama3Frequencies, type ModelConfig, yarnAmplitude } from "@longctx/core";
+import { checkpointFrequencies, type ModelConfig } from "@longctx/core";
+import { llama3Frequencies, yarnAmplitude } from "@longctx/rope-types";
 import { describe, expect, test } from "vitest";
 import { weightsFromGguf } from "../src/checkpoint/canonical-weights.ts";
 import { configFromGguf } from "../src/gguf/config.ts";

@@ -29,8 +29,8 @@ const [file, test] = [...page.matchAll(/^ *```ts\n(.*?)^ *```$/gms)].map(([, blo
 writeFileSync(join(rope, "src/nope.ts"), file);
 const index = readFileSync(join(rope, "src/index.ts"), "utf8")
   .replace('export * from "./none.ts";', 'export * from "./none.ts";\nexport * from "./nope.ts";')
-  .replace("  noneMethod,\n", "  noneMethod,\n  nopeMethod,\n")
-  .replace('import { noneMethod } from "./none.ts";', '$&\nimport { nopeMethod } from "./nope.ts";');
+  .replace("  none,\n", "  none,\n  nope,\n")
+  .replace('import { none } from "./none.ts";', '$&\nimport { nope } from "./nope.ts";');
 writeFileSync(join(rope, "src/index.ts"), index);
 // 5. The test, a line of a list.
 writeFileSync(join(rope, "src/cases.ts"), `export const cases = [${test}];`);

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
   among,
-  defaultFrequencies,
   LanguageModel,
   makeTable,
   within,
@@ -11,6 +10,7 @@ import {
   type Precision,
   type Session,
 } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
 import type { CpuCache } from "../../core/src/cpu/state/cpu-cache.ts";

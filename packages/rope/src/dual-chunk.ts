@@ -3,12 +3,9 @@ import {
   askedBy,
   constantPosition,
   defineMethod,
-  instantiate,
   intersect,
   LongctxError,
   type ChunkContext,
-  type Method,
-  type ParameterValues,
   type PositionRule,
   type Segment,
   type TokenRange,
@@ -16,12 +13,14 @@ import {
 import { atTextPositions } from "./near-and-far.ts";
 
 /**
- * Dual Chunk Attention: positions restart in every chunk of s tokens, and a query meets its own chunk, the one before and
- * all older ones from three positions, none above c − 1. An et al., "Training-Free Long-Context Scaling of Large Language
- * Models", 2024 (arXiv:2402.17463), section 3: keys at n mod s; queries at m mod s for their own chunk,
- * min(m mod s + s, c − 1) for the one before, c − 1 for older ones.
+ * Dual Chunk Attention: positions restart in every chunk of s tokens, and a query has three positions: one for the
+ * keys of its own chunk, one for those of the chunk before, one for those of all older chunks. An et al.:
+ * "Training-Free Long-Context Scaling of Large Language Models", 2024 (arXiv:2402.17463), section 3: keys at n mod s,
+ * queries at m mod s, min(m mod s + s, c − 1) and c − 1.
+ * `chunk` is s, tokens; all positions are below `cap`, which is c, tokens, and at least s.
+ * @throws LongctxError "method"
  */
-export const dualChunkMethod = defineMethod({
+export const dualChunk = defineMethod({
   name: "dual-chunk",
   axes: ["distance"],
   summary: "Positions restart in every chunk; a query moves to meet older ones.",
@@ -42,40 +41,39 @@ export const dualChunkMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ chunk: size, cap }, spec): Method => {
+  create: ({ chunk: size, cap }) => {
     if (cap < size)
       throw new LongctxError(
         "method",
         `dual-chunk: cap is ${cap}, but positions within a chunk of ${size} tokens go up to ${size - 1}; give a cap of at least ${size}, or a smaller chunk.`,
       );
     const keyPosition: PositionRule = { id: `m%${size}`, at: (n) => n % size };
-    const before: PositionRule = {
+    const forChunkBefore: PositionRule = {
       id: `min(m%${size}+${size},${cap - 1})`,
       at: (m) => Math.min((m % size) + size, cap - 1),
     };
-    const older = constantPosition(cap - 1);
-    /** What the queries of a chunk that begins with a token see of a segment. */
-    const seenFrom = (begin: number, segment: Segment): (Segment | null)[] => {
+    const forOlderChunks = constantPosition(cap - 1);
+    /** What the queries of the chunk [begin, begin + s) see through a segment. */
+    const seenBy = (begin: number, segment: Segment): (Segment | null)[] => {
       const placed = (queryPosition: PositionRule, tokens: TokenRange) =>
-        some({ ...segment, queryPosition, keyPosition }, tokens);
+        narrowed({ ...segment, queryPosition, keyPosition }, tokens);
       return [
         placed(keyPosition, { from: begin, to: begin + size }),
-        placed(before, { from: begin - size, to: begin }),
-        placed(older, { from: 0, to: begin - size }),
+        placed(forChunkBefore, { from: begin - size, to: begin }),
+        placed(forOlderChunks, { from: 0, to: begin - size }),
+        // A prefix may show a query tokens of later chunks; their distance stays the true one.
         segment.band.from < 0 ? among(segment, { from: begin + size, to: Infinity }) : null,
       ];
     };
     return {
-      spec,
-      axes: ["distance"],
       disablesSlidingWindow: true,
-      segments: (segments, asking) =>
+      segments: (segments, queries) =>
         segments
           .flatMap((segment) =>
             atTextPositions(segment)
-              ? chunksOf(asking, size).flatMap((begin) => {
-                  const asked = askedBy(segment, { from: begin, to: begin + size });
-                  return asked ? seenFrom(begin, asked) : [];
+              ? chunksOf(queries, size).flatMap((begin) => {
+                  const ofChunk = askedBy(segment, { from: begin, to: begin + size });
+                  return ofChunk ? seenBy(begin, ofChunk) : [];
                 })
               : [segment],
           )
@@ -84,20 +82,18 @@ export const dualChunkMethod = defineMethod({
   },
 });
 
-/** The first tokens of the chunks that the queries are in. */
+/** The first token of each chunk that has one of the queries. */
 function chunksOf({ first, count }: ChunkContext, size: number): number[] {
   const begin = first - (first % size);
   return Array.from({ length: Math.ceil((first + count - begin) / size) }, (_, i) => begin + i * size);
 }
 
-/** Ranges stay where they are empty, so that the first chunks have a plan of the same shape as those that follow. */
-function some(segment: Segment, range: TokenRange): Segment | null {
+/**
+ * The segment narrowed to some tokens. Unlike `among` it keeps a segment whose range is empty, so that the plans of the
+ * first chunks have as many segments as later ones.
+ */
+function narrowed(segment: Segment, range: TokenRange): Segment | null {
   return segment.tokens instanceof Int32Array
     ? among(segment, range)
     : { ...segment, tokens: intersect(segment.tokens, range) };
-}
-
-/** Dual Chunk Attention with chunks of `chunk` tokens and positions below `cap` (at least `chunk`). @throws LongctxError "method" */
-export function dualChunk(parameters: ParameterValues<typeof dualChunkMethod.parameters>): Method {
-  return instantiate(dualChunkMethod, parameters);
 }

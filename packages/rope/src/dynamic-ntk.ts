@@ -1,20 +1,14 @@
-import {
-  defineMethod,
-  dynamicAlpha,
-  instantiate,
-  makeTable,
-  ntkFrequencies,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
-import { lengthConflicts } from "./length-conflicts.ts";
+import { defineMethod, makeTable } from "@longctx/core";
+import { dynamicAlpha, ntkFrequencies } from "@longctx/rope-types";
 
 /**
- * Dynamic NTK: NTK-aware scaling whose strength follows the length n of the text; within the trained window T nothing
- * changes. emozilla, "Dynamically Scaled RoPE", 2023; Peng et al. 2023 (YaRN, arXiv:2309.00071), section 3.3; the rule
- * for α is that of Hugging Face transformers.
+ * Dynamic NTK: NTK-aware scaling by a factor that grows with the length of the text and is 1 within the trained window
+ * T. emozilla: "Dynamically Scaled RoPE", 2023; Peng et al., 2023 (YaRN, arXiv:2309.00071), section 3.3; α as in
+ * Hugging Face transformers.
+ * The equations are in dynamic-ntk.ts of @longctx/rope-types, because the core needs them for checkpoints too.
+ * `factor` is a ratio of at least 1. @throws LongctxError "method"
  */
-export const dynamicNtkMethod = defineMethod({
+export const dynamicNtk = defineMethod({
   name: "dynamic-ntk",
   axes: ["frequencies"],
   summary: "NTK-aware scaling that grows with the text and leaves short texts alone.",
@@ -25,18 +19,10 @@ export const dynamicNtkMethod = defineMethod({
   parameters: {
     factor: { about: "how fast α grows with the length", unit: "ratio", default: null, example: 2, min: 1 },
   },
-  create: ({ factor }, spec): Method => ({
-    spec,
-    axes: ["frequencies"],
+  create: ({ factor }) => ({
     lengthDependent: true,
-    conflicts: lengthConflicts("ntk with a fixed factor"),
-    // α = factor · n/T − (factor − 1) beyond T, 1 within it; b' = b · α^(d/(d−2))
+    fixedAlternative: "ntk with a fixed factor",
     frequencies: ({ rope, trainedWindow, length }) =>
       makeTable(ntkFrequencies(rope.base, rope.rotarySize, dynamicAlpha(factor, length, trainedWindow))),
   }),
 });
-
-/** Dynamic NTK scaling with `factor` (a ratio, at least 1). @throws LongctxError "method" */
-export function dynamicNtk(parameters: ParameterValues<Pick<typeof dynamicNtkMethod.parameters, "factor">>): Method {
-  return instantiate(dynamicNtkMethod, parameters);
-}

@@ -1,20 +1,20 @@
 import type { MethodDefinition } from "@longctx/core";
-import { dualChunkMethod } from "./dual-chunk.ts";
-import { dynamicNtkMethod } from "./dynamic-ntk.ts";
-import { interpolationMethod } from "./interpolation.ts";
-import { leakyReropeMethod } from "./leaky-rerope.ts";
-import { llama3Method } from "./llama3.ts";
-import { lognMethod } from "./logn.ts";
-import { longropeMethod } from "./longrope.ts";
-import { noneMethod } from "./none.ts";
-import { ntkMethod } from "./ntk.ts";
-import { ntkByPartsMethod } from "./ntk-by-parts.ts";
-import { ntkMixedMethod } from "./ntk-mixed.ts";
-import { powerMethod } from "./power.ts";
-import { reropeMethod } from "./rerope.ts";
-import { selfExtendMethod } from "./self-extend.ts";
-import { truncationMethod } from "./truncation.ts";
-import { yarnMethod } from "./yarn.ts";
+import { dualChunk } from "./dual-chunk.ts";
+import { dynamicNtk } from "./dynamic-ntk.ts";
+import { interpolation } from "./interpolation.ts";
+import { leakyRerope } from "./leaky-rerope.ts";
+import { llama3 } from "./llama3.ts";
+import { logn } from "./logn.ts";
+import { longrope } from "./longrope.ts";
+import { none } from "./none.ts";
+import { ntk } from "./ntk.ts";
+import { ntkByParts } from "./ntk-by-parts.ts";
+import { ntkMixed } from "./ntk-mixed.ts";
+import { power } from "./power.ts";
+import { rerope } from "./rerope.ts";
+import { selfExtend } from "./self-extend.ts";
+import { truncation } from "./truncation.ts";
+import { yarn } from "./yarn.ts";
 
 export * from "./dual-chunk.ts";
 export * from "./dynamic-ntk.ts";
@@ -32,43 +32,33 @@ export * from "./rerope.ts";
 export * from "./self-extend.ts";
 export * from "./truncation.ts";
 export * from "./yarn.ts";
+export * from "@longctx/rope-types";
 export {
-  defaultFrequencies,
   distanceMatrix,
-  dynamicAlpha,
   effectiveDistance,
   frequencyTable,
-  linearFrequencies,
-  llama3Frequencies,
-  longropeAmplitude,
   makeTable,
-  ntkBase,
-  ntkFrequencies,
   rotaryPairs,
   rotationAngle,
-  YARN_DEFAULTS,
-  yarnAmplitude,
-  yarnCorners,
-  yarnFrequencies,
   type RotationOptions,
 } from "@longctx/core";
 
-/** The rows of this package, for a MethodRegistry. */
+/** The methods of this package, for a MethodRegistry. */
 export const ropeMethods: readonly MethodDefinition[] = [
-  noneMethod,
-  interpolationMethod,
-  ntkMethod,
-  dynamicNtkMethod,
-  ntkMixedMethod,
-  yarnMethod,
-  ntkByPartsMethod,
-  longropeMethod,
-  llama3Method,
-  truncationMethod,
-  powerMethod,
-  reropeMethod,
-  leakyReropeMethod,
-  selfExtendMethod,
-  dualChunkMethod,
-  lognMethod,
+  none,
+  interpolation,
+  ntk,
+  dynamicNtk,
+  ntkMixed,
+  yarn,
+  ntkByParts,
+  longrope,
+  llama3,
+  truncation,
+  power,
+  rerope,
+  leakyRerope,
+  selfExtend,
+  dualChunk,
+  logn,
 ];

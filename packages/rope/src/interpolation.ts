@@ -1,18 +1,14 @@
-import {
-  defineMethod,
-  instantiate,
-  linearFrequencies,
-  makeTable,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { linearFrequencies } from "@longctx/rope-types";
 
 /**
- * Position interpolation: every distance is divided by the factor, so that a text of factor · T tokens spans the
+ * Position interpolation: every distance is divided by the factor, so that a text of factor · T tokens has the
  * distances of the trained window T. Chen, Wong, Chen, Tian: "Extending Context Window of Large Language Models via
  * Positional Interpolation", 2023 (arXiv:2306.15595), eq. 4.
+ * The equations are in interpolation.ts of @longctx/rope-types, because the core needs them for checkpoints too.
+ * `factor` is a ratio of at least 1. @throws LongctxError "method"
  */
-export const interpolationMethod = defineMethod({
+export const interpolation = defineMethod({
   name: "interpolation",
   axes: ["frequencies"],
   summary: "Divide every rotary frequency by the factor.",
@@ -23,17 +19,7 @@ export const interpolationMethod = defineMethod({
   parameters: {
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
-  create: ({ factor }, spec): Method => ({
-    spec,
-    axes: ["frequencies"],
-    // θ_i / s: the angle of a distance t is that of t / s (eq. 4)
+  create: ({ factor }) => ({
     frequencies: ({ rope }) => makeTable(linearFrequencies(rope.base, rope.rotarySize, factor)),
   }),
 });
-
-/** Position interpolation by `factor` (a ratio, at least 1). @throws LongctxError "method" */
-export function interpolation(
-  parameters: ParameterValues<Pick<typeof interpolationMethod.parameters, "factor">>,
-): Method {
-  return instantiate(interpolationMethod, parameters);
-}

@@ -1,16 +1,17 @@
-import { defineMethod, instantiate, type Method, type ParameterValues, type PositionRule } from "@longctx/core";
+import { defineMethod, type PositionRule } from "@longctx/core";
 import { checkLogn, lognTemperature } from "./logn.ts";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * Leaky ReRoPE: beyond the window w, distances grow by 1/k a token instead of 1, so far tokens are still told apart.
- * Su Jianlin, "Inverse use of Leaky ReRoPE" and "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9728 and
- * 9708): g(t) = t for t < w, w + (t − w)/k from there on.
+ * Leaky ReRoPE: beyond the window w a distance grows by 1/k for each token instead of by 1, so that a model still
+ * tells far tokens apart. Su Jianlin: "Rectified Rotary Position Embeddings" and "Inverse use of Leaky ReRoPE", 2023
+ * (kexue.fm/archives/9708 and 9728): g(t) = t for t < w, and w + (t − w)/k from there on.
+ * `window` is w, tokens (at least 1); `factor` is k, a ratio of at least 1; `logn` is 0 or 1.
+ * @throws LongctxError "method"
  */
-export const leakyReropeMethod = defineMethod({
+export const leakyRerope = defineMethod({
   name: "leaky-rerope",
-  axes: ["distance", "temperature"],
-  conditionalAxes: { temperature: "logn=1" },
+  axes: ["distance", { axis: "temperature", when: "logn=1", claims: ({ logn }) => logn === 1 }],
   summary: "Distances beyond the window grow more slowly.",
   definition:
     "t = m − n; g = t where t < window, window + (t − window)/factor beyond; with logn=1, τ(m) = max(1, ln(m+1) / ln T)",
@@ -35,27 +36,14 @@ export const leakyReropeMethod = defineMethod({
     },
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
-  create: ({ window, factor, logn }, spec): Method => {
-    // (m − n)/k + w − w/k, the constant on the query's side, so that a key's position is its own for good
+  create: ({ window, factor, logn }) => {
+    // g = (m − n)/k + w − w/k; the constant is part of the query's position, so that a key's position never changes.
     const offset = window * (1 - 1 / factor);
     const queryPosition: PositionRule = { id: `m/${factor}+${offset}`, at: (m) => m / factor + offset };
     const keyPosition: PositionRule = { id: `m/${factor}`, at: (n) => n / factor };
     return {
-      spec,
-      axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
       segments: (segments) => nearAndFar(segments, window, { queryPosition, keyPosition }),
       ...(logn === 1 ? { check: checkLogn, temperature: lognTemperature } : {}),
     };
   },
 });
-
-export type LeakyReropeOptions = ParameterValues<Pick<typeof leakyReropeMethod.parameters, "window" | "factor">> &
-  Partial<ParameterValues<typeof leakyReropeMethod.parameters>>;
-
-/**
- * Leaky ReRoPE with `window` tokens (at least 1), `factor` tokens for a step of distance beyond (a ratio, at least 1),
- * `logn` 0 or 1. @throws LongctxError "method"
- */
-export function leakyRerope(parameters: LeakyReropeOptions): Method {
-  return instantiate(leakyReropeMethod, parameters);
-}

@@ -1,19 +1,14 @@
-import {
-  defineMethod,
-  instantiate,
-  llama3Frequencies,
-  LongctxError,
-  makeTable,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { llama3Frequencies } from "@longctx/rope-types";
 
 /**
- * Llama 3.1's scaling: pairs whose wavelength is long against the trained window are divided by the factor, those with a
- * short one are kept, a smooth step between. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783); the
- * formula is that of the published model code.
+ * Llama 3.1's scaling: pairs whose wavelength is long against the trained window are divided by the factor, pairs of
+ * short wavelength are kept, and pairs between are blended. Dubey et al.: "The Llama 3 Herd of Models", 2024
+ * (arXiv:2407.21783), and the published model code.
+ * The equations are in llama3.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is
+ * a ratio of at least 1; `low` and `high` are in turns, `low` the smaller. @throws LongctxError "method"
  */
-export const llama3Method = defineMethod({
+export const llama3 = defineMethod({
   name: "llama3",
   axes: ["frequencies"],
   summary: "Divide pairs of long wavelength by the factor, keep short ones, a smooth step between.",
@@ -32,7 +27,7 @@ export const llama3Method = defineMethod({
     },
     high: { about: "pairs that turn more often are kept", unit: "turns", default: 4, min: 0.01 },
   },
-  create: ({ factor, low, high }, spec): Method => {
+  create: ({ factor, low, high }) => {
     if (high <= low) {
       throw new LongctxError(
         "method",
@@ -40,18 +35,8 @@ export const llama3Method = defineMethod({
       );
     }
     return {
-      spec,
-      axes: ["frequencies"],
       frequencies: ({ rope, trainedWindow: window }) =>
         makeTable(llama3Frequencies(rope.base, rope.rotarySize, { factor, window, low, high })),
     };
   },
 });
-
-export type Llama3Options = ParameterValues<Pick<typeof llama3Method.parameters, "factor">> &
-  Partial<ParameterValues<typeof llama3Method.parameters>>;
-
-/** Llama 3.1's scaling by `factor` (a ratio, at least 1); `low` below `high`, in turns. @throws LongctxError "method" */
-export function llama3(parameters: Llama3Options): Method {
-  return instantiate(llama3Method, parameters);
-}

@@ -1,11 +1,12 @@
-import { defineMethod, instantiate, LongctxError, type Method, type ModelContext } from "@longctx/core";
+import { defineMethod, LongctxError, type ModelContext } from "@longctx/core";
 
 /**
- * Log-n scaling: scores grow with ln(m+1), m the query's index in the text, which keeps the entropy of attention over
- * m + 1 tokens where it was in training; also under methods that show a query fewer. Su Jianlin, "Attention scale from
- * the invariance of entropy", 2021 (kexue.fm/archives/8823); beyond the trained window only, as in kexue.fm/archives/9708.
+ * Log-n scaling: the scores of the query at text index m grow with ln(m+1), which keeps the entropy of its attention
+ * over m + 1 tokens as it was in training. m is the index in the text even under methods that show a query fewer
+ * tokens. Su Jianlin: "Attention scale from the invariance of entropy", 2021 (kexue.fm/archives/8823); beyond the
+ * trained window only, as in kexue.fm/archives/9708.
  */
-export const lognMethod = defineMethod({
+export const logn = defineMethod({
   name: "logn",
   axes: ["temperature"],
   summary: "Scores grow with the logarithm of the position beyond the trained window.",
@@ -14,15 +15,10 @@ export const lognMethod = defineMethod({
   deviations:
     "Within the trained window nothing changes. T comes from the model instead of a constant of 4096, as in the author's code. m is the index in the text, also under methods that show a query fewer tokens than m + 1 (streaming) or place it elsewhere (parallel).",
   parameters: {},
-  create: (_, spec): Method => ({
-    spec,
-    axes: ["temperature"],
-    check: checkLogn,
-    temperature: lognTemperature,
-  }),
+  create: () => ({ check: checkLogn, temperature: lognTemperature }),
 });
 
-/** max(1, ln(m+1) / ln T): what multiplies the scores of the query at text index m, counted from 0; T at least 2. */
+/** max(1, ln(m+1) / ln T), the factor on the scores of the query at text index m (counted from 0); T is at least 2. */
 export function lognTemperature(query: number, { trainedWindow }: Pick<ModelContext, "trainedWindow">): number {
   return Math.max(1, Math.log(query + 1) / Math.log(trainedWindow));
 }
@@ -34,9 +30,4 @@ export function checkLogn({ trainedWindow }: Pick<ModelContext, "trainedWindow">
       "method",
       `Log-n scaling divides by ln T, but the trained window T is ${trainedWindow}; give one of at least 2 tokens (--trained-window), or leave logn out.`,
     );
-}
-
-/** Log-n scaling of the scores beyond the trained window. */
-export function logn(): Method {
-  return instantiate(lognMethod, {});
 }

@@ -1,16 +1,16 @@
 import { LongctxError, type JsonFile } from "@longctx/core";
 
-/** Divisors of θ_i, as many short as long ones; all finite and above 0. */
+/** Two lists of divisors of θ_i, of one length; every divisor is finite and above 0. */
 export interface LongropeFactors {
   readonly path: string;
   readonly short: readonly number[];
   readonly long: readonly number[];
 }
 
-/** The lists' names in a file: those of Hugging Face's `rope_scaling`, and plain ones. */
+/** The names that each list may have in a file: the one of Hugging Face's `rope_scaling`, and a plain one. */
 const LIST_NAMES = { short: ["short_factor", "short"], long: ["long_factor", "long"] } as const;
 
-/** @throws LongctxError "file" that names the file, the list and the entry */
+/** The lists of a file. @throws LongctxError "file", which names the file, the list and the entry */
 export function readFactors({ path, content }: JsonFile): LongropeFactors {
   if (typeof content !== "object" || content === null || Array.isArray(content))
     throw refusal(path, `has to hold an object with ${LIST_NAMES.short[0]} and ${LIST_NAMES.long[0]}`);

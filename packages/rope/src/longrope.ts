@@ -1,72 +1,79 @@
-import {
-  crc32,
-  defaultFrequencies,
-  defineMethod,
-  instantiate,
-  longropeAmplitude,
-  LongctxError,
-  makeTable,
-  type JsonFile,
-  type Method,
-} from "@longctx/core";
-import { lengthConflicts } from "./length-conflicts.ts";
+import { crc32, defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { longropeAmplitude, longropeFrequencies } from "@longctx/rope-types";
 import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
 
 /**
- * LongRoPE: each pair is divided by a factor of its own, found by search; one list for texts within the trained window,
- * one for longer texts. Ding et al.: "LongRoPE: Extending LLM Context Window Beyond 2 Million Tokens", 2024
- * (arXiv:2402.13753); the switch and the attention factor are those of Phi-3 in Hugging Face transformers.
+ * LongRoPE: each pair is divided by a factor of its own, found by search, from one list for texts within the trained
+ * window and from another for longer texts. Ding et al.: "LongRoPE: Extending LLM Context Window Beyond 2 Million
+ * Tokens", 2024 (arXiv:2402.13753); the switch between the lists and the attention factor are those of Phi-3 in
+ * Hugging Face transformers.
+ * The equations are in longrope.ts of @longctx/rope-types, because the core needs them for checkpoints too. A program
+ * gives the lists themselves, a spec the path of a file that holds them. @throws LongctxError "method", "file"
  */
-export const longropeMethod = defineMethod({
-  name: "longrope",
-  axes: ["frequencies", "temperature"],
-  conditionalAxes: { temperature: "factor ≠ 1" },
-  summary: "Divide each pair by a factor of its own, from one list for short texts and one for long ones.",
-  definition:
-    "h(i) = θ_i/short_i while the text has at most T tokens, θ_i/long_i beyond; cos and sin times √(1 + ln(factor)/ln T)",
-  paper: "Ding et al. 2024, arXiv:2402.13753",
-  deviations:
-    "The paper keeps the first tokens of a text without interpolation; here, as in transformers, all tokens are alike. The table is a function of the length alone: cached keys are rotated again when the text outgrows T, which transformers answers with a second prefill and llama.cpp with the long list from the start. The attention factor holds at every length.",
-  parameters: {
-    factors: {
-      about:
-        "object with two lists of d/2 divisors, short_factor and long_factor (or short and long); in a spec a path that has no comma, no + and no = in it",
-      unit: "file",
-      default: null,
-      example: exampleFactors,
-      exampleAbout:
-        "invented lists of the shape that searches find (fast pairs kept, slow ones divided by the factor), found by none",
+export const longrope = defineMethod(
+  {
+    name: "longrope",
+    axes: ["frequencies", { axis: "temperature", when: "factor ≠ 1", claims: ({ factor }) => factor !== 1 }],
+    summary: "Divide each pair by a factor of its own, from one list for short texts and one for long ones.",
+    definition:
+      "h(i) = θ_i/short_i while the text has at most T tokens, θ_i/long_i beyond; cos and sin times √(1 + ln(factor)/ln T)",
+    paper: "Ding et al. 2024, arXiv:2402.13753",
+    deviations:
+      "The paper keeps the first tokens of a text without interpolation; here, as in transformers, all tokens are alike. The table is a function of the length alone: cached keys are rotated again when the text outgrows T, which transformers answers with a second prefill and llama.cpp with the long list from the start. The attention factor holds at every length.",
+    parameters: {
+      factors: {
+        about:
+          "object with two lists of d/2 divisors, short_factor and long_factor (or short and long); in a spec a path that has no comma, no + and no = in it",
+        unit: "file",
+        default: null,
+        example: exampleFactors,
+        exampleAbout:
+          "invented lists of the shape that searches find (fast pairs kept, slow ones divided by the factor), found by none",
+      },
+      factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1, example: 4 },
     },
-    factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1, example: 4 },
-  },
-  create: ({ factors: file, factor }, spec): Method => {
-    const factors = readFactors(file);
-    return {
-      spec,
-      axes: factor === 1 ? ["frequencies"] : ["frequencies", "temperature"],
-      lengthDependent: true,
-      conflicts: lengthConflicts("a method with one table, such as yarn"),
-      check: ({ config, trainedWindow }) => {
-        checkCount(factors, config.rope.rotarySize);
-        if (trainedWindow < 2)
-          throw new LongctxError(
-            "method",
-            `longrope: the attention factor divides by ln T, but the trained window T is ${trainedWindow}; give one of at least 2 tokens (--trained-window).`,
+    create: ({ factors: file, factor }) => {
+      const factors = readFactors(file);
+      return {
+        lengthDependent: true,
+        fixedAlternative: "a method with one table, such as yarn",
+        check: ({ config, trainedWindow }) => {
+          checkCount(factors, config.rope.rotarySize);
+          if (trainedWindow < 2)
+            throw new LongctxError(
+              "method",
+              `longrope: the attention factor divides by ln T, but the trained window T is ${trainedWindow}; give one of at least 2 tokens (--trained-window).`,
+            );
+        },
+        frequencies: ({ rope, trainedWindow, length }) => {
+          checkCount(factors, rope.rotarySize);
+          const divisors = length > trainedWindow ? factors.long : factors.short;
+          return makeTable(
+            longropeFrequencies(rope.base, rope.rotarySize, divisors),
+            longropeAmplitude(factor, trainedWindow),
           );
-      },
-      frequencies: ({ rope, trainedWindow, length }) => {
-        checkCount(factors, rope.rotarySize);
-        const divisors = length > trainedWindow ? factors.long : factors.short;
-        return makeTable(
-          defaultFrequencies(rope.base, rope.rotarySize).map((frequency, i) => frequency / divisors[i]),
-          longropeAmplitude(factor, trainedWindow), // √(1 + ln s / ln T)
-        );
-      },
-    };
+        },
+      };
+    },
   },
-});
+  ({ short, long, factor }: LongropeOptions) => {
+    const bytes = new TextEncoder().encode(JSON.stringify([short, long]));
+    // The spec of the method cannot hold the lists, so it shows their checksum in place of a path.
+    return { factors: { path: `lists-${crc32(bytes).toString(16)}`, content: { short, long } }, factor };
+  },
+);
 
-/** Ones for short texts; for long ones from 1 to 4 over the first three quarters of the pairs. */
+/** The options of `longrope`, whose spec names a file instead of the lists. */
+export interface LongropeOptions {
+  /** Divisors of θ_i [d/2] for texts of at most T tokens. */
+  readonly short: readonly number[];
+  /** Divisors of θ_i [d/2] for longer texts. */
+  readonly long: readonly number[];
+  /** s, the longest text over the trained window, a ratio of at least 1. */
+  readonly factor: number;
+}
+
+/** Divisors of 1 for short texts; for long texts they rise from 1 to 4 over the first three quarters of the pairs. */
 function exampleFactors(rotarySize: number): { short_factor: number[]; long_factor: number[] } {
   const pairs = Array.from({ length: rotarySize / 2 }, (_, i) => i);
   return {
@@ -75,25 +82,11 @@ function exampleFactors(rotarySize: number): { short_factor: number[]; long_fact
   };
 }
 
+/** @throws LongctxError "method" unless the lists have a divisor for each of the model's d/2 pairs */
 function checkCount({ path, short }: LongropeFactors, rotarySize: number): void {
   if (short.length !== rotarySize / 2)
     throw new LongctxError(
       "method",
       `longrope: the lists of ${path} have ${short.length} factors, but the model rotates ${rotarySize / 2} pairs of each head; give a factor for each pair.`,
     );
-}
-
-export interface LongropeOptions {
-  /** Divisors of θ_i, d/2 each: for texts of at most T tokens, and for longer ones. */
-  readonly short: readonly number[];
-  readonly long: readonly number[];
-  /** s, longest text over trained window: a ratio, at least 1. */
-  readonly factor: number;
-}
-
-/** LongRoPE with the lists themselves; its spec names them by their checksum. @throws LongctxError "method", "file" */
-export function longrope({ short, long, factor }: LongropeOptions): Method {
-  const bytes = new TextEncoder().encode(JSON.stringify([short, long]));
-  const factors: JsonFile = { path: `lists-${crc32(bytes).toString(16)}`, content: { short, long } };
-  return instantiate(longropeMethod, { factors, factor });
 }

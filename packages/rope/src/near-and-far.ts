@@ -1,13 +1,14 @@
 import { TEXT_POSITION, within, type Segment } from "@longctx/core";
 
-/** No method has moved its tokens yet. */
+/** Whether queries and keys of a segment are still at their text positions, so that no method has moved them. */
 export function atTextPositions({ queryPosition, keyPosition }: Segment): boolean {
   return queryPosition.id === TEXT_POSITION.id && keyPosition.id === TEXT_POSITION.id;
 }
 
 /**
- * Splits segments at a window: tokens nearer than it keep their true distance, which is negative for tokens ahead of
- * their query; tokens farther away meet their query at other positions.
+ * Splits each segment at a window: tokens at a distance below `window` keep it, tokens ahead of their query included,
+ * whose distance is negative; tokens from `window` on get the positions of `far`. Segments that a method has moved stay
+ * whole.
  */
 export function nearAndFar(
   segments: readonly Segment[],

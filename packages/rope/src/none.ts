@@ -1,7 +1,7 @@
-import { defineMethod, instantiate, type Method } from "@longctx/core";
+import { defineMethod } from "@longctx/core";
 
-/** The model as it is; the row that every comparison starts from. */
-export const noneMethod = defineMethod({
+/** The model as it is, to which every method is compared; it can be combined with all of them. */
+export const none = defineMethod({
   name: "none",
   axes: [],
   summary: "The model as it is.",
@@ -9,10 +9,5 @@ export const noneMethod = defineMethod({
   paper: "none",
   deviations: "none",
   parameters: {},
-  create: (_, spec): Method => ({ spec, axes: [] }),
+  create: () => ({}),
 });
-
-/** The model as it is, which composes with every method. */
-export function none(): Method {
-  return instantiate(noneMethod, {});
-}

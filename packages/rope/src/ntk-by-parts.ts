@@ -1,11 +1,11 @@
-import { defineMethod, instantiate, type Method, type ParameterValues } from "@longctx/core";
-import { yarnMethod } from "./yarn.ts";
+import { defineMethod } from "@longctx/core";
+import { yarn } from "./yarn.ts";
 
 /**
- * NTK-by-parts: YaRN's frequencies without its temperature. bloc97, 2023; written down in Peng et al. 2023 (YaRN,
- * arXiv:2309.00071), definition 2.
+ * NTK-by-parts: YaRN's frequencies without its temperature. bloc97, 2023; written down in Peng et al., 2023 (YaRN,
+ * arXiv:2309.00071), definition 2. `factor` is a ratio of at least 1. @throws LongctxError "method"
  */
-export const ntkByPartsMethod = defineMethod({
+export const ntkByParts = defineMethod({
   name: "ntk-by-parts",
   axes: ["frequencies"],
   summary: "Interpolate slow pairs, keep fast ones, blend between: YaRN without its temperature.",
@@ -16,10 +16,5 @@ export const ntkByPartsMethod = defineMethod({
   parameters: {
     factor: { about: "longest text over trained window, s", unit: "ratio", default: null, min: 1, example: 4 },
   },
-  create: ({ factor }, spec): Method => ({ ...instantiate(yarnMethod, { factor, attention_factor: 1 }), spec }),
+  create: ({ factor }) => yarn({ factor, attention_factor: 1 }),
 });
-
-/** NTK-by-parts by `factor` (a ratio, at least 1). @throws LongctxError "method" */
-export function ntkByParts(parameters: ParameterValues<Pick<typeof ntkByPartsMethod.parameters, "factor">>): Method {
-  return instantiate(ntkByPartsMethod, parameters);
-}

@@ -1,17 +1,13 @@
-import {
-  defaultFrequencies,
-  defineMethod,
-  instantiate,
-  makeTable,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Mixed NTK scaling: reads rotary positions as digits of a number in several radices, and spreads the factor over them.
- * Su Jianlin, "Transformer upgrade path 11: carrying β-ary positions through", 2023 (kexue.fm/archives/9706).
+ * Mixed NTK scaling: rotary angles are read as the digits of a number in several radices, and the factor is spread
+ * over the radices. Su Jianlin: "Transformer upgrade path 11: carrying β-ary positions through", 2023
+ * (kexue.fm/archives/9706).
+ * `factor` is a ratio of at least 1, `beta` a number of at least 0. @throws LongctxError "method"
  */
-export const ntkMixedMethod = defineMethod({
+export const ntkMixed = defineMethod({
   name: "ntk-mixed",
   axes: ["frequencies"],
   summary: "Slow every pair, the fast ones least, by an exponential in a power of the pair's number.",
@@ -34,26 +30,18 @@ export const ntkMixedMethod = defineMethod({
       min: 0,
     },
   },
-  create: ({ factor, beta }, spec): Method => ({
-    spec,
-    axes: ["frequencies"],
+  create: ({ factor, beta }) => ({
     frequencies: ({ rope }) => makeTable(ntkMixedFrequencies(rope.base, rope.rotarySize, factor, beta)),
   }),
 });
 
-/** θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β (Su 2023, kexue.fm/archives/9706), [d/2], radians a token. */
+/**
+ * θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β (Su 2023, kexue.fm/archives/9706), [d/2], radians a token.
+ */
 export function ntkMixedFrequencies(base: number, rotarySize: number, factor: number, beta: number): Float64Array {
   const pairs = rotarySize / 2;
-  // a·m^β as ln k · (m / (d/2))^β, which stays finite for every β.
+  // a·m^β is computed as ln k · (m / (d/2))^β, because (d/2)^β alone overflows for large β.
   return defaultFrequencies(base, rotarySize).map(
     (frequency, i) => frequency * Math.exp(-Math.log(factor) * ((i + 1) / pairs) ** beta),
   );
-}
-
-export type NtkMixedOptions = ParameterValues<Pick<typeof ntkMixedMethod.parameters, "factor">> &
-  Partial<ParameterValues<typeof ntkMixedMethod.parameters>>;
-
-/** Mixed NTK scaling by `factor` (a ratio, at least 1), `beta` at least 0. @throws LongctxError "method" */
-export function ntkMixed(parameters: NtkMixedOptions): Method {
-  return instantiate(ntkMixedMethod, parameters);
 }

@@ -1,11 +1,14 @@
-import { defineMethod, instantiate, makeTable, ntkFrequencies, type Method, type ParameterValues } from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { ntkFrequencies } from "@longctx/rope-types";
 
 /**
- * NTK-aware scaling: a larger base, chosen so that the slowest pair turns as slowly as under interpolation while the
- * fastest stays as it was. bloc97, "NTK-Aware Scaled RoPE", 2023; written down in Peng et al. 2023 (YaRN,
+ * NTK-aware scaling: a larger base, under which the slowest pair turns as slowly as under interpolation and the
+ * fastest pair as fast as before. bloc97: "NTK-Aware Scaled RoPE", 2023; written down in Peng et al., 2023 (YaRN,
  * arXiv:2309.00071), definition 1.
+ * The equations are in ntk.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is a
+ * ratio of at least 1. @throws LongctxError "method"
  */
-export const ntkMethod = defineMethod({
+export const ntk = defineMethod({
   name: "ntk",
   axes: ["frequencies"],
   summary: "Raise the rotary base, so that slow pairs are interpolated and fast ones are kept.",
@@ -16,15 +19,7 @@ export const ntkMethod = defineMethod({
   parameters: {
     factor: { about: "nominal extension, s", unit: "ratio", default: null, example: 4, min: 1 },
   },
-  create: ({ factor }, spec): Method => ({
-    spec,
-    axes: ["frequencies"],
-    // b' = b · s^(d/(d−2)) (definition 1)
+  create: ({ factor }) => ({
     frequencies: ({ rope }) => makeTable(ntkFrequencies(rope.base, rope.rotarySize, factor)),
   }),
 });
-
-/** NTK-aware scaling by `factor` (a ratio, at least 1). @throws LongctxError "method" */
-export function ntk(parameters: ParameterValues<Pick<typeof ntkMethod.parameters, "factor">>): Method {
-  return instantiate(ntkMethod, parameters);
-}

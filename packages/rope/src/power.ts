@@ -1,17 +1,11 @@
-import {
-  defaultFrequencies,
-  defineMethod,
-  instantiate,
-  makeTable,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defineMethod, makeTable } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Power basis: the slower a pair, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context Lengths in
- * LLMs", 2023 (arXiv:2308.10882).
+ * Power basis: the slower a pair is, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context
+ * Lengths in LLMs", 2023 (arXiv:2308.10882). `k` is a number of at least 0. @throws LongctxError "method"
  */
-export const powerMethod = defineMethod({
+export const power = defineMethod({
   name: "power",
   axes: ["frequencies"],
   summary: "Slow each pair by a power of its place among the pairs; the fastest is kept.",
@@ -21,9 +15,7 @@ export const powerMethod = defineMethod({
   parameters: {
     k: { about: "exponent; 0 changes nothing", unit: "number", default: 0.5, min: 0 },
   },
-  create: ({ k }, spec): Method => ({
-    spec,
-    axes: ["frequencies"],
+  create: ({ k }) => ({
     frequencies: ({ rope }) => makeTable(powerFrequencies(rope.base, rope.rotarySize, k)),
   }),
 });
@@ -31,9 +23,4 @@ export const powerMethod = defineMethod({
 /** θ_i · (1 − i/(d/2))^k (Pal et al. 2023, arXiv:2308.10882), [d/2], radians a token. */
 export function powerFrequencies(base: number, rotarySize: number, k: number): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency, i) => frequency * (1 - (2 * i) / rotarySize) ** k);
-}
-
-/** Power basis with exponent `k` (at least 0, 0.5 unless given). @throws LongctxError "method" */
-export function power(parameters: Partial<ParameterValues<typeof powerMethod.parameters>> = {}): Method {
-  return instantiate(powerMethod, parameters);
 }

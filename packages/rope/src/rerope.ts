@@ -1,16 +1,16 @@
-import { constantPosition, defineMethod, instantiate, type Method, type ParameterValues } from "@longctx/core";
+import { constantPosition, defineMethod } from "@longctx/core";
 import { checkLogn, lognTemperature } from "./logn.ts";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * ReRoPE: distances beyond the window w count as w, so no text is longer than what the model was trained on.
- * Su Jianlin, "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9708): g(t) = min(t, w). Optionally with
+ * ReRoPE: distances beyond the window w count as w, so that no distance is longer than those of the training. Su
+ * Jianlin: "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9708): g(t) = min(t, w), optionally with
  * log-n scaling of the scores (kexue.fm/archives/8823) beyond the trained window T.
+ * `window` is w, tokens (at least 1); `logn` is 0 or 1. @throws LongctxError "method"
  */
-export const reropeMethod = defineMethod({
+export const rerope = defineMethod({
   name: "rerope",
-  axes: ["distance", "temperature"],
-  conditionalAxes: { temperature: "logn=1" },
+  axes: ["distance", { axis: "temperature", when: "logn=1", claims: ({ logn }) => logn === 1 }],
   summary: "Distances beyond the window count as the window.",
   definition: "g(m, n) = min(m − n, window); with logn=1, τ(m) = max(1, ln(m+1) / ln T)",
   paper: "Su 2023, kexue.fm/archives/9708",
@@ -27,21 +27,11 @@ export const reropeMethod = defineMethod({
     },
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
-  create: ({ window, logn }, spec): Method => {
+  create: ({ window, logn }) => {
     const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
-      spec,
-      axes: logn === 1 ? ["distance", "temperature"] : ["distance"],
       segments: (segments) => nearAndFar(segments, window, far),
       ...(logn === 1 ? { check: checkLogn, temperature: lognTemperature } : {}),
     };
   },
 });
-
-export type ReropeOptions = ParameterValues<Pick<typeof reropeMethod.parameters, "window">> &
-  Partial<ParameterValues<typeof reropeMethod.parameters>>;
-
-/** ReRoPE with `window` tokens (at least 1), `logn` 0 or 1. @throws LongctxError "method" */
-export function rerope(parameters: ReropeOptions): Method {
-  return instantiate(reropeMethod, parameters);
-}

@@ -1,12 +1,13 @@
-import { defineMethod, instantiate, type Method, type ParameterValues, type PositionRule } from "@longctx/core";
+import { defineMethod, type PositionRule } from "@longctx/core";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * Self-Extend: tokens beyond the neighbour window W are met in groups of G that share a position, so (T − W)·G + W tokens
- * stay within trained distances. Jin et al., "LLM Maybe LongLM: Self-Extend LLM Context Window Without Tuning", 2024
- * (arXiv:2401.01325), section 3: g = ⌊m/G⌋ − ⌊n/G⌋ + W − ⌊W/G⌋.
+ * Self-Extend: beyond the neighbour window W, G tokens in a row share a position, so that (T − W) · G + W tokens have
+ * distances within the trained window T. Jin et al.: "LLM Maybe LongLM: Self-Extend LLM Context Window Without
+ * Tuning", 2024 (arXiv:2401.01325), section 3: g = ⌊m/G⌋ − ⌊n/G⌋ + W − ⌊W/G⌋.
+ * `window` is W and `group` is G, both in tokens, at least 1. @throws LongctxError "method"
  */
-export const selfExtendMethod = defineMethod({
+export const selfExtend = defineMethod({
   name: "self-extend",
   axes: ["distance"],
   summary: "Tokens beyond the window share positions in groups.",
@@ -32,7 +33,7 @@ export const selfExtendMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ window, group }, spec): Method => {
+  create: ({ window, group }) => {
     const offset = window - Math.floor(window / group);
     const queryPosition: PositionRule = {
       id: `floor(m/${group})+${offset}`,
@@ -40,15 +41,8 @@ export const selfExtendMethod = defineMethod({
     };
     const keyPosition: PositionRule = { id: `floor(m/${group})`, at: (n) => Math.floor(n / group) };
     return {
-      spec,
-      axes: ["distance"],
       disablesSlidingWindow: true,
       segments: (segments) => nearAndFar(segments, window, { queryPosition, keyPosition }),
     };
   },
 });
-
-/** Self-Extend with a `window` of at least 1 token and groups of `group` tokens (at least 1). @throws LongctxError "method" */
-export function selfExtend(parameters: ParameterValues<typeof selfExtendMethod.parameters>): Method {
-  return instantiate(selfExtendMethod, parameters);
-}

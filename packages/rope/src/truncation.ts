@@ -1,19 +1,14 @@
-import {
-  defaultFrequencies,
-  defineMethod,
-  instantiate,
-  LongctxError,
-  makeTable,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defineMethod, LongctxError, makeTable } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Truncated basis: only pairs that complete a turn within the trained window are kept; the others turn at one slow rate,
- * and the slowest not at all, which makes them blind to positions. Pal et al.: "Giraffe: Adventures in Expanding Context
- * Lengths in LLMs", 2023 (arXiv:2308.10882).
+ * Truncated basis: pairs that complete a turn within the trained window are kept, slower pairs get one common slow
+ * frequency, and the slowest do not turn at all, so that they do not see positions. Pal et al.: "Giraffe: Adventures
+ * in Expanding Context Lengths in LLMs", 2023 (arXiv:2308.10882).
+ * `low`, `high` and `rho` are in radians a position; the trained window determines those that are not given.
+ * @throws LongctxError "method"
  */
-export const truncationMethod = defineMethod({
+export const truncation = defineMethod({
   name: "truncation",
   axes: ["frequencies"],
   summary:
@@ -27,7 +22,7 @@ export const truncationMethod = defineMethod({
     high: { about: "pairs at least as fast are kept; radians a position", unit: "radians", default: "2π/T", min: 0 },
     rho: { about: "frequency of the pairs between", unit: "radians", default: "high/16", min: 0 },
   },
-  create: (given, spec): Method => {
+  create: (given) => {
     const bandsOf = (trainedWindow: number): Bands => {
       const { high = (2 * Math.PI) / trainedWindow } = given;
       const { low = high / 8, rho = high / 16 } = given;
@@ -35,8 +30,6 @@ export const truncationMethod = defineMethod({
     };
     if (given.high !== undefined) checkBands(bandsOf(1), "");
     return {
-      spec,
-      axes: ["frequencies"],
       check: ({ trainedWindow }) =>
         checkBands(
           bandsOf(trainedWindow),
@@ -48,7 +41,7 @@ export const truncationMethod = defineMethod({
   },
 });
 
-/** Radians a position. */
+/** The bounds of the bands and the frequency of the middle band, radians a position. */
 export interface Bands {
   readonly low: number;
   readonly high: number;
@@ -56,8 +49,8 @@ export interface Bands {
 }
 
 /**
- * θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low (Pal et al. 2023, arXiv:2308.10882), [d/2], radians a
- * token.
+ * θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low (Pal et al. 2023, arXiv:2308.10882), [d/2], radians
+ * a token.
  */
 export function truncatedFrequencies(base: number, rotarySize: number, { low, high, rho }: Bands): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency) =>
@@ -65,7 +58,7 @@ export function truncatedFrequencies(base: number, rotarySize: number, { low, hi
   );
 }
 
-/** A pair slowed to ρ must not end up faster than one that was kept. */
+/** Refuses bands that would make a slowed pair faster than one that is kept. @throws LongctxError "method" */
 function checkBands({ low, high, rho }: Bands, whence: string): void {
   for (const [name, value] of [
     ["low", low],
@@ -77,9 +70,4 @@ function checkBands({ low, high, rho }: Bands, whence: string): void {
         `truncation: ${name} is ${value}, but has to be at most high, ${high}${whence}; give a smaller ${name} or a larger high.`,
       );
   }
-}
-
-/** Truncated basis with bands in radians a position; they follow from the trained window unless given. @throws LongctxError "method" */
-export function truncation(parameters: Partial<ParameterValues<typeof truncationMethod.parameters>> = {}): Method {
-  return instantiate(truncationMethod, parameters);
 }

@@ -1,26 +1,19 @@
-import {
-  defineMethod,
-  instantiate,
-  llama3Frequencies,
-  LongctxError,
-  makeTable,
-  YARN_DEFAULTS,
-  yarnAmplitude,
-  yarnFrequencies,
-  type LengthContext,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { defineMethod, LongctxError, makeTable, type LengthContext } from "@longctx/core";
+import { YARN_DEFAULTS, yarnAmplitude, yarnFrequencies, yarnPaperFrequencies } from "@longctx/rope-types";
 
 /**
- * YaRN: pairs that turn often within the trained window are kept, those that turn less than once are interpolated, those
+ * YaRN: pairs that turn often within the trained window are kept, pairs that turn at most once are interpolated, pairs
  * between are blended, and the softmax is sharpened. Peng, Quesnelle, Fan, Shippole: "YaRN: Efficient Context Window
  * Extension of Large Language Models", 2023 (arXiv:2309.00071), eq. 17-22.
+ * The equations are in yarn.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is a
+ * ratio of at least 1, the betas are in turns, `truncate` is 0 or 1. @throws LongctxError "method"
  */
-export const yarnMethod = defineMethod({
+export const yarn = defineMethod({
   name: "yarn",
-  axes: ["frequencies", "temperature"],
-  conditionalAxes: { temperature: "attention_factor ≠ 1" },
+  axes: [
+    "frequencies",
+    { axis: "temperature", when: "attention_factor ≠ 1", claims: (values) => attentionFactorOf(values) !== 1 },
+  ],
   summary: "Interpolate slow pairs, keep fast ones, blend between, and sharpen the softmax.",
   definition:
     "h(i) = θ_i/s · ramp_i + θ_i · (1 − ramp_i); form=code: ramp_i = clamp((i − l)/(h − l)), l and h the pairs that turn beta_fast and beta_slow times in T; form=paper: 1 − ramp_i = clamp((T·θ_i/2π − beta_slow)/(beta_fast − beta_slow)); cos and sin times attention_factor",
@@ -54,30 +47,30 @@ export const yarnMethod = defineMethod({
       default: "code",
     },
   },
-  create: (
-    { factor, beta_fast: betaFast, beta_slow: betaSlow, attention_factor: given, truncate, form },
-    spec,
-  ): Method => {
+  create: ({ factor, beta_fast: betaFast, beta_slow: betaSlow, attention_factor: given, truncate, form }) => {
     checkBetas(betaFast, betaSlow, form);
     if (form === "paper" && truncate === 0)
       throw new LongctxError(
         "method",
         "yarn: truncate is 0, but the ramp of form=paper has no ends to round; leave truncate out, or use form=code.",
       );
-    const amplitude = given ?? yarnAmplitude(factor); // √(1/t) = 0.1 ln s + 1 (eq. 22)
+    const amplitude = attentionFactorOf({ factor, attention_factor: given });
     const inverse = ({ rope: { base, rotarySize }, trainedWindow: window }: LengthContext) =>
       form === "paper"
-        ? // γ(r) of eq. 18 with r_i = T/λ_i (eq. 17) into eq. 19-20: what Llama 3.1 does with α and β for its low and high
-          llama3Frequencies(base, rotarySize, { factor, window, low: betaSlow, high: betaFast })
+        ? yarnPaperFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow })
         : yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: truncate === 1 });
     return {
-      spec,
-      axes: amplitude === 1 ? ["frequencies"] : ["frequencies", "temperature"],
       frequencies: (context) => makeTable(inverse(context), amplitude),
     };
   },
 });
 
+/** The factor on cos and sin: the one given, else that of eq. 22. */
+function attentionFactorOf(values: { readonly factor: number; readonly attention_factor?: number }): number {
+  return values.attention_factor ?? yarnAmplitude(values.factor);
+}
+
+/** @throws LongctxError "method" when no ramp lies between the betas */
 function checkBetas(betaFast: number, betaSlow: number, form: "code" | "paper"): void {
   if (betaFast < betaSlow)
     throw new LongctxError(
@@ -89,12 +82,4 @@ function checkBetas(betaFast: number, betaSlow: number, form: "code" | "paper"):
       "method",
       `yarn: beta_fast and beta_slow are both ${betaFast}, but the paper's ramp divides by their difference; make beta_fast larger, or use form=code.`,
     );
-}
-
-export type YarnOptions = ParameterValues<Pick<typeof yarnMethod.parameters, "factor">> &
-  Partial<ParameterValues<typeof yarnMethod.parameters>>;
-
-/** YaRN by `factor` (a ratio, at least 1); betas in turns, `truncate` 0 or 1, `form` "code" or "paper". @throws LongctxError "method" */
-export function yarn(parameters: YarnOptions): Method {
-  return instantiate(yarnMethod, parameters);
 }

@@ -30,7 +30,7 @@ const text = (count: number) => Array.from({ length: count }, (_, n) => count - 
 const window = fc.integer({ min: 1, max: 50 });
 const query = fc.nat(120);
 
-/** Beyond the window too, tokens are met at m − n, although at positions that are not those of the text. */
+/** Expects the true distance m − n everywhere, although tokens beyond the window have other positions than in the text. */
 function expectTrue(method: (w: number) => Method): void {
   fc.assert(
     fc.property(window, query, (w, m) => {

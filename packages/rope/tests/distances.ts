@@ -2,9 +2,9 @@ import { sees, type Method, type ModelConfig } from "@longctx/core";
 import { compose } from "@longctx/core";
 
 export interface DistancesOptions {
-  /** Tokens that are looked at; those up to the query unless given. */
+  /** The number of tokens, from the first on, whose distances are wanted; all up to the query unless given. */
   readonly tokens?: number;
-  /** N; the query is the prompt's last token unless given. */
+  /** N, tokens; without it the query is the prompt's last token. */
   readonly promptLength?: number;
 }
 

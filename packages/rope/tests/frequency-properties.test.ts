@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
-import { compose, defaultFrequencies, LongctxError, type Method } from "@longctx/core";
+import { compose, LongctxError, type Method } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 import {
   dynamicNtk,
   interpolation,
@@ -28,13 +29,13 @@ const turns = fc
   .tuple(fc.double({ min: 0.01, max: 64, noNaN: true }), fc.double({ min: 1.01, max: 100, noNaN: true }))
   .map(([low, times]) => ({ low, high: low * times }));
 
-/** Is no value above the one it is compared with, but for rounding? */
+/** Whether each value is at most its bound, apart from rounding. */
 const atMost = (values: Float64Array, bounds: Float64Array) =>
   values.every((value, i) => value <= bounds[i] * (1 + 1e-12));
 const falls = (values: Float64Array) => atMost(values.subarray(1), values);
 const plainOf = (head: Required<Head>) => defaultFrequencies(head.base, head.d);
 
-/** Methods that lie between RoPE and what interpolation by their factor makes of it. */
+/** Methods whose frequencies lie between those of RoPE and those of interpolation by their factor. */
 const BETWEEN: readonly (readonly [string, (factor: number) => fc.Arbitrary<Method>])[] = [
   ["interpolation", (factor) => fc.constant(interpolation({ factor }))],
   ["ntk", (factor) => fc.constant(ntk({ factor }))],

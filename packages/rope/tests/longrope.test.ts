@@ -9,7 +9,7 @@ const HEAD = { d: 8, trainedWindow: 4096 };
 const short = [1, 1, 1.05, 1.2];
 const long = [1, 2, 4, 8];
 
-/** `longrope:factors=f.json` where the file holds this. */
+/** The method of `longrope:factors=f.json`, where f.json has this content. */
 function fromFile(content: unknown): Method {
   return new MethodRegistry(ropeMethods, () => content).parse("longrope:factors=f.json,factor=4")[0];
 }

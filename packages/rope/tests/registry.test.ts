@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
 import {
+  axisOf,
   compose,
   exampleOf,
   instantiate,
@@ -26,7 +27,7 @@ import {
   yarn,
 } from "../src/index.ts";
 
-/** The content of every file that a spec names here. */
+/** The content that every file named in a spec of this test has. */
 const FACTORS = { short_factor: [1, 1, 1, 1], long_factor: [1, 2, 3, 4] };
 const registry = new MethodRegistry(ropeMethods, () => FACTORS);
 const lists = { short: [1, 1, 1, 1], long: [1, 2, 3, 4] };
@@ -60,12 +61,12 @@ describe("rows", () => {
   it("make methods on the axes they name", () => {
     for (const row of ropeMethods) {
       const method = instantiate(row, examples(row));
-      for (const axis of method.axes) expect(row.axes).toContain(axis);
+      for (const axis of method.axes) expect(row.axes.map(axisOf)).toContain(axis);
     }
   });
 
   it.each(ropeMethods.map((row) => ({ name: row.name, row })))("$name: names the axes that are up to parameters", ({ row }) => {
-    const claimed = new Map(row.axes.map((axis) => [axis, new Set<boolean>()]));
+    const claimed = new Map(row.axes.map((claim) => [axisOf(claim), new Set<boolean>()]));
     fc.assert(
       fc.property(parametersOf(row), (given) => {
         const method = attempt(() => instantiate(row, given));
@@ -74,7 +75,7 @@ describe("rows", () => {
       { examples: neutral(row) },
     );
     const conditional = [...claimed].filter(([, seen]) => seen.has(false)).map(([axis]) => axis);
-    expect(conditional).toEqual(Object.keys(row.conditionalAxes ?? {}));
+    expect(conditional).toEqual(row.axes.filter((claim) => typeof claim !== "string").map(axisOf));
     for (const [, seen] of claimed) expect(seen.has(true)).toBe(true);
   }); // prettier-ignore
 });
@@ -101,7 +102,7 @@ function parametersOf(row: MethodDefinition): fc.Arbitrary<Record<string, Parame
   return fc.record(Object.fromEntries(values), { requiredKeys: required });
 }
 
-/** Ratios of 1, which random numbers do not hit. */
+/** Values with all ratios at 1, which random numbers would not hit. */
 function neutral(row: MethodDefinition): [Record<string, ParameterValue>][] {
   const entries = Object.entries(row.parameters).filter(([, parameter]) => parameter.default === null);
   const values = entries.map(([name, parameter]) => [name, parameter.unit === "ratio" ? 1 : exampleOf(parameter, 64)]);
@@ -113,7 +114,7 @@ describe("specs", () => {
     fc.assert(
       fc.property(parametersOf(row), (given) => {
         const method = attempt(() => instantiate(row, given));
-        fc.pre(method !== null); // what depends on two parameters is refused by the method
+        fc.pre(method !== null); // A method refuses some pairs of values that its parameters take.
         expect(registry.parse(method.spec)[0].spec).toBe(method.spec);
       }),
     );

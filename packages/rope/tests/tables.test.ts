@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { compose, defaultFrequencies, makeTable, type Method } from "@longctx/core";
+import { compose, makeTable, type Method } from "@longctx/core";
+import { defaultFrequencies } from "@longctx/rope-types";
 import {
   dynamicNtk,
   interpolation,

@@ -1,7 +1,7 @@
 import { compose, type FrequencyTable, type Method, type RopeConfig } from "@longctx/core";
 import { tinyConfig } from "../../core/tests/tiny-model.ts";
 
-/** What a table is for: d channels are rotated, with base b, after training on T tokens. */
+/** The head of a model: d channels are rotated, with the base b (10,000), after training on T tokens (2,048). */
 export interface Head {
   readonly d: number;
   readonly base?: number;
@@ -16,7 +16,7 @@ export function tableOf(method: Method, head: Head, length = 1): FrequencyTable 
   return compose(method).table({ config, trainedWindow }, length);
 }
 
-/** The largest |actual − expected| relative to the expected value, 0 for 0. */
+/** The largest |actual − expected| / |expected|, where 0 against 0 counts as 0. */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Infinity;
   return Array.from(expected).reduce((largest, value, i) => {

@@ -1,9 +1,9 @@
 import type { MethodDefinition } from "@longctx/core";
-import { lmInfiniteMethod } from "./lm-infinite.ts";
-import { parallelMethod } from "./parallel.ts";
-import { prefixMethod } from "./prefix.ts";
-import { slidingMethod } from "./sliding.ts";
-import { streamingMethod } from "./streaming.ts";
+import { lmInfinite } from "./lm-infinite.ts";
+import { parallel } from "./parallel.ts";
+import { prefix } from "./prefix.ts";
+import { sliding } from "./sliding.ts";
+import { streaming } from "./streaming.ts";
 
 export * from "./lm-infinite.ts";
 export * from "./parallel.ts";
@@ -11,11 +11,5 @@ export * from "./prefix.ts";
 export * from "./sliding.ts";
 export * from "./streaming.ts";
 
-/** The rows of this package, for a MethodRegistry. */
-export const windowMethods: readonly MethodDefinition[] = [
-  slidingMethod,
-  streamingMethod,
-  lmInfiniteMethod,
-  parallelMethod,
-  prefixMethod,
-];
+/** The methods of this package, for a MethodRegistry. */
+export const windowMethods: readonly MethodDefinition[] = [sliding, streaming, lmInfinite, parallel, prefix];

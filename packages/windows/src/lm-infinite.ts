@@ -1,20 +1,13 @@
-import {
-  among,
-  constantPosition,
-  defineMethod,
-  instantiate,
-  within,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
-import { boundedCache } from "./bounded-cache.ts";
+import { constantPosition, defineMethod } from "@longctx/core";
+import { boundedCache, lambdaMask } from "./lambda-mask.ts";
 
 /**
- * LM-Infinite: a Λ-shaped mask that leaves the first tokens and the last `window` tokens visible, and a ceiling on
- * distances: first tokens that have left the window stay at exactly its length. Han et al., "LM-Infinite: Zero-Shot
- * Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
+ * LM-Infinite: a Λ-shaped mask, under which a query sees the first tokens and the last `window` tokens, and a ceiling
+ * on distances: first tokens that have left the window are at the distance `window`. Han et al.: "LM-Infinite:
+ * Zero-Shot Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
+ * `sinks` is a number of tokens (at least 0), `window` too (at least 1). @throws LongctxError "method"
  */
-export const lmInfiniteMethod = defineMethod({
+export const lmInfinite = defineMethod({
   name: "lm-infinite",
   axes: ["visibility", "distance"],
   summary: "See the first tokens at the window's distance, and the last ones; the cache is bounded.",
@@ -39,28 +32,12 @@ export const lmInfiniteMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ sinks, window }, spec): Method => {
+  create: ({ sinks, window }) => {
     const far = { queryPosition: constantPosition(window), keyPosition: constantPosition(0) };
     return {
-      spec,
-      axes: ["visibility", "distance"],
-      segments: (segments) =>
-        segments
-          .flatMap((segment) => {
-            const left = within({ ...segment, ...far }, { from: window, to: Infinity });
-            return [within(segment, { from: -Infinity, to: window }), left && among(left, { from: 0, to: sinks })];
-          })
-          .filter((segment) => segment !== null),
+      segments: (segments) => lambdaMask(segments, { sinks, window }, far),
       span: window + 1,
       layout: boundedCache(sinks, window),
     };
   },
 });
-
-export type LmInfiniteOptions = ParameterValues<Pick<typeof lmInfiniteMethod.parameters, "window">> &
-  Partial<ParameterValues<typeof lmInfiniteMethod.parameters>>;
-
-/** LM-Infinite with `sinks` tokens (10 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
-export function lmInfinite(parameters: LmInfiniteOptions): Method {
-  return instantiate(lmInfiniteMethod, parameters);
-}

@@ -1,10 +1,10 @@
 import { among, askedBy, type ChunkContext, type PositionRule, type Segment, type TokenRange } from "@longctx/core";
 
-/** Where parallel windows lie in a text: shared tokens, the windows one behind another, the task and all that follows. */
+/** How parallel windows lie in a text: shared tokens, one window behind another, then the task and what follows it. */
 export interface ParallelLayout {
-  /** First tokens, which every window begins with. */
+  /** The number of first tokens that every window begins with. */
   readonly shared: number;
-  /** Tokens of each window behind the shared ones. */
+  /** The number of tokens of each window, the shared ones left out. */
   readonly widths: readonly number[];
 }
 
@@ -17,11 +17,11 @@ export function inParallel(
   const windows = windowsOf(layout);
   const rule = positionRule(layout, windows);
   const end = windows[windows.length - 1].to;
-  // Windows that no query of the chunk is in are left out, so a plan is as short as a plain one nearly everywhere.
-  const asking = windows.filter((window) => window.from < first + count && first < window.to);
+  // Windows without a query of this chunk get no segment, so that most plans are as short as the plain model's.
+  const windowsOfQueries = windows.filter((window) => window.from < first + count && first < window.to);
   const parts: readonly { readonly tokens: TokenRange; readonly queries: TokenRange }[] = [
     { tokens: { from: 0, to: layout.shared }, queries: { from: 0, to: Infinity } },
-    ...asking.map((window) => ({ tokens: window, queries: window })),
+    ...windowsOfQueries.map((window) => ({ tokens: window, queries: window })),
     ...(first + count > end
       ? [{ tokens: { from: layout.shared, to: Infinity }, queries: { from: end, to: Infinity } }]
       : []),
@@ -41,7 +41,10 @@ function windowsOf({ shared, widths }: ParallelLayout): TokenRange[] {
   return widths.map((width) => ({ from, to: (from += width) }));
 }
 
-/** Positions go on behind the shared tokens in every window, and behind the longest window in the task. */
+/**
+ * Positions of every window follow those of the shared tokens; positions of the task follow those of the longest
+ * window.
+ */
 function positionRule({ shared, widths }: ParallelLayout, windows: readonly TokenRange[]): PositionRule {
   const end = windows[windows.length - 1].to;
   const task = shared + Math.max(...widths);

@@ -1,12 +1,14 @@
-import { defineMethod, instantiate, LongctxError, type Method, type ParameterValues } from "@longctx/core";
+import { defineMethod, LongctxError, type Method } from "@longctx/core";
 import { inParallel, type ParallelLayout } from "./parallel-layout.ts";
 
 /**
- * Parallel context windows: parts of the prompt are read side by side, each from position 0 on and blind for the others;
- * the task behind them sees all, from the position after the longest on. Ratner et al., "Parallel Context Windows for
- * Large Language Models", 2022 (arXiv:2212.10947), section 2.
+ * Parallel context windows: the prompt is cut into windows, which do not see one another and whose positions all begin
+ * with 0; the task behind them sees all of them, and its positions follow those of the longest window. Ratner et al.:
+ * "Parallel Context Windows for Large Language Models", 2022 (arXiv:2212.10947), section 2.
+ * `windows` is the number of windows, which are of equal width; the task has at least `task` tokens, about as many as
+ * a window unless given. The text of a session begins with this prompt. @throws LongctxError "method"
  */
-export const parallelMethod = defineMethod({
+export const parallel = defineMethod({
   name: "parallel",
   axes: ["visibility", "distance"],
   summary: "Parts of the prompt are read side by side at the same positions; the task sees all.",
@@ -25,27 +27,21 @@ export const parallelMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ windows, task }, spec): Method => {
+  create: ({ windows, task }) => {
     if (windows === 1 && task !== undefined)
       throw new LongctxError(
         "method",
         `parallel: task is ${task}, but one window is the whole prompt; leave task out, or give at least 2 windows.`,
       );
-    return parallelMethodOf(spec, windows, (promptLength) => equalWindows(promptLength, windows, task));
+    return {
+      dependsOnPrompt: true,
+      disablesSlidingWindow: windows > 1, // One window is the plain text.
+      segments: (segments, chunk) => inParallel(segments, equalWindows(chunk.promptLength, windows, task), chunk),
+    };
   },
 });
 
-function parallelMethodOf(spec: string, windows: number, layout: (promptLength: number) => ParallelLayout): Method {
-  return {
-    spec,
-    axes: ["visibility", "distance"],
-    dependsOnPrompt: true,
-    disablesSlidingWindow: windows > 1, // one window is the plain text
-    segments: (segments, chunk) => inParallel(segments, layout(chunk.promptLength), chunk),
-  };
-}
-
-/** floor(N/(B+1)) tokens a window, or floor((N − task)/B). @throws LongctxError "method" when that is none */
+/** Windows of floor(N/(B+1)) tokens, or of floor((N − task)/B). @throws LongctxError "method" when that is 0 tokens */
 function equalWindows(promptLength: number, count: number, task?: number): ParallelLayout {
   if (count === 1) return { shared: 0, widths: [promptLength] };
   const width = Math.floor(task === undefined ? promptLength / (count + 1) : (promptLength - task) / count);
@@ -57,28 +53,17 @@ function equalWindows(promptLength: number, count: number, task?: number): Paral
   return { shared: 0, widths: Array.from({ length: count }, () => width) };
 }
 
-export type ParallelOptions = ParameterValues<Pick<typeof parallelMethod.parameters, "windows">> &
-  Partial<ParameterValues<typeof parallelMethod.parameters>>;
-
-/**
- * The prompt as `windows` parallel windows of equal width (at least 1) and a task of at least `task` tokens; without it
- * the task is about as long as a window. The text of a session begins with that prompt. @throws LongctxError "method"
- */
-export function parallel(parameters: ParallelOptions): Method {
-  return instantiate(parallelMethod, parameters);
-}
-
 export interface ParallelWindows {
-  /** Tokens of each window, the shared ones included. */
+  /** The number of tokens of each window, the shared ones included. */
   readonly windows: readonly number[];
-  /** First tokens of the text, which every window begins with: 1 unless given, for BOS. */
+  /** The number of first tokens that every window begins with: 1 unless given, for BOS. */
   readonly shared?: number;
 }
 
 /**
- * Windows of any lengths, for a text that is the shared tokens, what each window has behind them, and the task. Windows of
- * 5 and 3 tokens with one shared are a text of 1 + 4 + 2 tokens and then the task, whose positions begin with 5.
- * @throws LongctxError "method"
+ * Parallel windows of any lengths, for a text that holds the shared tokens once, then the other tokens of each window,
+ * then the task. Windows of 5 and 3 tokens that share one are a text of 1 + 4 + 2 tokens and the task, whose positions
+ * begin with 5. @throws LongctxError "method"
  */
 export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Method {
   if (!Number.isInteger(shared) || shared < 0)
@@ -94,12 +79,17 @@ export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Metho
       `parallel: window ${wrong} has ${windows[wrong]} tokens, but needs a whole number of at least ${shared + 1}, the ${shared} shared ones included.`,
     );
   const layout = { shared, widths: windows.map((width) => width - shared) };
-  return parallelMethodOf(`parallel:windows=${windows.join("/")},shared=${shared}`, windows.length, () => layout);
+  return {
+    ...parallel({ windows: windows.length }),
+    spec: `parallel:windows=${windows.join("/")},shared=${shared}`,
+    segments: (segments, chunk) => inParallel(segments, layout, chunk),
+  };
 }
 
 /**
- * Documents as parallel windows: the text to read and the method to read it under. Ids without special tokens; `shared`
- * is what every document begins with (BOS). @throws LongctxError "method" when a document is empty, or there is none
+ * Documents as parallel windows: the ids of the text, and the method for reading it. The ids of documents and task have
+ * no special tokens; `shared` are the ids that every document begins with (BOS). @throws LongctxError "method" when a
+ * document is empty, or there is none
  */
 export function parallelDocuments(
   documents: readonly (readonly number[])[],

@@ -1,19 +1,12 @@
-import {
-  askedBy,
-  among,
-  defineMethod,
-  EVERYTHING,
-  instantiate,
-  type Method,
-  type ParameterValues,
-} from "@longctx/core";
+import { askedBy, among, defineMethod, EVERYTHING } from "@longctx/core";
 
 /**
- * Prefix attention: the first `length` tokens see each other in both directions, a token ahead of its query at a negative
- * distance; everything after them is causal. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
+ * Prefix attention: the first `length` tokens see each other in both directions, a later token at a negative distance,
+ * and all tokens behind them are causal. Raffel et al.: "Exploring the Limits of Transfer Learning with a Unified
  * Text-to-Text Transformer", 2019 (arXiv:1910.10683), section 3.2.1 (prefix LM).
+ * `length` is a number of tokens, at least 0. @throws LongctxError "method"
  */
-export const prefixMethod = defineMethod({
+export const prefix = defineMethod({
   name: "prefix",
   axes: ["visibility"],
   summary: "The first tokens see each other in both directions.",
@@ -31,9 +24,7 @@ export const prefixMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ length }, spec): Method => ({
-    spec,
-    axes: ["visibility"],
+  create: ({ length }) => ({
     readAtOnce: length,
     segments: (segments) =>
       segments
@@ -48,8 +39,3 @@ export const prefixMethod = defineMethod({
         .filter((segment) => segment !== null),
   }),
 });
-
-/** Bidirectional attention within the first `length` tokens (at least 0). @throws LongctxError "method" */
-export function prefix(parameters: ParameterValues<typeof prefixMethod.parameters>): Method {
-  return instantiate(prefixMethod, parameters);
-}

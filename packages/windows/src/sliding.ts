@@ -1,11 +1,12 @@
-import { defineMethod, instantiate, within, type Method, type ParameterValues } from "@longctx/core";
-import { boundedCache } from "./bounded-cache.ts";
+import { defineMethod, within } from "@longctx/core";
+import { boundedCache } from "./lambda-mask.ts";
 
 /**
  * Sliding window attention: a query sees the last `window` tokens, itself included, at their true distances. Beltagy,
  * Peters, Cohan: "Longformer: The Long-Document Transformer", 2020 (arXiv:2004.05150), section 3.1.
+ * `window` is a number of tokens, at least 1. @throws LongctxError "method"
  */
-export const slidingMethod = defineMethod({
+export const sliding = defineMethod({
   name: "sliding",
   axes: ["visibility"],
   summary: "See the last tokens only; the cache is bounded.",
@@ -23,9 +24,7 @@ export const slidingMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ window }, spec): Method => ({
-    spec,
-    axes: ["visibility"],
+  create: ({ window }) => ({
     segments: (segments) =>
       segments
         .map((segment) => within(segment, { from: -Infinity, to: window })) // m − n < window
@@ -34,8 +33,3 @@ export const slidingMethod = defineMethod({
     layout: boundedCache(0, window),
   }),
 });
-
-/** Sliding window attention with a `window` of at least 1 token. @throws LongctxError "method" */
-export function sliding(parameters: ParameterValues<typeof slidingMethod.parameters>): Method {
-  return instantiate(slidingMethod, parameters);
-}

@@ -1,20 +1,14 @@
-import {
-  among,
-  defineMethod,
-  instantiate,
-  within,
-  type Method,
-  type ParameterValues,
-  type PositionRule,
-} from "@longctx/core";
-import { boundedCache } from "./bounded-cache.ts";
+import { defineMethod, type PositionRule } from "@longctx/core";
+import { boundedCache, lambdaMask } from "./lambda-mask.ts";
 
 /**
- * StreamingLLM: a query sees the first tokens (the sinks) and the last `window` tokens, itself included; everything
- * between is forgotten, and the sinks stay as near as in a text that just fills the cache. Xiao, Tian, Chen, Han, Lewis:
- * "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453), section 3.2.
+ * StreamingLLM: a query sees the first tokens of the text (the sinks) and the last `window` tokens, itself included;
+ * the cache forgets the tokens between, and the sinks stay at the distance they had when the cache was just full.
+ * Xiao, Tian, Chen, Han, Lewis: "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453),
+ * section 3.2.
+ * `sinks` is a number of tokens (at least 0), `window` too (at least 1). @throws LongctxError "method"
  */
-export const streamingMethod = defineMethod({
+export const streaming = defineMethod({
   name: "streaming",
   axes: ["visibility", "distance"],
   summary: "See the first tokens and the last ones; the cache is bounded.",
@@ -34,29 +28,13 @@ export const streamingMethod = defineMethod({
       integer: true,
     },
   },
-  create: ({ sinks, window }, spec): Method => {
-    const last = sinks + window - 1;
+  create: ({ sinks, window }) => {
+    const last = sinks + window - 1; // The slot of a query in a full cache of the paper.
     const slot: PositionRule = { id: `min(m,${last})`, at: (m) => Math.min(m, last) };
     return {
-      spec,
-      axes: ["visibility", "distance"],
-      segments: (segments) =>
-        segments
-          .flatMap((segment) => {
-            const old = within({ ...segment, queryPosition: slot }, { from: window, to: Infinity });
-            return [within(segment, { from: -Infinity, to: window }), old && among(old, { from: 0, to: sinks })];
-          })
-          .filter((segment) => segment !== null),
+      segments: (segments) => lambdaMask(segments, { sinks, window }, { queryPosition: slot }),
       span: sinks + window,
       layout: boundedCache(sinks, window),
     };
   },
 });
-
-export type StreamingOptions = ParameterValues<Pick<typeof streamingMethod.parameters, "window">> &
-  Partial<ParameterValues<typeof streamingMethod.parameters>>;
-
-/** StreamingLLM with `sinks` tokens (4 unless given) and a `window` of at least 1 token. @throws LongctxError "method" */
-export function streaming(parameters: StreamingOptions): Method {
-  return instantiate(streamingMethod, parameters);
-}

@@ -62,7 +62,7 @@ describe("lm-infinite", () => {
   });
 });
 
-/** Of s sinks (sliding has none) and w recent tokens. */
+/** Methods that show s sinks (none under sliding) and the last w tokens. */
 const BOUNDED: Readonly<Record<string, (s: number, w: number) => Method>> = {
   sliding: (_, w) => sliding({ window: w }),
   streaming: (s, w) => streaming({ sinks: s, window: w }),

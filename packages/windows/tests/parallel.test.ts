@@ -18,7 +18,7 @@ const chunk = (first: number, count: number, promptLength: number): ChunkContext
   promptLength,
 });
 
-/** The positions of tokens, as a plan for a whole prompt places them. */
+/** The positions of a prompt's tokens in a plan for the whole prompt. */
 function positions(method: Method, count: number, promptLength = count): number[] {
   const { segments } = compose(method).plan(chunk(0, count, promptLength));
   const [{ keyPosition, queryPosition }] = segments;
@@ -102,7 +102,7 @@ describe("parallel", () => {
 
   it("keeps what a window says from the others", async () => {
     const logits = await readText(backend, compose(parallel({ windows: 3 })), ids);
-    const changed = ids.map((id, n) => (n === 1 ? (id + 7) % 32 : id)); // windows of 8
+    const changed = ids.map((id, n) => (n === 1 ? (id + 7) % 32 : id)); // The windows have 8 tokens.
     const other = await readText(backend, compose(parallel({ windows: 3 })), changed);
     expect(other.slice(8 * 32, 24 * 32)).toEqual(logits.slice(8 * 32, 24 * 32));
     expect(largestDifference(other.slice(24 * 32), logits.slice(24 * 32))).toBeGreaterThan(1e-4);
@@ -129,7 +129,7 @@ describe("parallelWindows", () => {
   });
 
   it("is what reading the windows one by one and joining their caches gives", async () => {
-    // Each window with a BOS of its own: what its tokens say is what they say in the joined text.
+    // A document that is read alone behind its own BOS has the logits that it has in the joined text.
     const [bos, ...rest] = ids;
     const [a, b, task] = [rest.slice(0, 4), rest.slice(4, 6), rest.slice(6, 9)];
     const { ids: text, method } = parallelDocuments([a, b], task, [bos]);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { compose, defaultFrequencies, LanguageModel, makeTable, MethodRegistry, type Method } from "@longctx/core";
+import { compose, LanguageModel, makeTable, MethodRegistry, type Method } from "@longctx/core";
+import { defaultFrequencies } from "../../rope/src/index.ts";
 import { prefix, windowMethods } from "../src/index.ts";
 import { distances } from "../../rope/tests/distances.ts";
 import { largestDifference, readText, tinyBackend, tinyConfig, tinyIds } from "../../core/tests/tiny-model.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { compose, instantiate, MethodRegistry } from "@longctx/core";
-import { streaming, streamingMethod, windowMethods } from "../src/index.ts";
+import { compose, MethodRegistry } from "@longctx/core";
+import { streaming, windowMethods } from "../src/index.ts";
 import { distances } from "../../rope/tests/distances.ts";
 import { largestDifference, readText, tinyBackend, tinyConfig, tinyIds } from "../../core/tests/tiny-model.ts";
 
@@ -81,7 +81,7 @@ describe("streaming's row", () => {
     const registry = new MethodRegistry(windowMethods);
     expect(registry.parse("streaming:window=1020")[0].spec).toBe("streaming:window=1020");
     expect(registry.parse("streaming:sinks=8,window=1016")[0].spec).toBe("streaming:sinks=8,window=1016");
-    expect(instantiate(streamingMethod, { window: 3 }).axes).toEqual(["visibility", "distance"]);
+    expect(streaming({ window: 3 }).axes).toEqual(["visibility", "distance"]);
   });
 
   it.each([

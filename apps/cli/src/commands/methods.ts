@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { exampleMethod, methods, type MethodDefinition } from "longctx";
+import { axisOf, exampleMethod, methods, refusal, type MethodDefinition } from "longctx";
 import { createColors } from "picocolors";
 import { readText } from "../files.ts";
 import { columns } from "../format.ts";
@@ -36,11 +36,12 @@ async function page({ measured: path, images }: MethodsOptions): Promise<string>
 }
 
 function describe(row: MethodDefinition): object {
-  const { name, axes, conditionalAxes, summary, definition, paper, deviations, parameters } = row;
+  const { name, axes, summary, definition, paper, deviations, parameters } = row;
+  const conditions = axes.flatMap((claim) => (typeof claim === "string" ? [] : [[claim.axis, claim.when] as const]));
   return {
     name,
-    axes,
-    conditionalAxes,
+    axes: axes.map(axisOf),
+    conditionalAxes: conditions.length > 0 ? Object.fromEntries(conditions) : undefined,
     summary,
     definition,
     parameters,
@@ -52,11 +53,12 @@ function describe(row: MethodDefinition): object {
 
 /** What a method refuses and what refuses it, beyond the axes; known to an instance, whatever its parameters. */
 export function conflictsOf(row: MethodDefinition): Readonly<Record<string, string>> {
-  const refusedBy = methods.rows.flatMap((other) => {
-    const reason = exampleMethod(other).conflicts?.[row.name];
+  const method = exampleMethod(row);
+  const refused = methods.rows.flatMap((other) => {
+    const reason = refusal(method, exampleMethod(other)) ?? refusal(exampleMethod(other), method);
     return reason === undefined ? [] : [[other.name, reason] as const];
   });
-  return { ...exampleMethod(row).conflicts, ...Object.fromEntries(refusedBy) };
+  return Object.fromEntries(refused);
 }
 
 function listing(row: MethodDefinition, io: Io): string {

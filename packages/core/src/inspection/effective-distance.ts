@@ -2,29 +2,36 @@ import type { Method } from "../method/method.ts";
 import { sees, type AttentionPlan, type FrequencyTable, type Segment } from "../method/plan.ts";
 import { checkCount, checkIndex, prepare, type RotationOptions } from "./rotation-options.ts";
 
-/**
- * The unified statement of every method that needs no training: query m meets token n at the angle g(m, n) · h(i) in
- * rotary pair i. Read off the plan that a backend computes, so there is one truth; no model and no device is needed.
+/*
+ * Under every method the query at text index m meets the token at n with the angle g(m, n) · h(i) in rotary pair i. The
+ * functions of this file read both off the plan that backends compute; they need no model and no device.
  */
 
-/** h(i) and the factor on cos and sin, for a text of `length` tokens (T unless given). @throws LongctxError */
+/**
+ * h(i) [d/2] and the factor on cos and sin under a method, for a text of `length` tokens (T unless given).
+ * @throws LongctxError
+ */
 export function frequencyTable(method: Method, options: RotationOptions = {}): FrequencyTable {
   const { composition, context } = prepare(method, options);
   return composition.table(context, checkCount("length", options.length ?? context.trainedWindow));
 }
 
 /**
- * g(m, n): the distance at which the query at text index m meets token n, read as one prompt of `length` tokens (the
- * shortest that has both unless given). Signed where a method sees ahead, a fraction under Leaky ReRoPE, NaN where n is
- * not visible. What a method retrieves by the content of queries is not in it. @throws LongctxError
+ * g(m, n): the distance at which the query at text index m meets token n, in a prompt of `length` tokens (the shortest
+ * with both unless given). The distance is negative where a query sees a later token, a fraction under Leaky ReRoPE,
+ * and NaN where n is not visible. Tokens that a method chooses by the content of queries are not counted as visible.
+ * @throws LongctxError
  */
 export function effectiveDistance(method: Method, m: number, n: number, options: RotationOptions = {}): number {
-  return distanceThrough(meeting(method, m, n, options), m, n);
+  return distanceThrough(segmentBetween(method, m, n, options), m, n);
 }
 
-/** g(m, n) · h(i): radians between query m and key n in rotary pair i; NaN where n is not visible. @throws LongctxError */
+/**
+ * g(m, n) · h(i), the angle in radians between query m and key n in rotary pair i; NaN where n is not visible.
+ * @throws LongctxError
+ */
 export function rotationAngle(method: Method, m: number, n: number, i: number, options: RotationOptions = {}): number {
-  const segment = meeting(method, m, n, options);
+  const segment = segmentBetween(method, m, n, options);
   if (!segment) return NaN;
   checkIndex("pair", i, segment.table.inverse.length);
   return distanceThrough(segment, m, n) * segment.table.inverse[i];
@@ -33,11 +40,11 @@ export function rotationAngle(method: Method, m: number, n: number, i: number, o
 export interface DistanceMatrix {
   readonly queries: readonly number[];
   readonly tokens: readonly number[];
-  /** [queries, tokens], row after row; NaN where a token is not visible. */
+  /** g(m, n) [queries, tokens], row after row; NaN where a token is not visible. */
   readonly values: Float64Array;
 }
 
-/** g(m, n) of a whole text of `length` tokens, or of some of its queries and tokens. @throws LongctxError */
+/** g(m, n) of all queries and tokens of a text of `length` tokens, or of those given. @throws LongctxError */
 export function distanceMatrix(
   method: Method,
   length: number,
@@ -65,7 +72,9 @@ export function distanceMatrix(
   return { queries, tokens, values };
 }
 
-/** The plan of a layer for a prompt of N tokens read at once. @throws LongctxError */
+/**
+ * The plan of a layer (0 unless given) for a prompt of `length` tokens that is read in one chunk. @throws LongctxError
+ */
 export function planOfText(method: Method, options: RotationOptions & { readonly length: number }): AttentionPlan {
   const { composition, context } = prepare(method, options);
   const { layer = 0 } = options;
@@ -74,7 +83,8 @@ export function planOfText(method: Method, options: RotationOptions & { readonly
   return composition.plan({ ...context, first: 0, count: length, length, promptLength: length, layer });
 }
 
-function meeting(method: Method, m: number, n: number, options: RotationOptions): Segment | undefined {
+/** The segment through which query m sees token n, if it does. */
+function segmentBetween(method: Method, m: number, n: number, options: RotationOptions): Segment | undefined {
   const length = checkCount("length", options.length ?? Math.max(m, n) + 1);
   checkIndex("query", m, length);
   checkIndex("token", n, length);

@@ -4,42 +4,45 @@ import type { Method, ModelContext } from "../method/method.ts";
 import { samePlan, type AttentionPlan, type FrequencyTable, type Segment } from "../method/plan.ts";
 import { checkCount, prepare, type RotationOptions } from "./rotation-options.ts";
 
-/** What a method does to one rotary pair. Angles are those between a query and a key it sees, in radians. */
+/** What a method does to one rotary pair. An angle is between a query and a key that it sees, in radians. */
 export interface RotaryPair {
   readonly pair: number;
-  /** h(i), radians a token: the checkpoint's own, and the method's in a text of N tokens. */
+  /** The checkpoint's own h(i), radians a token. */
   readonly before: number;
+  /** The method's h(i) in a text of N tokens, radians a token. */
   readonly after: number;
-  /** Turns within the distances trained on. */
+  /** How many turns the pair completes within the trained reach, with the checkpoint's h(i) and with the method's. */
   readonly turnsBefore: number;
   readonly turnsAfter: number;
-  /** Part of the critical subspace: never completes a turn in training, so most of its angles were never seen there. */
+  /** The pair completes no turn within the trained reach, so training met only some of the angles of a turn. */
   readonly critical: boolean;
-  /** Training saw the angles from 0 to this one, or all of them where the pair is not critical. */
+  /** The angle at the largest distance in training, which met the angles of a critical pair from 0 to this one. */
   readonly trainedAngle: number;
   /** The smallest and the largest angle in a text of N tokens under the method. */
   readonly reachedAngle: { readonly least: number; readonly most: number };
-  /** Every angle met at N tokens was seen in training. */
+  /** Training met every angle that a text of N tokens meets under the method. */
   readonly inDistribution: boolean;
 }
 
 export interface RotaryPairs {
   /** N, tokens. */
   readonly length: number;
-  /** Distances trained on, tokens: T; all positions where an extension was part of the training; at most a sliding window that every layer has. */
+  /**
+   * The largest distance in training, tokens: T, or the extended window where the checkpoint was trained with its own
+   * RoPE type; a sliding window that every layer has makes it shorter.
+   */
   readonly trainedReach: number;
-  /** Factor on cos and sin under the method. */
+  /** The factor on cos and sin under the method. */
   readonly amplitude: number;
-  /** g(m, n) over the whole text: its smallest and largest value. */
+  /** The smallest and the largest g(m, n) of the text. */
   readonly distance: { readonly least: number; readonly most: number };
   readonly pairs: readonly RotaryPair[];
 }
 
 /**
- * Which rotary pairs never complete a turn in the trained window, and where a method takes each of them in a text of
- * `length` tokens (4 T unless given). A pair is out of distribution when it meets angles that training never had, which
- * only critical pairs can. The pairs behind the critical dimension of Liu et al., "Scaling Laws of RoPE-based
- * Extrapolation", 2023 (arXiv:2310.05209). @throws LongctxError
+ * What a method does to each rotary pair in a text of `length` tokens (4 T unless given). Critical pairs, those behind
+ * the critical dimension of Liu et al., "Scaling Laws of RoPE-based Extrapolation", 2023 (arXiv:2310.05209), complete
+ * no turn in training; only they can meet angles that training never met. @throws LongctxError
  */
 export function rotaryPairs(method: Method, options: RotationOptions = {}): RotaryPairs {
   const { composition, context } = prepare(method, options);
@@ -67,7 +70,7 @@ export function rotaryPairs(method: Method, options: RotationOptions = {}): Rota
       least: smallest(reached.map((range) => range.least * range.table.inverse[pair])),
       most: largest(reached.map((range) => range.most * range.table.inverse[pair])),
     };
-    const slack = 1e-12 * trainedAngle; // T/s · s is not always T
+    const slack = 1e-12 * trainedAngle; // T/s · s is not always T in floating point.
     return {
       pair,
       before,
@@ -87,23 +90,24 @@ export function rotaryPairs(method: Method, options: RotationOptions = {}): Rota
   return { length, trainedReach: trained.reach, amplitude: table.amplitude, distance, pairs };
 }
 
-/** The farthest two tokens were apart in training, and the checkpoint's table for such texts. */
+/** The largest distance of two tokens in training, and the checkpoint's table for texts of that length. */
 function trainedOn({ config, trainedWindow }: ModelContext): { reach: number; table: FrequencyTable } {
   const { rope, maxPositions, slidingWindows } = config;
-  const extended = rope.type !== "default" && rope.type !== "dynamic"; // dynamic NTK is for models not trained on it
+  // Dynamic NTK is the one extension that checkpoints name without having been trained with it.
+  const extended = rope.type !== "default" && rope.type !== "dynamic";
   const length = extended ? Math.max(trainedWindow, maxPositions) : trainedWindow;
   const widest = largest(slidingWindows.map((window) => window ?? Infinity));
   return { reach: Math.min(length, widest), table: checkpointFrequencies(rope, maxPositions, length) };
 }
 
-/** The smallest and largest distance between a query and a token it sees through a segment; null when none does. */
+/** The smallest and largest distance at which queries see tokens through a segment; null where no query sees any. */
 function distanceRange(segment: Segment, length: number): { least: number; most: number } | null {
   const { tokens, band, queries, keyPosition, queryPosition } = segment;
   const listed = tokens instanceof Int32Array;
   const first = listed ? 0 : Math.max(0, tokens.from);
   const end = listed ? tokens.length : Math.min(tokens.to, length);
   const tokenAt = (index: number): number => (listed ? tokens[index] : index);
-  // What query m sees is a window that only moves forward; the queues hold the candidates for its extremes.
+  // The tokens that query m sees are a window that moves forward with m, so two monotonic queues find its extremes.
   const low = new ExtremeQueue((a, b) => a < b);
   const high = new ExtremeQueue((a, b) => a > b);
   let [least, most] = [Infinity, -Infinity];
@@ -114,8 +118,8 @@ function distanceRange(segment: Segment, length: number): { least: number; most:
       low.push(next, position);
       high.push(next, position);
     }
-    const gone = (index: number): boolean => m - tokenAt(index) >= band.to;
-    const [lowest, highest] = [low.first(gone), high.first(gone)];
+    const outside = (index: number): boolean => m - tokenAt(index) >= band.to;
+    const [lowest, highest] = [low.first(outside), high.first(outside)];
     if (lowest === undefined || highest === undefined) continue;
     const query = queryPosition.at(m);
     least = Math.min(least, query - highest);
@@ -124,7 +128,7 @@ function distanceRange(segment: Segment, length: number): { least: number; most:
   return most === -Infinity ? null : { least, most };
 }
 
-/** The best value of a window that only moves forward, in constant time a step on average. */
+/** A monotonic queue: the best value of a window that moves forward, in constant amortised time. */
 class ExtremeQueue {
   readonly #better: (a: number, b: number) => boolean;
   readonly #entries: { readonly index: number; readonly value: number }[] = [];
@@ -140,13 +144,14 @@ class ExtremeQueue {
     entries.push({ index, value });
   }
 
-  first(gone: (index: number) => boolean): number | undefined {
-    while (this.#head < this.#entries.length && gone(this.#entries[this.#head].index)) this.#head++;
+  /** The best value in the window; entries that have left it are dropped. */
+  first(outside: (index: number) => boolean): number | undefined {
+    while (this.#head < this.#entries.length && outside(this.#entries[this.#head].index)) this.#head++;
     return this.#entries[this.#head]?.value;
   }
 }
 
-// Spreading into Math.min overflows the stack where a plan has very many segments.
+// Math.min(...values) would overflow the stack for plans of very many segments.
 function smallest(values: readonly number[]): number {
   return values.reduce((least, value) => Math.min(least, value), Infinity);
 }

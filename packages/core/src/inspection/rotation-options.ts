@@ -3,21 +3,24 @@ import type { ModelConfig, RopeConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
 import type { Method, ModelContext } from "../method/method.ts";
 
-/** What an angle depends on beside the method. */
+/** What the angle between a query and a key depends on beside the method. */
 export interface RotationOptions {
-  /** A checkpoint's description, for its RoPE, its trained window and its sliding windows. */
+  /** A checkpoint's description, which gives RoPE, trained window and sliding windows. */
   readonly config?: ModelConfig;
-  /** In place of the config's; without a config, what is not given is type default, base 10000, rotarySize 64. */
+  /** Replaces fields of the config's RoPE; without a config it starts from type default, base 10000, rotarySize 64. */
   readonly rope?: Partial<RopeConfig>;
-  /** T, tokens; the config's, else 4096. */
+  /** T, tokens; the config's unless given, 4096 without a config. */
   readonly trainedWindow?: number;
-  /** N, tokens of the text; tables that follow the length and methods that divide a text depend on it. */
+  /** N, tokens of the text, on which length-dependent tables and methods that divide the text depend. */
   readonly length?: number;
-  /** Layers differ where a checkpoint's sliding windows do; 0 unless given. */
+  /** The layer, 0 unless given; layers differ by their sliding windows. */
   readonly layer?: number;
 }
 
-/** The method and what it is told of the model. @throws LongctxError when it cannot work there */
+/**
+ * The method as a composition, and the model that the options describe.
+ * @throws LongctxError when the method refuses the model
+ */
 export function prepare(
   method: Method,
   options: RotationOptions,
@@ -26,7 +29,7 @@ export function prepare(
   const rope: RopeConfig = { type: "default", base: 10_000, rotarySize: 64, ...options.config?.rope, ...options.rope };
   if (!Number.isInteger(rope.rotarySize) || rope.rotarySize < 2 || rope.rotarySize % 2 !== 0)
     throw new LongctxError("argument", `rotarySize is ${rope.rotarySize}, but has to be an even number of at least 2.`);
-  // At base 1 all pairs turn alike, and the pair that turns so many times within a window (YaRN) is none.
+  // At base 1 all pairs have one frequency, and YaRN's corners would divide by ln 1 = 0.
   if (!(rope.base > 1 && rope.base < Infinity))
     throw new LongctxError("argument", `The RoPE base is ${rope.base}, but has to be a number above 1.`);
   const config = options.config ? { ...options.config, rope } : nominalConfig(rope, trainedWindow);
@@ -36,7 +39,7 @@ export function prepare(
   return { composition, context };
 }
 
-/** A decoder of one layer and one head, of which methods read nothing but RoPE and window. */
+/** A decoder of one layer and one head, for methods, which read only its RoPE and its windows. */
 function nominalConfig(given: RopeConfig, trainedWindow: number): ModelConfig {
   const extended = given.type !== "default" && given.type !== "dynamic";
   const rope = extended ? { originalMaxPositions: trainedWindow, ...given } : given;
@@ -64,11 +67,13 @@ function nominalConfig(given: RopeConfig, trainedWindow: number): ModelConfig {
   };
 }
 
+/** @throws LongctxError "argument" when the value is not a whole number of at least 1 */
 export function checkCount(name: string, value: number): number {
   if (Number.isSafeInteger(value) && value >= 1) return value;
   throw new LongctxError("argument", `${name} is ${value}, but has to be a whole number of tokens, at least 1.`);
 }
 
+/** @throws LongctxError "argument" when the value is not a whole number from 0 to count − 1 */
 export function checkIndex(name: string, value: number, count: number): void {
   if (!Number.isSafeInteger(value) || value < 0 || value >= count)
     throw new LongctxError("argument", `The ${name} is ${value}, but has to be a whole number from 0 to ${count - 1}.`);

@@ -1,5 +1,6 @@
 import { checkpointFrequencies, isLengthDependent } from "../positions/frequencies.ts";
 import { LongctxError } from "../common/errors.ts";
+import { nameOf, refusal } from "./conflicts.ts";
 import type { Axis, ChunkContext, Method, ModelContext } from "./method.ts";
 import { EVERYTHING, TEXT_POSITION, within, type AttentionPlan, type FrequencyTable, type Segment } from "./plan.ts";
 import type { CacheLayout } from "../state/slots.ts";
@@ -27,7 +28,7 @@ export class Composition implements Method {
     const claims = new Map<Axis, Method>();
     for (const method of methods) {
       for (const other of methods) {
-        const reason = method.conflicts?.[nameOf(other)];
+        const reason = refusal(method, other);
         if (reason)
           throw new LongctxError("method", `${nameOf(method)} cannot be combined with ${nameOf(other)}: ${reason}.`);
       }
@@ -103,10 +104,6 @@ export class Composition implements Method {
   layout(context: ModelContext & { readonly chunk: number }): CacheLayout | undefined {
     return this.parts.find((part) => part.layout)?.layout?.(context);
   }
-}
-
-function nameOf(method: Method): string {
-  return method.spec.split(":", 1)[0];
 }
 
 function rank(method: Method): number {

@@ -78,6 +78,8 @@ export interface Method {
   frequencies?(context: LengthContext): FrequencyTable;
   /** The table changes with the length, so keys have to be rotated again. */
   readonly lengthDependent?: boolean;
+  /** What to use instead of a length-dependent table beside a method with a finite span: "ntk with a fixed factor". */
+  readonly fixedAlternative?: string;
   /** Axes V and g: narrows, splits and moves the segments it is given. */
   segments?(segments: readonly Segment[], chunk: ChunkContext): Segment[];
   /** Axis τ: multiplies the scores of the query at text index m. */

@@ -1,19 +1,19 @@
 import { LongctxError, listed } from "../common/errors.ts";
 
-/** A number, or a flag that is 0 or 1. */
+/** A parameter that is a number, or a flag, which is 0 or 1. */
 export interface NumberParameter {
   readonly about: string;
   readonly unit: "tokens" | "ratio" | "flag" | "turns" | "radians" | "number";
-  /** null: it has to be given. A text says how it follows from the model ("0.1·ln(factor)+1"). */
+  /** With null the parameter has to be given; a text ("2π/T") tells users how the method computes what is not given. */
   readonly default: number | string | null;
-  /** For pictures and examples, at a trained window of 4096 tokens; what has a default needs none. */
+  /** The value in pictures and examples, for a trained window of 4096 tokens; a parameter with a default needs none. */
   readonly example?: number;
   readonly min?: number;
   readonly max?: number;
   readonly integer?: boolean;
 }
 
-/** One of a few words. */
+/** A parameter that is one of a few words. */
 export interface ChoiceParameter {
   readonly about: string;
   readonly unit: "choice";
@@ -21,27 +21,27 @@ export interface ChoiceParameter {
   readonly default: string;
 }
 
-/** The path of a JSON file on a command line; its content reaches the method, which checks it. */
+/** A parameter that is the path of a JSON file in a spec; the method gets the file's content and checks it. */
 export interface FileParameter {
   readonly about: string;
   readonly unit: "file";
   readonly default: null;
-  /** Content that the method takes, for pictures and examples, where heads have so many rotated channels, d. */
+  /** The content in pictures and examples, for heads of `rotarySize` rotated channels. */
   readonly example: (rotarySize: number) => unknown;
-  /** What that content is, for who looks at a picture of it. */
+  /** What the example's content is, in words for docs/methods.md. */
   readonly exampleAbout: string;
 }
 
 /** One parameter of a method as the command line, the docs and the checks see it. */
 export type ParameterDefinition = NumberParameter | ChoiceParameter | FileParameter;
 
-/** What a file parameter is once it has been read; made without a file, `path` is the name that a spec shows. */
+/** The value of a file parameter. A program may make one without a file; its spec shows `path` all the same. */
 export interface JsonFile {
   readonly path: string;
   readonly content: unknown;
 }
 
-/** Reads a JSON file. @throws LongctxError "file" when it is missing or no JSON */
+/** A function that reads a JSON file. @throws LongctxError "file" when the file is missing or not JSON */
 export type JsonReader = (path: string) => unknown;
 
 export type ParameterValue<D extends ParameterDefinition = ParameterDefinition> = D extends ChoiceParameter
@@ -50,12 +50,25 @@ export type ParameterValue<D extends ParameterDefinition = ParameterDefinition> 
     ? JsonFile
     : number;
 
-export type ParameterValues<P extends Readonly<Record<string, ParameterDefinition>>> = {
-  [Name in keyof P]: ParameterValue<P[Name]>;
+/** The parameters of a method, by name. */
+export type ParameterTable = Readonly<Record<string, ParameterDefinition>>;
+
+/** The values that a caller gives: those of all parameters whose default is null, and of any others. */
+export type GivenValues<P extends ParameterTable> = {
+  readonly [Name in NeededName<P>]: ParameterValue<P[Name]>;
+} & {
+  readonly [Name in Exclude<keyof P, NeededName<P>>]?: ParameterValue<P[Name]>;
 };
 
-/** With all defaults filled in: undefined is only what a text describes, which follows from the model. */
-export type CompleteValues<P extends Readonly<Record<string, ParameterDefinition>>> = {
+type NeededName<P extends ParameterTable> = {
+  [Name in keyof P]: P[Name]["default"] extends null ? Name : never;
+}[keyof P];
+
+/**
+ * The values that `create` gets: those the caller gave, and the defaults of the others. A parameter whose default is a
+ * text ("2π/T") is undefined where the caller gave none, and the method computes it.
+ */
+export type CompleteValues<P extends ParameterTable> = {
   readonly [Name in keyof P]: ParameterValue<P[Name]> | DescribedDefault<P[Name]>;
 };
 
@@ -65,25 +78,26 @@ type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter
     : undefined
   : never;
 
-/** The value a parameter has when it is not given; undefined where that follows from the model, or it has to be given. */
+/** The value of a parameter that is not given; undefined where the method computes it, or where it has to be given. */
 export function defaultOf(parameter: ParameterDefinition): ParameterValue | undefined {
   if (parameter.unit === "choice") return parameter.default;
   return typeof parameter.default === "number" ? parameter.default : undefined;
 }
 
-/** A value for pictures and examples; undefined where the default, or what follows from the model, serves. */
+/** A parameter's value in pictures and examples; undefined where they leave the parameter out. */
 export function exampleOf(parameter: ParameterDefinition, rotarySize: number): ParameterValue | undefined {
   if (parameter.unit === "choice") return undefined;
   if (parameter.unit === "file") return { path: "example.json", content: parameter.example(rotarySize) };
   return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
 }
 
-/** 4, 0.5 or 1e4; no hexadecimal number, no NaN. */
+/** How specs write numbers: 4, 0.5 or 1e4, but no hexadecimal numbers, Infinity or NaN. */
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /**
- * What a text stands for as this parameter; whether the value fits is for `checkParameter` to say. Flags may be written
- * as true and false. @throws LongctxError "method" when a number is asked for and the text is none
+ * The value that a spec's text gives a parameter; `checkParameter` says afterwards whether the parameter takes it. A
+ * flag may be written as true or false. @throws LongctxError "method" when the text is not a number where one is
+ * needed, and what `readJson` throws
  */
 export function readParameter(
   method: string,
@@ -112,7 +126,7 @@ export function readParameter(
   throw refusal(method, key, parameter, written);
 }
 
-/** As a spec spells it, which has no + but between methods. */
+/** A value as specs spell it: large numbers without their +, because + stands between methods. */
 export function writeParameter(value: ParameterValue): string {
   if (typeof value === "object") return value.path;
   return typeof value === "number" ? String(value).replace("e+", "e") : value;

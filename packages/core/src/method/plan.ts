@@ -1,24 +1,13 @@
+import type { FrequencyTable } from "../positions/frequencies.ts";
+import type { PositionRule } from "../positions/rotation.ts";
+
+export type { FrequencyTable } from "../positions/frequencies.ts";
+export { constantPosition, TEXT_POSITION, type PositionRule } from "../positions/rotation.ts";
+
 /**
  * Attention as a list of segments under one softmax. A plan answers, for every query m (index in the text) and every
  * cached token n: is n visible, and at which angle do the two meet? Everything a method does to attention is said here.
  */
-
-/** h(i): the angular frequency of each rotary pair, and the factor on cos and sin (YaRN's attention factor). */
-export interface FrequencyTable {
-  /** Equal ids mean equal tables; backends cache by it. */
-  readonly id: string;
-  /** Radians a position, [d/2]: `inv_freq` of Hugging Face. */
-  readonly inverse: Float64Array;
-  /** Multiplies cos and sin of queries and keys, so scores grow by its square: the attention factor, or mscale. */
-  readonly amplitude: number;
-}
-
-/** A position as a pure function of a token's index in the text. Positions may be fractions (Leaky ReRoPE). */
-export interface PositionRule {
-  /** Equal ids mean equal rules; a backend keeps one rotated copy of the keys per table and rule. */
-  readonly id: string;
-  at(token: number): number;
-}
 
 /** Tokens [from, to) by index in the text; `to` may be Infinity. */
 export interface TokenRange {
@@ -44,13 +33,6 @@ export interface AttentionPlan {
   readonly segments: readonly Segment[];
   /** τ: multiplies the scores of query m, beside 1/√D; 1 unless given. */
   readonly temperature?: PositionRule;
-}
-
-export const TEXT_POSITION: PositionRule = { id: "text", at: (token) => token };
-
-/** The same position for every token, in tokens; 0 leaves what it rotates as it is. */
-export function constantPosition(position: number): PositionRule {
-  return { id: String(position), at: () => position };
 }
 
 export const EVERYTHING: TokenRange = { from: 0, to: Infinity };

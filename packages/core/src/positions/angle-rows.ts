@@ -1,46 +1,47 @@
-/** cos and sin [d/2] of one position. */
+/** cos and sin [d/2] of the angles that the rotary pairs have at one position. */
 export interface AngleRow {
   readonly cos: Float64Array;
   readonly sin: Float64Array;
 }
 
-/** Positions in a row, of which the first alone is computed from nothing. */
-const RESTART = 64;
-/** Distances that are remembered: those within a row, and as many again for rules that jump. */
-const REMEMBERED = 4 * RESTART;
-/** Fractions of a position are rounded to this many, so that distances repeat; 2⁻³³ is far below what float32 keeps. */
-const FRACTIONS = 2 ** 32;
+/** How many successive positions share an origin. */
+const POSITIONS_AN_ORIGIN = 64;
+/** How many distances from an origin have their rows kept; position rules that jump need more than one origin's 64. */
+const KEPT_DISTANCES = 4 * POSITIONS_AN_ORIGIN;
+/** Distances are rounded to multiples of 2⁻³², so that equal distances are equal numbers; float32 does not show it. */
+const STEPS_A_POSITION = 2 ** 32;
 
 /**
- * cos and sin of p · θ_i, i < d/2, for one position p after another; `inverse` is θ, radians a position. Math.cos and
- * Math.sin would be most of what turning the keys of a text costs, so they are asked for one position a of 64, and for
- * the distances b from it, which soon repeat: cos(a + b) = cos a · cos b − sin a · sin b, in float64. No error is handed
- * on: each row has that of its two factors and three roundings.
+ * cos and sin of p · θ_i for one position p after another; `inverse` is θ [d/2], radians a position. Math.cos and
+ * Math.sin would take most of the time that rotating the keys of a text takes. So they compute the row of an origin a,
+ * anew every 64 positions, and the rows of distances b from an origin, which repeat; all other rows are sums of two
+ * angles, cos(a + b) = cos a · cos b − sin a · sin b, in float64. Errors do not add up from row to row, because a sum
+ * is never a term of another sum.
  */
 export class AngleRows {
   readonly #inverse: Float64Array;
   readonly #distances = new Map<number, AngleRow>();
-  readonly #first: AngleRow;
+  readonly #originRow: AngleRow;
   readonly #sum: AngleRow;
   #origin = 0;
-  /** Positions since the first. */
+  /** Positions asked for since the origin, the origin included. */
   #count = 0;
 
   constructor(inverse: Float64Array) {
     this.#inverse = inverse;
-    this.#first = emptyRow(inverse.length);
+    this.#originRow = emptyRow(inverse.length);
     this.#sum = emptyRow(inverse.length);
   }
 
-  /** Valid until the next one. */
+  /** The row of a position; the next call overwrites it. */
   at(position: number): AngleRow {
     if (this.#count === 0) {
       this.#origin = position;
-      computeRow(this.#inverse, position, this.#first);
+      computeRow(this.#inverse, position, this.#originRow);
     }
-    this.#count = (this.#count + 1) % RESTART;
+    this.#count = (this.#count + 1) % POSITIONS_AN_ORIGIN;
     const distance = rounded(position - this.#origin);
-    return distance === 0 ? this.#first : product(this.#first, this.#ofDistance(distance), this.#sum);
+    return distance === 0 ? this.#originRow : addAngles(this.#originRow, this.#ofDistance(distance), this.#sum);
   }
 
   #ofDistance(distance: number): AngleRow {
@@ -48,21 +49,21 @@ export class AngleRows {
     if (known) return known;
     const row = emptyRow(this.#inverse.length);
     computeRow(this.#inverse, distance, row);
-    if (this.#distances.size < REMEMBERED) this.#distances.set(distance, row);
+    if (this.#distances.size < KEPT_DISTANCES) this.#distances.set(distance, row);
     return row;
   }
 }
 
-/** A distance of positions, to 2⁻³². */
+/** A distance between two positions, rounded to a multiple of 2⁻³². */
 export function rounded(distance: number): number {
-  return Math.round(distance * FRACTIONS) / FRACTIONS;
+  return Math.round(distance * STEPS_A_POSITION) / STEPS_A_POSITION;
 }
 
 export function emptyRow(pairs: number): AngleRow {
   return { cos: new Float64Array(pairs), sin: new Float64Array(pairs) };
 }
 
-/** By Math.cos and Math.sin. */
+/** Writes the row of a position, by Math.cos and Math.sin. */
 export function computeRow(inverse: Float64Array, position: number, { cos, sin }: AngleRow): void {
   for (let i = 0; i < inverse.length; i++) {
     const angle = position * inverse[i];
@@ -71,8 +72,8 @@ export function computeRow(inverse: Float64Array, position: number, { cos, sin }
   }
 }
 
-/** The sum of the angles a and ±b, or their difference; `to` may be neither. */
-export function product(a: AngleRow, b: AngleRow, to: AngleRow, sign: 1 | -1 = 1): AngleRow {
+/** Writes the row of the angles a + b, or a − b where `sign` is −1, to a third row. */
+export function addAngles(a: AngleRow, b: AngleRow, to: AngleRow, sign: 1 | -1 = 1): AngleRow {
   for (let i = 0; i < to.cos.length; i++) {
     to.cos[i] = a.cos[i] * b.cos[i] - sign * a.sin[i] * b.sin[i];
     to.sin[i] = a.sin[i] * b.cos[i] + sign * a.cos[i] * b.sin[i];

@@ -1,4 +1,5 @@
-import { LongctxError, listed, type RopeConfig, yarnAmplitude } from "@longctx/core";
+import { LongctxError, listed, type RopeConfig } from "@longctx/core";
+import { yarnAmplitude } from "@longctx/rope-types";
 import type { Fields } from "../common/fields.ts";
 import type { StoredTensor } from "../tensor/stored-tensor.ts";
 
