@@ -6,6 +6,7 @@ const CHECKS = [
   { name: "lint", command: "oxlint" },
   { name: "format", command: "oxfmt --check" },
   { name: "unused code", command: "knip --no-progress" },
+  { name: "rooms and cycles", command: "node scripts/rooms.mjs" },
 ];
 
 /**

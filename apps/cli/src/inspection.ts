@@ -1,5 +1,6 @@
 import {
   compose,
+  learnedForMethods,
   rotaryPairs,
   type Checkpoint,
   type Composition,
@@ -85,7 +86,12 @@ export function inspectCheckpoint(checkpoint: Checkpoint, question: InspectionQu
       turns: turnsBefore,
     })),
     amplitude: own.amplitude,
-    ...(method && { method: { spec: method.spec, ...rotaryPairs(method, { config, length }) } }),
+    ...(method && {
+      method: {
+        spec: method.spec,
+        ...rotaryPairs(method, { config, length, learned: learnedForMethods(checkpoint.weights) }),
+      },
+    }),
     tokenizer: checkpoint.tokenizer !== null,
     chatTemplate: checkpoint.chatTemplate !== null,
   };
@@ -109,9 +115,9 @@ function countWeights(
   return { parameters: { ...counts, total, untied: total + (config.tiedEmbedding ? counts.embedding : 0) }, storage };
 }
 
-const ATTENTION: ReadonlySet<string> = new Set(["query", "key", "value", "output"]);
+const ATTENTION: ReadonlySet<string> = new Set(["query", "key", "value", "output", "method"]);
 
-/** The part of a canonical weight name: "layers.3.query.bias" is attention. */
+/** The part of a canonical weight name: "layers.3.query.bias" is attention, and so is a method's gate. */
 function partOf(name: string): Part {
   const [kind] = name.replace(/^layers\.\d+\./, "").split(".");
   if (kind === "embedding" || kind === "head") return kind;

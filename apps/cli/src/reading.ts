@@ -1,5 +1,6 @@
 import {
   describeDevice,
+  learnedForMethods,
   loadCheckpoint,
   LongctxError,
   parseMethod,
@@ -42,9 +43,10 @@ export async function openModel<Prepared>(
     const context: ModelContext = {
       config: checkpoint.config,
       trainedWindow: trainedWindow ?? checkpoint.config.trainedWindow,
+      learned: learnedForMethods(checkpoint.weights),
     };
     method?.check(context);
-    const bounded = method?.layout({ ...context, chunk: options.chunk ?? 1 }) !== undefined;
+    const bounded = method?.layout({ ...context, chunk: options.chunk ?? 1, layer: 0 }) !== undefined;
     const prepared = prepare(checkpoint, bounded);
     const progress = new Progress(io, "Loading", 1000);
     // Who asks for the cpu or the reference by name knows what computes.

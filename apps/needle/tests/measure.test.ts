@@ -1,4 +1,4 @@
-import { LanguageModel, LongctxError, open, SlotMap, type Backend, type Cache, type Tokenizer } from "longctx";
+import { LanguageModel, LongctxError, open, Rings, type Backend, type SequenceState, type Tokenizer } from "longctx";
 import { needleTask, type BoundTask } from "@longctx/tasks";
 import { beforeAll, describe, expect, it } from "vitest";
 import { measure } from "../src/run/measure.ts";
@@ -94,30 +94,32 @@ describe("measuring", () => {
 
 /** A backend whose logits are 5 for the token that `answer` makes of the text, and 0 for the rest. */
 function scripted(config: Backend["config"], answer: (ids: readonly number[]) => number): Backend {
-  const texts = new WeakMap<Cache, number[]>();
-  return {
+  const texts = new WeakMap<SequenceState, number[]>();
+  const backend: Backend = {
     device: "scripted",
     precision: "exact",
     config,
     preferredChunk: 100,
-    createCache: (layout) => {
-      const slots = new SlotMap(layout);
-      const cache: Cache = {
-        slots,
+    createState: (layouts) => {
+      const rings = Rings.of(layouts, config.layerCount);
+      const cache: SequenceState = {
+        backend,
+        rings,
         bytes: 0,
+        bytesByPart: { ring: 0, index: 0, memory: 0 },
         fork: () => cache,
-        truncate: (length) => slots.truncate(length),
+        truncate: (length) => rings.truncate(length),
         save: () => new Uint8Array(),
         dispose: () => {},
       };
       texts.set(cache, []);
       return cache;
     },
-    restoreCache: () => {
+    restoreState: () => {
       throw new Error("not needed");
     },
-    forward: async ({ cache, ids, logitRows }) => {
-      cache.slots.append(ids.length);
+    forward: async ({ state: cache, ids, logitRows }) => {
+      cache.rings.append(ids.length);
       const text = texts.get(cache)!;
       text.push(...ids);
       const logits = new Float32Array(logitRows * config.vocabSize);
@@ -126,4 +128,5 @@ function scripted(config: Backend["config"], answer: (ids: readonly number[]) =>
     },
     dispose: async () => {},
   };
+  return backend;
 }

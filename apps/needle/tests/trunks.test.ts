@@ -30,36 +30,53 @@ function prompt(place: number): number[] {
   );
 }
 
-it.each(["none", "rerope:window=40"])("reads on from a prefix to the very same numbers: %s", async (label) => {
-  const method = methodOf(label);
-  const trunks = new Trunks();
-  const reused: number[] = [];
-  for (const place of [590, 300, 310, 20]) {
-    const ids = prompt(place);
-    const cold = model.session({ method: method.method, capacity: CAPACITY });
-    const expected = await cold.prefill(ids);
-    const answer = await cold.generate({ maxNew: 4 }).complete();
-    cold.dispose();
-    const warm = trunks.take(model, method, CAPACITY, ids);
-    reused.push(warm.length);
-    expect(await warm.prefill(ids.slice(warm.length))).toEqual(expected);
-    expect(await warm.generate({ maxNew: 4 }).complete()).toBe(answer);
-  }
-  trunks.dispose();
-  expect(reused).toEqual([0, 256, 256, 0]);
-});
+const FORKED = ["streaming:sinks=4,window=60", "infini:segment=32,beta=0.5"];
+
+it.each(["none", "rerope:window=40", "prefix:length=20", "blocks:size=16,top=2,local=64,exec=64", ...FORKED])(
+  "reads on from a prefix to the very same numbers: %s",
+  async (label) => {
+    const method = methodOf(label);
+    const trunks = new Trunks();
+    const reused: number[] = [];
+    const places = [590, 300, 310, 20];
+    for (const [i, place] of places.entries()) {
+      const ids = prompt(place);
+      const cold = model.session({ method: method.method, capacity: CAPACITY });
+      const expected = await cold.prefill(ids);
+      const answer = await cold.generate({ maxNew: 4 }).complete();
+      cold.dispose();
+      const upcoming = places.slice(i + 1).map(prompt);
+      const beginning = await trunks.take(model, method, ids, { capacity: CAPACITY, upcoming: () => upcoming });
+      const { session: warm } = beginning;
+      reused.push(beginning.reused);
+      expect(await warm.prefill(ids.slice(warm.length))).toEqual(expected);
+      expect(await warm.generate({ maxNew: 4 }).complete()).toBe(answer);
+      beginning.release();
+    }
+    trunks.dispose();
+    // Whole chunks, or whole groups, before the place where the prompts part; the ring of `streaming` ends chunks too.
+    const before300 = label.startsWith("blocks") ? 256 : label.startsWith("streaming") ? 191 : 256;
+    expect(reused).toEqual([0, before300, before300, 0]);
+  },
+);
 
 it("keeps the lengths and methods apart, and begins anew after a failure", async () => {
   const trunks = new Trunks();
   const [none, rerope] = METHODS.map(methodOf);
-  await trunks.take(model, none, CAPACITY, prompt(20)).prefill(prompt(20));
-  expect(trunks.take(model, rerope, CAPACITY, prompt(20)).length).toBe(0);
-  expect(trunks.take(model, none, CAPACITY, prompt(20)).length).toBe(512);
+  const held = async (method: ResolvedMethod) =>
+    (await trunks.take(model, method, prompt(20), { capacity: CAPACITY })).session;
+  await (await held(none)).prefill(prompt(20));
+  expect((await held(rerope)).length).toBe(0);
+  expect((await held(none)).length).toBe(512);
   trunks.forget(none);
-  expect(trunks.take(model, none, CAPACITY, prompt(20)).length).toBe(0);
+  expect((await held(none)).length).toBe(0);
   trunks.dispose();
 });
 
 it("goes on only where a prefix means the same in every prompt", () => {
-  expect(METHODS.filter((label) => reusable(model, methodOf(label)))).toEqual(["none", "rerope:window=40"]);
+  expect(METHODS.filter((label) => reusable(model, methodOf(label)))).toEqual([
+    "none",
+    "rerope:window=40",
+    "streaming:sinks=4,window=60",
+  ]);
 });

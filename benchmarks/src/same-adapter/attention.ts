@@ -4,7 +4,7 @@ import { Graph } from "../../../packages/core/src/cpu/graph/graph.ts";
 import { rotation } from "../../../packages/core/src/positions/rotation.ts";
 import { AttentionKernels } from "../../../packages/core/src/webgpu/attention/attention.ts";
 import {
-  cacheShape,
+  ringShape,
   queryBytes,
   type AttentionShape,
 } from "../../../packages/core/src/webgpu/attention/attention-shape.ts";
@@ -13,7 +13,7 @@ import { noisy } from "../../../packages/core/tests/webgpu/weights/stored-weight
 import { floats, onnxruntimeSide, type Contest } from "./contest.ts";
 
 /**
- * Causal attention of a whole chunk, keys and values written to the cache first, as both sides do in a model: ours are
+ * Causal attention of a whole chunk, keys and values written to the ring first, as both sides do in a model: ours are
  * the two dispatches of a layer, theirs is the fused `MultiHeadAttention`, or products with a mask and a softmax between
  * them. Nothing is rotated.
  */
@@ -50,8 +50,8 @@ export function causalAttention(
         band: { from: 0, to: Infinity },
       };
       const kernels = new AttentionKernels(shape, gpu.capabilities);
-      const { stride, places, groups } = cacheShape(shape, tokens, 1, gpu.capabilities);
-      const cache = {
+      const { stride, places, groups } = ringShape(shape, tokens, 1, gpu.capabilities);
+      const ring = {
         stride,
         places,
         groups: groups.map(({ firstHead, heads: held, keyBytes, valueBytes }) => ({
@@ -83,7 +83,7 @@ export function causalAttention(
         tables,
         uploaded: gpu.upload(tables.bytes, "tables"),
         queries: gpu.allocate(queryBytes(shape, tables.queryRotations, tokens), "activations"),
-        cache,
+        ring,
         attended,
         parts: gpu.allocate(kernels.partBytes(tables), "activations"),
       };

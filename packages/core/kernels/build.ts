@@ -8,7 +8,7 @@ const OPTIONS = "-O3 --noAssert --runtime stub --enable simd --importMemory --no
 const PAGES = ["--initialMemory", "1", "--maximumMemory", "65536"];
 const THREADS = ["--sharedMemory", "--enable", "threads", "--enable", "bulk-memory"];
 
-/** The text of src/cpu/token/kernel-bytes.ts. */
+/** The text of src/cpu/wasm/kernel-bytes.ts. */
 export async function kernelBytes(): Promise<string> {
   const binary = Buffer.from(await compile("kernels")).toString("base64");
   return `// Made from packages/core/kernels by \`pnpm run kernels\`.\nexport const KERNELS =\n  "${binary}";\n`;
@@ -29,4 +29,4 @@ async function compile(name: string): Promise<Uint8Array> {
 }
 
 if (argv[1] === fileURLToPath(import.meta.url))
-  writeFileSync(new URL("../src/cpu/token/kernel-bytes.ts", import.meta.url), await kernelBytes());
+  writeFileSync(new URL("../src/cpu/wasm/kernel-bytes.ts", import.meta.url), await kernelBytes());

@@ -51,7 +51,7 @@ describe("compose", () => {
     expect([...segments[0].table.inverse]).toEqual([0, 1, 2].map((i) => 100 ** (-i / 3)));
     expect(temperature).toBeUndefined();
     expect(compose().spec).toBe("none");
-    expect(compose().layout({ ...context, chunk: 4 })).toBeUndefined();
+    expect(compose().layout({ ...context, chunk: 4, layer: 0 })).toBeUndefined();
   });
 
   it("narrows the layers that have a sliding window, unless a method switches it off", () => {
@@ -80,7 +80,7 @@ describe("compose", () => {
     };
     const plan = compose(half, warm).plan(chunk(0));
     expect(plan.temperature!.at(5)).toBe(7);
-    expect(compose(half, warm).layout({ ...context, chunk: 4 })).toEqual({ capacity: 9, pinned: 1 });
+    expect(compose(half, warm).layout({ ...context, chunk: 4, layer: 0 })).toEqual({ capacity: 9, pinned: 1 });
   });
 
   it("reads at once what any of its methods wants", () => {
@@ -110,7 +110,7 @@ describe("compose", () => {
   it("refuses a table that follows the length beside attention that spans less, in both orders", () => {
     const table: Method = { spec: "table:by=2", axes: ["frequencies"], lengthDependent: true };
     const near: Method = { spec: "near:window=8", axes: ["visibility"], span: 8 };
-    for (const pair of [[table, near], [near, table]]) expect(() => compose(...pair)).toThrow("table cannot be combined with near: its cache never grows past its window, so the table would follow a length that attention never sees."); // prettier-ignore
+    for (const pair of [[table, near], [near, table]]) expect(() => compose(...pair)).toThrow("table cannot be combined with near: attention never spans the whole text there, so the table would follow a length that attention never sees."); // prettier-ignore
     expect(() => compose({ ...table, fixedAlternative: "one table" }, near)).toThrow(/never sees; use one table\.$/);
     expect(compose(table, { ...near, span: Infinity }).parts).toHaveLength(2);
     expect(compose({ ...table, lengthDependent: false }, near).parts).toHaveLength(2);

@@ -1,5 +1,6 @@
 import {
   LongctxError,
+  stateless,
   type AttentionPlan,
   type LayerView,
   type Method,
@@ -19,17 +20,20 @@ export function bestTokens(
   return {
     spec: `best-tokens:count=${count}`,
     axes: ["visibility"],
-    select: {
+    hook: {
       layers: (layer) => layer === 0,
-      plan: async (plan, view) => {
-        const own = plan.segments.map((segment) => ({ ...segment, tokens: { from: view.first, to: Infinity } }));
-        const known = choices.get(view.first) ?? best(view, count, config);
-        choices.set(view.first, known);
-        const chosen = Int32Array.from(known);
-        return {
-          segments: [...own, ...plan.segments.map((segment) => ({ ...segment, tokens: chosen }))],
-        } satisfies AttentionPlan;
-      },
+      create: () =>
+        stateless({
+          plan: async (plan, view) => {
+            const own = plan.segments.map((segment) => ({ ...segment, tokens: { from: view.first, to: Infinity } }));
+            const known = choices.get(view.first) ?? best(view, count, config);
+            choices.set(view.first, known);
+            const chosen = Int32Array.from(known);
+            return {
+              segments: [...own, ...plan.segments.map((segment) => ({ ...segment, tokens: chosen }))],
+            } satisfies AttentionPlan;
+          },
+        }),
     },
   };
 }
@@ -108,5 +112,5 @@ export function memoryIndex(i: number, config: ModelConfig): number {
 export const meanMemory: Method = {
   spec: "mean-memory",
   axes: ["memory"],
-  memory: { layers: (layer) => layer === 1, create: ({ config }) => new MeanMemory(config) },
+  hook: { layers: (layer) => layer === 1, create: ({ config }) => new MeanMemory(config) },
 };

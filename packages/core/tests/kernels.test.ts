@@ -8,7 +8,7 @@ import { kernelBytes } from "../kernels/build.ts";
 import { largestDifference, randomNumbers, readText, tinyConfig, tinyIds, tinyWeights } from "./tiny-model.ts";
 
 it("the module in the source is what the kernels compile to", async () => {
-  const kept = readFileSync(new URL("../src/cpu/token/kernel-bytes.ts", import.meta.url), "utf8");
+  const kept = readFileSync(new URL("../src/cpu/wasm/kernel-bytes.ts", import.meta.url), "utf8");
   expect(await kernelBytes()).toBe(kept);
 }, 60_000);
 

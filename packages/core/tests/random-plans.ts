@@ -6,7 +6,7 @@ import {
   type AttentionPlan,
   type PositionRule,
   type Segment,
-  type TokenRange,
+  type Interval,
 } from "@longctx/core";
 import { tableOf } from "./webgpu/attention/attention-plans.ts";
 
@@ -26,7 +26,7 @@ const cut = (least: number, most: number) =>
     .map((cuts) => [...cuts].sort((a, b) => a - b));
 
 /** [from, …) cut into consecutive ranges. */
-function ranges(from: number, cuts: readonly number[]): TokenRange[] {
+function ranges(from: number, cuts: readonly number[]): Interval[] {
   return [from, ...cuts].map((begin, i) => ({ from: begin, to: cuts[i] ?? Infinity }));
 }
 
@@ -62,7 +62,7 @@ export function randomPlans(pairs: number, reach = Infinity): fc.Arbitrary<PlanM
     .map(({ tokens, lists, bands, ahead, queries, looks, tempered }): PlanMaker => {
       const stretches: Segment["tokens"][] = ranges(0, tokens);
       if (lists && stretches.length > 1) {
-        const to = Math.min((stretches[0] as TokenRange).to, 30);
+        const to = Math.min((stretches[0] as Interval).to, 30);
         stretches[0] = Int32Array.from({ length: to }, (_, n) => n).filter((n) => n % 3 !== 1);
       }
       const plan: PlanMaker = (first, _count, layer) => ({

@@ -6,8 +6,8 @@ import {
   Weights,
   type AttentionPlan,
   type Backend,
-  type Cache,
-  type CacheLayout,
+  type SequenceState,
+  type RingLayout,
   type LayerHooks,
   type LayerView,
 } from "@longctx/core";
@@ -18,15 +18,15 @@ import { largestDifference, tinyBackend, tinyConfig, tinyIds, tinyWeights } from
 const backend = tinyBackend();
 const { config } = backend;
 const ids = tinyIds(24);
-const whole: CacheLayout = { capacity: 32, pinned: 32 };
+const whole: RingLayout = { capacity: 32, pinned: 32 };
 
 function read(
-  cache: Cache,
+  cache: SequenceState,
   part: readonly number[],
   options: { hooks?: LayerHooks; logitRows?: number; on?: Backend; window?: number } = {},
 ): Promise<Float32Array> {
   const on = options.on ?? backend;
-  const first = cache.slots.length;
+  const first = cache.rings.length;
   const plan = (layer: number): AttentionPlan => {
     const made = compose().plan({
       config: on.config,
@@ -41,7 +41,13 @@ function read(
       ? { segments: made.segments.map((segment) => ({ ...segment, band: { from: 0, to: options.window! } })) }
       : made;
   };
-  return on.forward({ cache, ids: part, plan, logitRows: options.logitRows ?? part.length, hooks: options.hooks });
+  return on.forward({
+    state: cache,
+    ids: part,
+    plan,
+    logitRows: options.logitRows ?? part.length,
+    hooks: options.hooks,
+  });
 }
 
 function thrownBy(act: () => unknown): unknown {
@@ -55,7 +61,7 @@ function thrownBy(act: () => unknown): unknown {
 
 describe("the reference's cache", () => {
   it("forks into sequences that do not see each other", async () => {
-    const cache = backend.createCache(whole);
+    const cache = backend.createState(whole);
     await read(cache, ids.slice(0, 10));
     const fork = cache.fork();
     const other = tinyIds(10, 9);
@@ -67,47 +73,47 @@ describe("the reference's cache", () => {
       [[...ids.slice(0, 10), ...other], forked],
       [ids, continued],
     ] as const) {
-      const alone = await read(backend.createCache(whole), text, { logitRows: expected.length / 32 });
+      const alone = await read(backend.createState(whole), text, { logitRows: expected.length / 32 });
       expect(largestDifference(alone, expected)).toBeLessThan(1e-6);
     }
   });
 
   it("continues after truncation as if the rest had never been read", async () => {
-    const cache = backend.createCache(whole);
+    const cache = backend.createState(whole);
     await read(cache, ids);
     cache.truncate(10);
     const again = await read(cache, tinyIds(5, 9));
-    const alone = backend.createCache(whole);
+    const alone = backend.createState(whole);
     await read(alone, ids.slice(0, 10));
     expect(largestDifference(await read(alone, tinyIds(5, 9)), again)).toBe(0);
   });
 
-  it.each<[string, CacheLayout, CacheLayout, number | undefined]>([
+  it.each<[string, RingLayout, RingLayout, number | undefined]>([
     ["whole", whole, whole, undefined],
     ["whole, into a larger one", { capacity: 24, pinned: 24 }, { capacity: 64, pinned: 64 }, undefined],
     ["bounded", { capacity: 13, pinned: 2 }, { capacity: 13, pinned: 2 }, 4],
     ["bounded, into a smaller one", { capacity: 13, pinned: 2 }, { capacity: 8, pinned: 2 }, 4],
   ])("is restored from its bytes: %s", async (_, layout, restoredLayout, window) => {
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     for (let at = 0; at < 20; at += 4) await read(cache, ids.slice(at, at + 4), { window });
-    const restored = backend.restoreCache(restoredLayout, await cache.save());
-    expect(restored.slots.length).toBe(20);
+    const restored = backend.restoreState(restoredLayout, await cache.save());
+    expect(restored.rings.length).toBe(20);
     for (const next of [ids.slice(20, 22), ids.slice(22, 24)]) {
       expect(largestDifference(await read(restored, next, { window }), await read(cache, next, { window }))).toBe(0);
     }
   });
 
   it("refuses bytes that it did not save", async () => {
-    const cache = backend.createCache(whole);
+    const cache = backend.createState(whole);
     await read(cache, ids.slice(0, 5));
     const bytes = await cache.save();
-    const restore = (changed: Uint8Array, layout = whole, on = backend) => on.restoreCache(layout, changed);
+    const restore = (changed: Uint8Array, layout = whole, on = backend) => on.restoreState(layout, changed);
     expect(() => restore(bytes.subarray(0, bytes.length - 8))).toThrow(/cut off/);
     expect(() => restore(Uint8Array.from([...bytes, 0]))).toThrow(/cut off/);
-    expect(() => restore(new Uint8Array(3))).toThrow(/not a cache/);
+    expect(() => restore(new Uint8Array(3))).toThrow(/not a state/);
     expect(() => restore(bytes, whole, tinyBackend({ layerCount: 3 }))).toThrow(/layerCount 2, but the model has 3/);
     expect(() => restore(bytes, { capacity: 4, pinned: 4 })).toThrow(/capacity of at least 5/);
-    const bounded = backend.createCache({ capacity: 6, pinned: 1 });
+    const bounded = backend.createState({ capacity: 6, pinned: 1 });
     for (let at = 0; at < 20; at += 4) await read(bounded, ids.slice(at, at + 4));
     const boundedBytes = await bounded.save();
     expect(() => restore(boundedBytes, whole)).toThrow(/no longer holds token 1/);
@@ -125,22 +131,24 @@ describe("the reference's cache", () => {
   it("does not believe a header that names an immense text", () => {
     const header = new TextEncoder().encode(
       JSON.stringify({
-        format: "longctx reference cache 1",
+        format: "longctx reference state 2",
         layerCount: 2,
         keyHeads: 2,
         headSize: 6,
-        layout: { capacity: 2 ** 50, pinned: 2 ** 50 },
+        layouts: [0, 1].map(() => ({ capacity: 2 ** 50, pinned: 2 ** 50 })),
         length: 2 ** 50,
+        longest: 2 ** 50,
+        memories: [],
       }),
     );
     const bytes = new Uint8Array(4 + header.length);
     new DataView(bytes.buffer).setUint32(0, header.length, true);
     bytes.set(header, 4);
-    expect(() => backend.restoreCache(whole, bytes)).toThrow(/cut off/);
+    expect(() => backend.restoreState(whole, bytes)).toThrow(/cut off/);
   });
 
   it("says how large it is, and is of no use after dispose", async () => {
-    const cache = backend.createCache({ capacity: 16, pinned: 16 });
+    const cache = backend.createState({ capacity: 16, pinned: 16 });
     expect(cache.bytes).toBe(16 * 2 * 6 * 8 * 2 * 2); // slots, K, D, float64, keys and values, layers
     cache.dispose();
     await expect(read(cache, [1])).rejects.toThrow(/disposed/);
@@ -149,30 +157,30 @@ describe("the reference's cache", () => {
 
 describe("the reference's requests", () => {
   it("gives the logits of the last rows only", async () => {
-    const all = await read(backend.createCache(whole), ids);
-    const last = await read(backend.createCache(whole), ids, { logitRows: 2 });
+    const all = await read(backend.createState(whole), ids);
+    const last = await read(backend.createState(whole), ids, { logitRows: 2 });
     expect(last).toEqual(all.slice(-2 * 32));
-    expect(await read(backend.createCache(whole), ids, { logitRows: 0 })).toEqual(new Float32Array(0));
+    expect(await read(backend.createState(whole), ids, { logitRows: 0 })).toEqual(new Float32Array(0));
   });
 
-  it.each([[[32], 1, "32 is not a token id"], [[-1], 1, "-1 is not a token id"], [[0.5], 1, "0.5 is not a token id"], [[1], 2, "Logits of 2 rows"], [[1], -1, "Logits of -1 rows"]])(
+  it.each([[[32], 1, "Token 0 has the id 32"], [[-1], 1, "Token 0 has the id -1"], [[0.5], 1, "Token 0 has the id 0.5"], [[1], 2, "Logits of 2 rows"], [[1], -1, "Logits of -1 rows"]])(
     "refuses ids %j with %i rows of logits",
     async (part, logitRows, message) => {
-      const cache = backend.createCache(whole);
+      const cache = backend.createState(whole);
       await expect(read(cache, part, { logitRows })).rejects.toThrow(message);
-      expect(cache.slots.length).toBe(0);
+      expect(cache.rings.length).toBe(0);
     },
   ); // prettier-ignore
 
   it("refuses a text longer than the cache and leaves the cache as it was", async () => {
-    const cache = backend.createCache({ capacity: 8, pinned: 8 });
+    const cache = backend.createState({ capacity: 8, pinned: 8 });
     await expect(read(cache, ids)).rejects.toThrow(/24 tokens, but the cache holds 8/);
-    expect(cache.slots.length).toBe(0);
+    expect(cache.rings.length).toBe(0);
     await read(cache, ids.slice(0, 8));
   });
 
   it("refuses another backend's cache", async () => {
-    await expect(read(tinyBackend().createCache(whole), ids)).rejects.toThrow(/made by another backend/);
+    await expect(read(tinyBackend().createState(whole), ids)).rejects.toThrow(/made by another model/);
   });
 
   it("names the tensor that is missing or misshapen", () => {
@@ -205,14 +213,14 @@ describe("the reference's hooks", () => {
 
   it("stop at the layers named, in order, and change nothing by looking", async () => {
     const { hooks, seen } = spy([1]);
-    const looked = await read(backend.createCache(whole), ids.slice(0, 3), { hooks });
+    const looked = await read(backend.createState(whole), ids.slice(0, 3), { hooks });
     expect(seen).toEqual(["hidden 1 72", "queries 1 72", "attended 1 72"]);
-    expect(largestDifference(looked, await read(backend.createCache(whole), ids.slice(0, 3)))).toBeLessThan(1e-5);
+    expect(largestDifference(looked, await read(backend.createState(whole), ids.slice(0, 3)))).toBeLessThan(1e-5);
   });
 
   it("show the residual stream: the embedding before the first layer", async () => {
     let first: Float32Array = new Float32Array(0);
-    await read(backend.createCache(whole), ids.slice(0, 3), {
+    await read(backend.createState(whole), ids.slice(0, 3), {
       hooks: { layers: (layer) => layer === 0, hidden: (_, hidden) => void (first = Float32Array.from(hidden)) },
     });
     const embedding = tinyWeights(config).get("embedding", [32, 24]).toFloat32();
@@ -223,11 +231,11 @@ describe("the reference's hooks", () => {
 
   it("show the chunk's own keys before attention, and earlier ones", async () => {
     const { hooks, views } = spy([0, 1]);
-    const cache = backend.createCache(whole);
+    const cache = backend.createState(whole);
     await read(cache, ids.slice(0, 5));
     await read(cache, ids.slice(5, 8), { hooks });
     const once = spy([0, 1]);
-    await read(backend.createCache(whole), ids.slice(0, 8), { hooks: once.hooks });
+    await read(backend.createState(whole), ids.slice(0, 8), { hooks: once.hooks });
     views.forEach((view, layer) => {
       expect([view.first, view.count]).toEqual([5, 3]);
       expect(largestDifference(view.keys({ from: 2, to: 8 }), once.views[layer].keys({ from: 2, to: 8 }))).toBeLessThan(
@@ -255,7 +263,7 @@ describe("the reference's hooks", () => {
         return output;
       },
     };
-    await read(backend.createCache(whole), ids.slice(0, 4), { hooks });
+    await read(backend.createState(whole), ids.slice(0, 4), { hooks });
     for (let t = 0; t < 4; t++) {
       for (let h = 0; h < 4; h++)
         expect(attended.slice((t * 4 + h) * 6, (t * 4 + h + 1) * 6)).toEqual(
@@ -267,8 +275,8 @@ describe("the reference's hooks", () => {
   it("may replace what was attended: zeros are what a query gets that sees nothing", async () => {
     const none: LayerHooks = { layers: () => true, queries: () => ({ segments: [] }) };
     const zeros: LayerHooks = { layers: () => true, attended: (_, attended) => attended.fill(0) };
-    const blind = await read(backend.createCache(whole), ids, { hooks: none });
-    expect(await read(backend.createCache(whole), ids, { hooks: zeros })).toEqual(blind);
+    const blind = await read(backend.createState(whole), ids, { hooks: none });
+    expect(await read(backend.createState(whole), ids, { hooks: zeros })).toEqual(blind);
     expect(blind.every(Number.isFinite)).toBe(true);
   });
 });

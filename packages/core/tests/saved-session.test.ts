@@ -57,6 +57,20 @@ describe.each(Object.entries(BACKENDS))("a session of the %s", async (_, create)
     expect(model.restoreSession(await empty.save()).length).toBe(0);
   });
 
+  it("is restored under the same methods in another order", async () => {
+    const warm: Method = { spec: "warm", axes: ["temperature"], temperature: () => 2 };
+    const near: Method = {
+      spec: "near:window=6",
+      axes: ["visibility"],
+      segments: (segments) => segments.map((segment) => ({ ...segment, band: { from: 0, to: 6 } })),
+    };
+    const other = model.session({ method: [warm, meanMemory, near], chunk: 5 });
+    await other.prefill(tinyIds(12));
+    const again = model.restoreSession(await other.save(), { method: [near, warm, meanMemory], chunk: 5 });
+    expect(await again.prefill(tinyIds(4, 3))).toEqual(await other.prefill(tinyIds(4, 3)));
+    expect(thrown(() => model.restoreSession(bytes, { method: [meanMemory, warm], chunk: 5 }))).toMatch(/^method: /);
+  });
+
   it("is known to be damaged wherever a byte is flipped", () => {
     fc.assert(
       fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, flipped) => {
@@ -119,7 +133,7 @@ describe.each(Object.entries(BACKENDS))("a session of the %s", async (_, create)
     ["no cache", (header, parts) => {
       parts[1] = new Uint8Array();
       return { ...header, parts: parts.map((part) => part.length) };
-    }, /cache/],
+    }, /cache|state/],
   ])("is refused with %s, though its checksum is right", (__, change, message) => {
     const said = restored(forged(bytes, change));
     expect(said).toMatch(/^file: /);

@@ -1,10 +1,10 @@
 import {
-  SlotMap,
+  Rings,
   type Backend,
-  type Cache,
-  type CacheLayout,
   type ForwardRequest,
   type ModelConfig,
+  type RingLayout,
+  type SequenceState,
 } from "@longctx/core";
 import type { Tokenizer } from "@longctx/core";
 import { tinyConfig } from "./tiny-model.ts";
@@ -25,27 +25,27 @@ export class ScriptedBackend implements Backend {
     this.#script = script;
   }
 
-  createCache(layout: CacheLayout): Cache {
-    return new ScriptedCache(new SlotMap(layout), []);
+  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState {
+    return new ScriptedState(this, Rings.of(layouts, this.config.layerCount), []);
   }
 
-  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache {
-    const slots = new SlotMap(layout);
-    slots.length = bytes.length;
-    return new ScriptedCache(slots, [...bytes]);
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState {
+    const rings = Rings.of(layouts, this.config.layerCount);
+    rings.restore(bytes.length, bytes.length);
+    return new ScriptedState(this, rings, [...bytes]);
   }
 
-  async forward({ cache, ids, logitRows }: ForwardRequest): Promise<Float32Array> {
-    if (!(cache instanceof ScriptedCache)) throw new Error("another backend's cache");
+  async forward({ state, ids, logitRows }: ForwardRequest): Promise<Float32Array> {
+    if (!(state instanceof ScriptedState)) throw new Error("another backend's state");
     const { vocabSize } = this.config;
     this.calls.push(ids.length);
-    cache.slots.append(ids.length);
-    cache.ids.push(...ids);
-    const end = cache.ids.length;
+    state.rings.append(ids.length);
+    state.ids.push(...ids);
+    const end = state.ids.length;
     const logits = new Float32Array(logitRows * vocabSize);
     for (let row = 0; row < logitRows; row++) {
       const read = end - logitRows + row + 1;
-      const next = this.#script(read - 1, cache.ids.slice(0, read));
+      const next = this.#script(read - 1, state.ids.slice(0, read));
       if (typeof next === "number") logits[row * vocabSize + next] = 9;
       else logits.set(next, row * vocabSize);
     }
@@ -55,22 +55,25 @@ export class ScriptedBackend implements Backend {
   async dispose(): Promise<void> {}
 }
 
-class ScriptedCache implements Cache {
-  readonly slots: SlotMap;
+class ScriptedState implements SequenceState {
+  readonly backend: Backend;
+  readonly rings: Rings;
   readonly ids: number[];
   readonly bytes = 0;
+  readonly bytesByPart = { ring: 0, index: 0, memory: 0 };
 
-  constructor(slots: SlotMap, ids: number[]) {
-    this.slots = slots;
+  constructor(backend: Backend, rings: Rings, ids: number[]) {
+    this.backend = backend;
+    this.rings = rings;
     this.ids = ids;
   }
 
-  fork(): Cache {
-    return new ScriptedCache(this.slots.fork(), [...this.ids]);
+  fork(): SequenceState {
+    return new ScriptedState(this.backend, this.rings.fork(), [...this.ids]);
   }
 
   truncate(length: number): void {
-    this.slots.truncate(length);
+    this.rings.truncate(length);
     this.ids.length = length;
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Capture, LanguageModel, type LayerView, type Method } from "@longctx/core";
+import { Capture, LanguageModel, stateless, type LayerView, type Method } from "@longctx/core";
 import { best, bestTokens, meanMemory, memoryIndex } from "./example-methods.ts";
 import { largestDifference, tinyBackend, tinyIds } from "./tiny-model.ts";
 
@@ -19,9 +19,9 @@ describe("retrieval", () => {
     const watch: Method = {
       spec: "watch",
       axes: [],
-      select: {
+      hook: {
         layers: (layer) => layer === 0,
-        plan: (plan, view) => (chosen.push(best(view, 3, model.config)), plan),
+        create: () => stateless({ plan: (plan, view) => (chosen.push(best(view, 3, model.config)), plan) }),
       },
     };
     await model.session({ method: watch, chunk: 5 }).prefill(ids);
@@ -61,7 +61,7 @@ describe("memory", () => {
   it("is merged after the softmax of its layer", async () => {
     // Layer 1's values do not depend on its own memory, so the plain model tells what has to be remembered and merged.
     const backend = tinyBackend();
-    const cache = backend.createCache({ capacity: 20, pinned: 20 });
+    const cache = backend.createState({ capacity: 20, pinned: 20 });
     const plain = new LanguageModel({ backend, tokenizer: null, chatTemplate: null }).session();
     let values: Float32Array = new Float32Array(0);
     const expected: Float32Array[] = [];
@@ -80,7 +80,7 @@ describe("memory", () => {
         },
       };
       const plan = (layer: number) => plain.plan({ first, count: 5, layer });
-      expected.push((await backend.forward({ cache, ids: part, plan, logitRows: 5, hooks })).slice());
+      expected.push((await backend.forward({ state: cache, ids: part, plan, logitRows: 5, hooks })).slice());
     }
     const logits = await model.session({ method: meanMemory, chunk: 5 }).prefill(ids, { logitRows: 20 });
     expect(

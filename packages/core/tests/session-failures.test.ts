@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import {
   LanguageModel,
+  stateless,
   LongctxError,
   makeTable,
   type Backend,
-  type Cache,
+  type SequenceState,
   type Method,
   type MethodState,
   type Session,
@@ -29,13 +30,16 @@ function failing(token: number): Method {
   return {
     spec: "failing",
     axes: [],
-    select: {
+    hook: {
       layers: (layer) => layer === 1,
-      plan: (plan, view) => {
-        if (!armed || token < view.first || token >= view.first + view.count) return plan;
-        armed = false;
-        throw new Error("out of ideas");
-      },
+      create: () =>
+        stateless({
+          plan: (plan, view) => {
+            if (!armed || token < view.first || token >= view.first + view.count) return plan;
+            armed = false;
+            throw new Error("out of ideas");
+          },
+        }),
     },
   };
 }
@@ -139,9 +143,9 @@ describe.each(Object.entries(BACKENDS))("on the %s", (_, create) => {
     const backend: Backend = {
       ...delegate(inner),
       forward: async (request) => {
-        if (!broken || request.cache.slots.length < 5) return inner.forward(request);
+        if (!broken || request.state.rings.length < 5) return inner.forward(request);
         broken = false;
-        request.cache.slots.append(request.ids.length);
+        request.state.rings.append(request.ids.length);
         throw new Error("device lost");
       },
     };
@@ -227,7 +231,7 @@ function forgetful(noted: number[]): Method {
       truncate: (length) => void (all = [...all, length]),
     };
   };
-  return { spec: "forgetful", axes: ["memory"], memory: { layers: (layer) => layer === 0, create: () => state([]) } };
+  return { spec: "forgetful", axes: ["memory"], hook: { layers: (layer) => layer === 0, create: () => state([]) } };
 }
 
 function delegate(inner: Backend): Backend {
@@ -236,8 +240,8 @@ function delegate(inner: Backend): Backend {
     precision: inner.precision,
     config: inner.config,
     preferredChunk: inner.preferredChunk,
-    createCache: (layout): Cache => inner.createCache(layout),
-    restoreCache: (layout, bytes) => inner.restoreCache(layout, bytes),
+    createState: (layout): SequenceState => inner.createState(layout),
+    restoreState: (layout, bytes) => inner.restoreState(layout, bytes),
     forward: (request) => inner.forward(request),
     dispose: () => inner.dispose(),
   };

@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { LongctxError, SlotMap, type CacheLayout } from "@longctx/core";
+import { LongctxError, SlotMap, type RingLayout } from "@longctx/core";
 
 /** What a cache is, without arithmetic: an array of slots, filled one token at a time. */
 class NaiveSlots {
   readonly slots: (number | null)[];
   length = 0;
-  readonly #layout: CacheLayout;
+  readonly #layout: RingLayout;
 
-  constructor(layout: CacheLayout) {
+  constructor(layout: RingLayout) {
     this.#layout = layout;
     this.slots = Array.from({ length: layout.capacity }, () => null);
   }
@@ -24,13 +24,13 @@ class NaiveSlots {
   }
 }
 
-const layouts: fc.Arbitrary<CacheLayout> = fc
+const layouts: fc.Arbitrary<RingLayout> = fc
   .integer({ min: 1, max: 12 })
   .chain((capacity) => fc.record({ capacity: fc.constant(capacity), pinned: fc.integer({ min: 0, max: capacity }) }));
 const chunks = fc.array(fc.integer({ min: 0, max: 6 }), { maxLength: 12 });
 
 /** Both maps after the same appends; chunks that do not fit are left out. */
-function filled(layout: CacheLayout, counts: readonly number[]): { map: SlotMap; naive: NaiveSlots } {
+function filled(layout: RingLayout, counts: readonly number[]): { map: SlotMap; naive: NaiveSlots } {
   const map = new SlotMap(layout);
   const naive = new NaiveSlots(layout);
   for (const count of counts) {
@@ -128,6 +128,31 @@ describe("SlotMap", () => {
         map.truncate(before);
       }),
     );
+  });
+
+  it("with a reach truncates while so many tokens before the new end are held", () => {
+    const read = (count: number) => {
+      const map = new SlotMap({ capacity: 8, pinned: 0, reach: 3 });
+      for (let i = 0; i < count; i++) map.append(1);
+      return map;
+    };
+    const map = read(20); // tokens 12 to 19 are held
+    expect(() => map.truncate(14)).toThrow(/before 12 were evicted/);
+    map.truncate(15);
+    expect([map.length, map.oldest(), map.holds(11), map.holds(12), map.holds(15)]).toEqual([
+      15,
+      12,
+      false,
+      true,
+      false,
+    ]);
+    map.append(2); // over tokens that the text no longer has
+    expect([map.oldest(), map.holds(12), map.holds(16)]).toEqual([12, true, true]);
+    map.append(6);
+    expect(map.oldest()).toBe(15);
+    map.truncate(0);
+    map.append(3);
+    expect([map.oldest(), map.holds(0), map.holds(2)]).toEqual([0, true, true]);
   });
 
   it("forks into maps that do not touch each other", () => {

@@ -26,5 +26,5 @@ describe("a soft cap of logits", () => {
 
 it("a soft cap of scores is refused by the cpu, with what computes it", () => {
   const config = tinyConfig({ attentionSoftCap: 50 });
-  expect(() => createCpu(config, weights)).toThrow(/attention scores capped at 50.*webgpu or reference/);
+  expect(() => createCpu(config, weights)).toThrow(/attentionSoftCap 50.*webgpu or reference/);
 });

@@ -113,8 +113,8 @@ export async function readText(
   const { config } = backend;
   const { chunk = ids.length, trainedWindow = config.trainedWindow, length = ids.length } = options;
   const context = { config, trainedWindow };
-  const cache = backend.createCache(
-    method.layout({ ...context, chunk }) ?? { capacity: ids.length, pinned: ids.length },
+  const cache = backend.createState(
+    method.layout({ ...context, chunk, layer: 0 }) ?? { capacity: ids.length, pinned: ids.length },
   );
   const logits: Float32Array[] = [];
   for (let first = 0; first < ids.length; first += chunk) {
@@ -129,7 +129,7 @@ export async function readText(
         layer,
       } satisfies ChunkContext);
     const rows = await backend.forward({
-      cache,
+      state: cache,
       ids: part,
       plan,
       logitRows: part.length,

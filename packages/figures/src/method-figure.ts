@@ -1,4 +1,5 @@
 import {
+  choicesOf,
   distanceMatrix,
   LongctxError,
   planOfText,
@@ -61,13 +62,17 @@ function mapPanel(method: Method, report: RotaryPairs, options: RotationOptions)
 
 function subtitles(method: Method, report: RotaryPairs, options: RotationOptions): string[] {
   const { length, trainedReach, distance, pairs, amplitude } = report;
-  const { temperature } = planOfText(method, { ...options, length });
+  const plan = planOfText(method, { ...options, length });
+  const { temperature, memory } = plan;
+  const taken = Math.max(0, ...choicesOf(plan).map((choice) => choice.count * choice.size));
   const critical = pairs.filter((pair) => pair.critical).length;
   const outside = pairs.filter((pair) => !pair.inDistribution).length;
   const scores = amplitude ** 2 * (temperature?.at(length - 1) ?? 1);
   return [
     `a text of ${count(length)} tokens, trained on distances below ${count(trainedReach)}; distances from ${rounded(distance.least)} to ${rounded(distance.most)}`,
     `${critical} of ${pairs.length} rotary pairs never complete a turn in training; ${outside === 0 ? "none meets" : `${outside} ${outside === 1 ? "meets" : "meet"}`} angles that were not seen there`,
+    ...(taken === 0 ? [] : [`not drawn: up to ${count(taken)} tokens more that the queries choose`]),
+    ...(memory ? ["not drawn: a memory of all that lies before the query's own segment of the text"] : []),
     ...(scores === 1 ? [] : [`scores of the last query times ${scores.toFixed(3)}`]),
   ];
 }

@@ -1,4 +1,4 @@
-// In Node; browsers get portable.ts.
+// The package's entry in Node: what portable.ts exports, files on disk, and downloads.
 export * from "./portable.ts";
 export {
   DiskFile,

@@ -1,4 +1,5 @@
-// What runs in Node and in browsers alike. In a browser this is the whole package (the condition `browser` in package.json).
+// The exports that run in Node and in browsers; the condition `browser` in package.json makes this the package's entry
+// there.
 export { openFiles } from "./checkpoint/blobs.ts";
 export type { ByteSource } from "./common/byte-source.ts";
 export { expectedShapes, weightsFromGguf, weightsFromSafetensors } from "./checkpoint/canonical-weights.ts";

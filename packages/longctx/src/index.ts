@@ -1,5 +1,7 @@
 export * from "@longctx/core";
+export * from "@longctx/infini";
 export * from "@longctx/loaders";
+export * from "@longctx/retrieval";
 export * from "@longctx/rope";
 export * from "@longctx/windows";
 export * from "./deviation.ts";

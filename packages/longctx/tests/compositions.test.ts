@@ -87,7 +87,8 @@ describe.each(Object.entries(MODELS))("%s", (_, changes) => {
         const expected = await read(reference.session(options), ids, calls, { length, looked });
         const computed = await read(cpu.session(options), ids, calls, { length, looked });
         expect(difference(computed, expected)).toBeLessThan(1e-4);
-        if (length === undefined) return;
+        // A call ends a group, so what a grouped method sees depends on the calls.
+        if (length === undefined || method.groupSize !== undefined) return;
         const atOnce = Math.max(1, method.readAtOnce);
         const single = [atOnce, ...Array.from({ length: length - atOnce }, () => 1)];
         const stepped = await read(reference.session(options), ids, single, { length });

@@ -54,7 +54,7 @@ it.each(DEVICES.flatMap(({ create, name, refused = [] }) => refused.map((golden)
   "$name refuses $golden, with the devices that compute it",
   async ({ create, golden }) => {
     const { config, weights } = await readGolden(golden);
-    await expect(async () => create(config, weights)).rejects.toThrow(/does not compute; use the device webgpu/);
+    await expect(async () => create(config, weights)).rejects.toThrow(/does not compute.*use the device webgpu/);
   },
 );
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
-import { Capture, LongctxError, type LayerView, type Method, type MethodState } from "@longctx/core";
+import { Capture, LongctxError, stateless, type LayerView, type Method } from "@longctx/core";
 import { bestTokens, meanMemory } from "../../core/tests/example-methods.ts";
 import { methods } from "../src/methods.ts";
 import { DEVICES, difference, tinyIds, tinyModels, type Device } from "./devices.ts";
@@ -55,19 +55,9 @@ describe("capture", () => {
 const idle: Method = {
   spec: "idle",
   axes: [],
-  select: { layers: () => true, plan: (plan) => plan },
-  memory: {
+  hook: {
     layers: () => true,
-    create: (): MethodState => {
-      const state: MethodState = {
-        attended: (_, attended) => attended,
-        fork: () => state,
-        save: () => new Uint8Array(),
-        restore: () => undefined,
-        truncate: () => undefined,
-      };
-      return state;
-    },
+    create: () => stateless({ plan: (plan) => plan, attended: (_, attended) => attended }),
   },
 };
 
@@ -109,19 +99,22 @@ describe.each(DEVICES)("%s", (device) => {
     const peek: Method = {
       spec: "peek",
       axes: [],
-      select: {
+      hook: {
         layers: (layer) => layer === 1,
-        plan: (plan, view) => {
-          if (view.first < 40) return plan;
-          const end = view.first + view.count;
-          attempt(() => view.keys({ from: 0, to: 2 })); // sinks
-          attempt(() => view.values({ from: end - 12, to: end }));
-          attempt(() => view.keys({ from: 0, to: 12 })); // evicted
-          attempt(() => view.values({ from: 10, to: 12 }));
-          attempt(() => view.keys({ from: end - 1, to: end + 1 })); // not read yet
-          attempt(() => view.values({ from: end, to: end + 1 }));
-          return plan;
-        },
+        create: () =>
+          stateless({
+            plan: (plan, view) => {
+              if (view.first < 40) return plan;
+              const end = view.first + view.count;
+              attempt(() => view.keys({ from: 0, to: 2 })); // sinks
+              attempt(() => view.values({ from: end - 12, to: end }));
+              attempt(() => view.keys({ from: 0, to: 12 })); // evicted
+              attempt(() => view.values({ from: 10, to: 12 }));
+              attempt(() => view.keys({ from: end - 1, to: end + 1 })); // not read yet
+              attempt(() => view.values({ from: end, to: end + 1 }));
+              return plan;
+            },
+          }),
       },
     };
     const method = [...methods.parse("streaming:sinks=2,window=12"), peek];
@@ -138,14 +131,17 @@ describe("views", () => {
         const watch: Method = {
           spec: "watch",
           axes: [],
-          select: {
+          hook: {
             layers: () => true,
-            plan: (plan, view) => {
-              const from = Math.max(0, view.first + view.count - 9);
-              const range = { from, to: view.first + view.count };
-              parts.push(view.queries().slice(), view.keys(range).slice(), view.values(range).slice());
-              return plan;
-            },
+            create: () =>
+              stateless({
+                plan: (plan, view) => {
+                  const from = Math.max(0, view.first + view.count - 9);
+                  const range = { from, to: view.first + view.count };
+                  parts.push(view.queries().slice(), view.keys(range).slice(), view.values(range).slice());
+                  return plan;
+                },
+              }),
           },
         };
         const method = [...methods.parse(spec), watch];
@@ -210,16 +206,15 @@ it.each(DEVICES)("a memory sees every token once and in order: %s", async (devic
   const seen: number[] = [];
   const counting: Method = {
     ...idle,
-    select: undefined,
-    memory: {
+    hook: {
       layers: (layer) => layer === 1,
-      create: (context) => ({
-        ...idle.memory!.create(context),
-        attended: (view: LayerView, attended: Float32Array) => {
-          for (let t = 0; t < view.count; t++) seen.push(view.first + t);
-          return attended;
-        },
-      }),
+      create: () =>
+        stateless({
+          attended: (view: LayerView, attended: Float32Array) => {
+            for (let t = 0; t < view.count; t++) seen.push(view.first + t);
+            return attended;
+          },
+        }),
     },
   };
   const method = [...methods.parse("streaming:sinks=2,window=5"), counting];

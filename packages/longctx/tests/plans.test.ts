@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { EVERYTHING, type AttentionPlan, type LayerView, type Method, type MethodState } from "@longctx/core";
+import {
+  EVERYTHING,
+  stateless,
+  type AttentionPlan,
+  type LayerView,
+  type Method,
+  type MethodState,
+} from "@longctx/core";
 import { DEVICES, difference, tinyModels, TOLERANCE } from "./devices.ts";
 import { expectSame, ids, models, planned } from "./planned.ts";
 
@@ -142,7 +149,7 @@ it("layers may differ, and share a plan where they do not", async () => {
   const { reference } = tinyModels(config);
   const watched: Method = {
     ...planned((segments, { layer }) => (layer === 2 ? segments.slice(1) : [...segments])),
-    select: { layers: () => true, plan: (plan) => (made.push(plan), plan) },
+    hook: { layers: () => true, create: () => stateless({ plan: (plan) => (made.push(plan), plan) }) },
   };
   await reference.session({ method: watched }).prefill(ids.slice(0, 20));
   expect(made.map(({ segments }) => segments.map(({ band }) => band.to))).toEqual([[Infinity], [9], [], [9]]);
@@ -172,7 +179,7 @@ it.each(DEVICES)("what a blind query attends to is zero and not nearly so: %s", 
     ...planned((segments) =>
       segments.map((segment) => ({ ...segment, tokens: EVERYTHING, queries: { from: 0, to: 5 } })),
     ),
-    memory: { layers: () => true, create: () => watch },
+    hook: { layers: () => true, create: () => watch },
   };
   await models[device].session({ method: blind, chunk: 8, capacity: 16 }).prefill(ids.slice(0, 16));
   expect(watch.rows).toHaveLength(4);

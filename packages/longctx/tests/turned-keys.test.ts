@@ -4,7 +4,7 @@ import {
   LanguageModel,
   makeTable,
   within,
-  type Cache,
+  type SequenceState,
   type Method,
   type ModelConfig,
   type Precision,
@@ -13,7 +13,7 @@ import {
 import { defaultFrequencies } from "@longctx/rope";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
-import type { CpuCache } from "../../core/src/cpu/state/cpu-cache.ts";
+import type { CpuState } from "../../core/src/cpu/state/cpu-state.ts";
 import { bestTokens } from "../../core/tests/example-methods.ts";
 import { tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
 import { methods } from "../src/methods.ts";
@@ -75,17 +75,18 @@ function sides(
   const rope = { type: "default", base: 100, rotarySize } as const;
   const config = tinyConfig({ ...sizes, rope, maxPositions: 512, layerCount: windows.length, slidingWindows: windows });
   const weights = tinyWeights(config);
-  const caches: Cache[] = [];
+  const states: SequenceState[] = [];
   const cpu = createCpu(config, weights, { precision, threads });
-  const create = cpu.createCache.bind(cpu);
-  cpu.createCache = (layout) => {
-    caches.push(create(layout));
-    return caches[caches.length - 1];
+  const create = cpu.createState.bind(cpu);
+  cpu.createState = (layout) => {
+    states.push(create(layout));
+    return states[states.length - 1];
   };
-  const [judge, session] = [createReference(config, weights), cpu].map((backend) =>
-    new LanguageModel({ backend, tokenizer: null, chatTemplate: null }).session({ method, chunk: 16, capacity: 256 }),
+  const models = [createReference(config, weights), cpu].map(
+    (backend) => new LanguageModel({ backend, tokenizer: null, chatTemplate: null }),
   );
-  return { judge, session, copies: () => [...(caches[0] as CpuCache).layers[1].copies.keys()] };
+  const [judge, session] = models.map((model) => model.session({ method, chunk: 16, capacity: 256 }));
+  return { judge, session, model: models[1], copies: () => [...(states[0] as CpuState).layers[1].copies.keys()] };
 }
 
 async function stepped(session: Session, ids: readonly number[]): Promise<Float32Array> {
@@ -165,12 +166,12 @@ it("a table that stays gets its copy with the second token that asks for it", as
 
 it("forks, truncations and saved sessions go on from raw keys alone", async () => {
   const method = [following()];
-  const { judge, session, copies } = sides(SHAPES[3], method);
+  const { judge, session, model, copies } = sides(SHAPES[3], method);
   for (const one of [judge, session]) await one.prefill(text.slice(0, 100));
   await expectSame(judge, session, text.slice(100, 105), TOLERANCE.exact);
   expect(copies()).toEqual(["raw"]);
   const forks = [judge.fork(), session.fork()] as const;
-  const restored = session.model.restoreSession(await session.save(), { method, chunk: 16, capacity: 256 });
+  const restored = model.restoreSession(await session.save(), { method, chunk: 16, capacity: 256 });
   const again = judge.fork();
   for (const one of [judge, session]) one.truncate(60);
   await expectSame(judge, session, text.slice(150, 155), TOLERANCE.exact);

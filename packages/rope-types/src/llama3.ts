@@ -1,20 +1,21 @@
 import { yarnPaperFrequencies } from "./yarn.ts";
 
-/** The bands of Llama 3.1's scaling. */
+/** The parameters of Llama 3.1's RoPE scaling. */
 export interface Llama3Bands {
-  /** What slow pairs are divided by, a ratio. */
+  /** The ratio by which the frequencies of slow pairs are divided. */
   readonly factor: number;
-  /** T, tokens. */
+  /** The trained window T in tokens. */
   readonly window: number;
-  /** `low_freq_factor`: pairs that turn less often within T are divided. */
+  /** `low_freq_factor`: pairs that make fewer turns than this within T are divided by the factor. */
   readonly low: number;
-  /** `high_freq_factor`: pairs that turn more often within T are kept. */
+  /** `high_freq_factor`: pairs that make more turns than this within T keep their frequency. */
   readonly high: number;
 }
 
 /**
- * Llama 3.1's scaling. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783), and the published model
- * code, [d/2], radians a token: eq. 17-20 of YaRN with `low` for α and `high` for β, without YaRN's temperature.
+ * Returns the frequencies of Llama 3.1's RoPE scaling, [d/2], in radians a token: YaRN's eq. 17-20 with `low` for α and
+ * `high` for β, without YaRN's temperature. Dubey et al.: "The Llama 3 Herd of Models", 2024 (arXiv:2407.21783), and
+ * the published model code.
  */
 export function llama3Frequencies(base: number, rotarySize: number, bands: Llama3Bands): Float64Array {
   const { factor, window, low: betaSlow, high: betaFast } = bands;

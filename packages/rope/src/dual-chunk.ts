@@ -8,17 +8,17 @@ import {
   type ChunkContext,
   type PositionRule,
   type Segment,
-  type TokenRange,
+  type Interval,
 } from "@longctx/core";
 import { atTextPositions } from "./near-and-far.ts";
 
 /**
- * Dual Chunk Attention: positions restart in every chunk of s tokens, and a query has three positions: one for the
- * keys of its own chunk, one for those of the chunk before, one for those of all older chunks. An et al.:
+ * Dual Chunk Attention (DCA): key positions restart in every chunk of s tokens, and a query has one position for the
+ * keys of its own chunk, one for those of the chunk before, and one for those of all older chunks. An et al.:
  * "Training-Free Long-Context Scaling of Large Language Models", 2024 (arXiv:2402.17463), section 3: keys at n mod s,
  * queries at m mod s, min(m mod s + s, c − 1) and c − 1.
- * `chunk` is s, tokens; all positions are below `cap`, which is c, tokens, and at least s.
- * @throws LongctxError "method"
+ * `chunk` is s, in tokens; `cap` is c, in tokens, at least s: all positions are below c.
+ * @throws LongctxError "method" when cap is below chunk
  */
 export const dualChunk = defineMethod({
   name: "dual-chunk",
@@ -53,15 +53,18 @@ export const dualChunk = defineMethod({
       at: (m) => Math.min((m % size) + size, cap - 1),
     };
     const forOlderChunks = constantPosition(cap - 1);
-    /** What the queries of the chunk [begin, begin + s) see through a segment. */
+    /**
+     * Returns the segments for queries of the chunk [begin, begin + s): its own tokens, the chunk before, older and
+     * later chunks.
+     */
     const seenBy = (begin: number, segment: Segment): (Segment | null)[] => {
-      const placed = (queryPosition: PositionRule, tokens: TokenRange) =>
+      const placed = (queryPosition: PositionRule, tokens: Interval) =>
         narrowed({ ...segment, queryPosition, keyPosition }, tokens);
       return [
         placed(keyPosition, { from: begin, to: begin + size }),
         placed(forChunkBefore, { from: begin - size, to: begin }),
         placed(forOlderChunks, { from: 0, to: begin - size }),
-        // A prefix may show a query tokens of later chunks; their distance stays the true one.
+        // Prefix attention may show a query tokens of later chunks, which keep their true distance.
         segment.band.from < 0 ? among(segment, { from: begin + size, to: Infinity }) : null,
       ];
     };
@@ -82,18 +85,18 @@ export const dualChunk = defineMethod({
   },
 });
 
-/** The first token of each chunk that has one of the queries. */
+/** Returns the first token of each chunk of `size` tokens that contains one of the queries. */
 function chunksOf({ first, count }: ChunkContext, size: number): number[] {
   const begin = first - (first % size);
   return Array.from({ length: Math.ceil((first + count - begin) / size) }, (_, i) => begin + i * size);
 }
 
 /**
- * The segment narrowed to some tokens. Unlike `among` it keeps a segment whose range is empty, so that the plans of the
- * first chunks have as many segments as later ones.
+ * Narrows a segment to tokens of a range. Unlike `among` it keeps a segment whose range is empty, so that the plans of
+ * the first chunks have as many segments as those of later chunks.
  */
-function narrowed(segment: Segment, range: TokenRange): Segment | null {
-  return segment.tokens instanceof Int32Array
+function narrowed(segment: Segment, range: Interval): Segment | null {
+  return segment.tokens instanceof Int32Array || "choice" in segment.tokens
     ? among(segment, range)
     : { ...segment, tokens: intersect(segment.tokens, range) };
 }

@@ -3,10 +3,11 @@ import { dynamicAlpha, ntkFrequencies } from "@longctx/rope-types";
 
 /**
  * Dynamic NTK: NTK-aware scaling by a factor that grows with the length of the text and is 1 within the trained window
- * T. emozilla: "Dynamically Scaled RoPE", 2023; Peng et al., 2023 (YaRN, arXiv:2309.00071), section 3.3; α as in
- * Hugging Face transformers.
+ * T. emozilla: "Dynamically Scaled RoPE", 2023; Peng et al., 2023 (YaRN, arXiv:2309.00071), section 3.3; the growth α
+ * is that of Hugging Face transformers.
  * The equations are in dynamic-ntk.ts of @longctx/rope-types, because the core needs them for checkpoints too.
- * `factor` is a ratio of at least 1. @throws LongctxError "method"
+ * `factor` is a ratio of at least 1.
+ * @throws LongctxError "method"
  */
 export const dynamicNtk = defineMethod({
   name: "dynamic-ntk",

@@ -43,7 +43,7 @@ export {
   type RotationOptions,
 } from "@longctx/core";
 
-/** The methods of this package, for a MethodRegistry. */
+/** All methods of this package, to be put into a MethodRegistry. */
 export const ropeMethods: readonly MethodDefinition[] = [
   none,
   interpolation,

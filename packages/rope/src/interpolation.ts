@@ -2,11 +2,12 @@ import { defineMethod, makeTable } from "@longctx/core";
 import { linearFrequencies } from "@longctx/rope-types";
 
 /**
- * Position interpolation: every distance is divided by the factor, so that a text of factor · T tokens has the
- * distances of the trained window T. Chen, Wong, Chen, Tian: "Extending Context Window of Large Language Models via
+ * Position interpolation (PI): every distance is divided by the factor, so that a text of factor · T tokens has only
+ * the distances of the trained window T. Chen, Wong, Chen, Tian: "Extending Context Window of Large Language Models via
  * Positional Interpolation", 2023 (arXiv:2306.15595), eq. 4.
  * The equations are in interpolation.ts of @longctx/rope-types, because the core needs them for checkpoints too.
- * `factor` is a ratio of at least 1. @throws LongctxError "method"
+ * `factor` is a ratio of at least 1.
+ * @throws LongctxError "method"
  */
 export const interpolation = defineMethod({
   name: "interpolation",

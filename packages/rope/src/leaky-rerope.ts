@@ -3,10 +3,10 @@ import { checkLogn, lognTemperature } from "./logn.ts";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * Leaky ReRoPE: beyond the window w a distance grows by 1/k for each token instead of by 1, so that a model still
- * tells far tokens apart. Su Jianlin: "Rectified Rotary Position Embeddings" and "Inverse use of Leaky ReRoPE", 2023
- * (kexue.fm/archives/9708 and 9728): g(t) = t for t < w, and w + (t − w)/k from there on.
- * `window` is w, tokens (at least 1); `factor` is k, a ratio of at least 1; `logn` is 0 or 1.
+ * Leaky ReRoPE: beyond the window w the distance grows by 1/k a token instead of by 1, so that a model still tells far
+ * tokens apart. Su Jianlin: "Rectified Rotary Position Embeddings" and "Inverse use of Leaky ReRoPE", 2023
+ * (kexue.fm/archives/9708 and 9728): g(t) = t for t < w, and w + (t − w)/k for t ≥ w.
+ * `window` is w, in tokens, at least 1; `factor` is k, a ratio of at least 1; `logn` is 0 or 1 and adds log-n scaling.
  * @throws LongctxError "method"
  */
 export const leakyRerope = defineMethod({
@@ -37,7 +37,8 @@ export const leakyRerope = defineMethod({
     logn: { about: "multiply the scores of query m by max(1, ln(m+1) / ln T)", unit: "flag", default: 0 },
   },
   create: ({ window, factor, logn }) => {
-    // g = (m − n)/k + w − w/k; the constant is part of the query's position, so that a key's position never changes.
+    // The distance is g = (m − n)/k + w − w/k; the constant w − w/k is added to query positions, so that key positions
+    // stay fixed.
     const offset = window * (1 - 1 / factor);
     const queryPosition: PositionRule = { id: `m/${factor}+${offset}`, at: (m) => m / factor + offset };
     const keyPosition: PositionRule = { id: `m/${factor}`, at: (n) => n / factor };

@@ -2,11 +2,12 @@ import { defineMethod, LongctxError, makeTable } from "@longctx/core";
 import { llama3Frequencies } from "@longctx/rope-types";
 
 /**
- * Llama 3.1's scaling: pairs whose wavelength is long against the trained window are divided by the factor, pairs of
- * short wavelength are kept, and pairs between are blended. Dubey et al.: "The Llama 3 Herd of Models", 2024
+ * Llama 3.1's RoPE scaling: rotary pairs of long wavelength (relative to the trained window) are divided by the factor,
+ * pairs of short wavelength are kept, and pairs between are blended. Dubey et al.: "The Llama 3 Herd of Models", 2024
  * (arXiv:2407.21783), and the published model code.
- * The equations are in llama3.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is
- * a ratio of at least 1; `low` and `high` are in turns, `low` the smaller. @throws LongctxError "method"
+ * The equations are in llama3.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is a
+ * ratio of at least 1; `low` and `high` are turns within the trained window, `low` the smaller.
+ * @throws LongctxError "method"
  */
 export const llama3 = defineMethod({
   name: "llama3",

@@ -1,10 +1,10 @@
 import { defineMethod, LongctxError, type ModelContext } from "@longctx/core";
 
 /**
- * Log-n scaling: the scores of the query at text index m grow with ln(m+1), which keeps the entropy of its attention
- * over m + 1 tokens as it was in training. m is the index in the text even under methods that show a query fewer
- * tokens. Su Jianlin: "Attention scale from the invariance of entropy", 2021 (kexue.fm/archives/8823); beyond the
- * trained window only, as in kexue.fm/archives/9708.
+ * Log-n scaling: the scores of the query at text index m are multiplied by ln(m+1) / ln T beyond the trained window T,
+ * so that the entropy of attention over m + 1 tokens stays as in training. m is the index in the text even under
+ * methods that show a query fewer tokens. Su Jianlin: "Attention scale from the invariance of entropy", 2021
+ * (kexue.fm/archives/8823); applied beyond the trained window only, as in kexue.fm/archives/9708.
  */
 export const logn = defineMethod({
   name: "logn",
@@ -18,12 +18,15 @@ export const logn = defineMethod({
   create: () => ({ check: checkLogn, temperature: lognTemperature }),
 });
 
-/** max(1, ln(m+1) / ln T), the factor on the scores of the query at text index m (counted from 0); T is at least 2. */
+/**
+ * Returns the factor max(1, ln(m+1) / ln T) on the scores of the query at text index m (`query`, counted from 0); T ≥
+ * 2.
+ */
 export function lognTemperature(query: number, { trainedWindow }: Pick<ModelContext, "trainedWindow">): number {
   return Math.max(1, Math.log(query + 1) / Math.log(trainedWindow));
 }
 
-/** @throws LongctxError "method" where ln T is 0 */
+/** Checks the trained window T. @throws LongctxError "method" where T is 1, since log-n scaling divides by ln T */
 export function checkLogn({ trainedWindow }: Pick<ModelContext, "trainedWindow">): void {
   if (trainedWindow < 2)
     throw new LongctxError(

@@ -1,16 +1,19 @@
 import { LongctxError, type JsonFile } from "@longctx/core";
 
-/** Two lists of divisors of θ_i, of one length; every divisor is finite and above 0. */
+/** LongRoPE's two lists of divisors of the frequencies θ_i, of the same length; every divisor is finite and above 0. */
 export interface LongropeFactors {
   readonly path: string;
   readonly short: readonly number[];
   readonly long: readonly number[];
 }
 
-/** The names that each list may have in a file: the one of Hugging Face's `rope_scaling`, and a plain one. */
+/** The names under which a file may hold each list: the name in Hugging Face's `rope_scaling`, or a short one. */
 const LIST_NAMES = { short: ["short_factor", "short"], long: ["long_factor", "long"] } as const;
 
-/** The lists of a file. @throws LongctxError "file", which names the file, the list and the entry */
+/**
+ * Reads the two lists of divisors from a JSON file's content.
+ * @throws LongctxError "file" that names file, list and entry
+ */
 export function readFactors({ path, content }: JsonFile): LongropeFactors {
   if (typeof content !== "object" || content === null || Array.isArray(content))
     throw refusal(path, `has to hold an object with ${LIST_NAMES.short[0]} and ${LIST_NAMES.long[0]}`);

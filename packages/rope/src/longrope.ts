@@ -3,12 +3,13 @@ import { longropeAmplitude, longropeFrequencies } from "@longctx/rope-types";
 import { readFactors, type LongropeFactors } from "./longrope-factors.ts";
 
 /**
- * LongRoPE: each pair is divided by a factor of its own, found by search, from one list for texts within the trained
- * window and from another for longer texts. Ding et al.: "LongRoPE: Extending LLM Context Window Beyond 2 Million
- * Tokens", 2024 (arXiv:2402.13753); the switch between the lists and the attention factor are those of Phi-3 in
- * Hugging Face transformers.
+ * LongRoPE: the frequency of each rotary pair is divided by a divisor of its own, found by search; one list of divisors
+ * is for texts within the trained window and another for longer texts. Ding et al.: "LongRoPE: Extending LLM Context
+ * Window Beyond 2 Million Tokens", 2024 (arXiv:2402.13753); the switch between the lists and the attention factor are
+ * those of Phi-3 in Hugging Face transformers.
  * The equations are in longrope.ts of @longctx/rope-types, because the core needs them for checkpoints too. A program
- * gives the lists themselves, a spec the path of a file that holds them. @throws LongctxError "method", "file"
+ * gives the lists, a spec gives the path of a file that holds them.
+ * @throws LongctxError "method", "file"
  */
 export const longrope = defineMethod(
   {
@@ -58,22 +59,25 @@ export const longrope = defineMethod(
   },
   ({ short, long, factor }: LongropeOptions) => {
     const bytes = new TextEncoder().encode(JSON.stringify([short, long]));
-    // The spec of the method cannot hold the lists, so it shows their checksum in place of a path.
+    // A spec is too short for the lists, so the method's spec shows a checksum of the lists in place of a file's path.
     return { factors: { path: `lists-${crc32(bytes).toString(16)}`, content: { short, long } }, factor };
   },
 );
 
-/** The options of `longrope`, whose spec names a file instead of the lists. */
+/** The options of the function `longrope`, which takes lists where a spec names a file. */
 export interface LongropeOptions {
-  /** Divisors of θ_i [d/2] for texts of at most T tokens. */
+  /** Divisors [d/2] of the frequencies θ_i for texts of at most T tokens. */
   readonly short: readonly number[];
-  /** Divisors of θ_i [d/2] for longer texts. */
+  /** Divisors [d/2] of the frequencies θ_i for texts of more than T tokens. */
   readonly long: readonly number[];
-  /** s, the longest text over the trained window, a ratio of at least 1. */
+  /** The scaling factor s, the longest text divided by the trained window; a ratio of at least 1. */
   readonly factor: number;
 }
 
-/** Divisors of 1 for short texts; for long texts they rise from 1 to 4 over the first three quarters of the pairs. */
+/**
+ * Invents example lists: divisors of 1 for short texts, and for long texts divisors that rise from 1 to 4 over the
+ * first three quarters of the rotary pairs.
+ */
 function exampleFactors(rotarySize: number): { short_factor: number[]; long_factor: number[] } {
   const pairs = Array.from({ length: rotarySize / 2 }, (_, i) => i);
   return {
@@ -82,7 +86,10 @@ function exampleFactors(rotarySize: number): { short_factor: number[]; long_fact
   };
 }
 
-/** @throws LongctxError "method" unless the lists have a divisor for each of the model's d/2 pairs */
+/**
+ * Checks the lists against a model.
+ * @throws LongctxError "method" unless there is a divisor for each of its d/2 rotary pairs
+ */
 function checkCount({ path, short }: LongropeFactors, rotarySize: number): void {
   if (short.length !== rotarySize / 2)
     throw new LongctxError(

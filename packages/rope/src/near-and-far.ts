@@ -1,14 +1,17 @@
 import { TEXT_POSITION, within, type Segment } from "@longctx/core";
 
-/** Whether queries and keys of a segment are still at their text positions, so that no method has moved them. */
+/**
+ * Returns whether queries and keys of a segment are at their text positions, so that no other method has moved them
+ * yet.
+ */
 export function atTextPositions({ queryPosition, keyPosition }: Segment): boolean {
   return queryPosition.id === TEXT_POSITION.id && keyPosition.id === TEXT_POSITION.id;
 }
 
 /**
- * Splits each segment at a window: tokens at a distance below `window` keep it, tokens ahead of their query included,
- * whose distance is negative; tokens from `window` on get the positions of `far`. Segments that a method has moved stay
- * whole.
+ * Splits each segment at a window of distances: tokens at a distance below `window`, also tokens ahead of their query
+ * (negative distance), keep their positions; tokens at a distance of `window` or more get the positions in `far`.
+ * Segments that another method has already moved stay whole.
  */
 export function nearAndFar(
   segments: readonly Segment[],

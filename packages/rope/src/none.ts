@@ -1,6 +1,6 @@
 import { defineMethod } from "@longctx/core";
 
-/** The model as it is, to which every method is compared; it can be combined with all of them. */
+/** The unmodified model, which all methods are compared with; it can be combined with any method. */
 export const none = defineMethod({
   name: "none",
   axes: [],

@@ -2,8 +2,9 @@ import { defineMethod } from "@longctx/core";
 import { yarn } from "./yarn.ts";
 
 /**
- * NTK-by-parts: YaRN's frequencies without its temperature. bloc97, 2023; written down in Peng et al., 2023 (YaRN,
- * arXiv:2309.00071), definition 2. `factor` is a ratio of at least 1. @throws LongctxError "method"
+ * NTK-by-parts: YaRN's frequencies without YaRN's temperature. bloc97, 2023; published in Peng et al., 2023 (YaRN,
+ * arXiv:2309.00071), definition 2. `factor` is a ratio of at least 1.
+ * @throws LongctxError "method"
  */
 export const ntkByParts = defineMethod({
   name: "ntk-by-parts",

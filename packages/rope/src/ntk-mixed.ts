@@ -2,10 +2,11 @@ import { defineMethod, makeTable } from "@longctx/core";
 import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Mixed NTK scaling: rotary angles are read as the digits of a number in several radices, and the factor is spread
- * over the radices. Su Jianlin: "Transformer upgrade path 11: carrying β-ary positions through", 2023
- * (kexue.fm/archives/9706).
- * `factor` is a ratio of at least 1, `beta` a number of at least 0. @throws LongctxError "method"
+ * Mixed NTK scaling: rotary angles are read as the digits of a mixed-radix number, and the scaling factor is spread
+ * over the radices, so that fast pairs are slowed less than slow pairs. Su Jianlin: "Transformer upgrade path 11:
+ * carrying β-ary positions through", 2023 (kexue.fm/archives/9706).
+ * `factor` is a ratio of at least 1, `beta` a number of at least 0.
+ * @throws LongctxError "method"
  */
 export const ntkMixed = defineMethod({
   name: "ntk-mixed",
@@ -36,11 +37,12 @@ export const ntkMixed = defineMethod({
 });
 
 /**
- * θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β (Su 2023, kexue.fm/archives/9706), [d/2], radians a token.
+ * Returns the frequencies θ_i · exp(−a·m^β) with m = i + 1 and a = ln k / (d/2)^β (Su 2023, kexue.fm/archives/9706),
+ * [d/2], in radians a token.
  */
 export function ntkMixedFrequencies(base: number, rotarySize: number, factor: number, beta: number): Float64Array {
   const pairs = rotarySize / 2;
-  // a·m^β is computed as ln k · (m / (d/2))^β, because (d/2)^β alone overflows for large β.
+  // The exponent a·m^β is computed as ln k · (m / (d/2))^β, because (d/2)^β alone overflows for large β.
   return defaultFrequencies(base, rotarySize).map(
     (frequency, i) => frequency * Math.exp(-Math.log(factor) * ((i + 1) / pairs) ** beta),
   );

@@ -2,11 +2,12 @@ import { defineMethod, makeTable } from "@longctx/core";
 import { ntkFrequencies } from "@longctx/rope-types";
 
 /**
- * NTK-aware scaling: a larger base, under which the slowest pair turns as slowly as under interpolation and the
- * fastest pair as fast as before. bloc97: "NTK-Aware Scaled RoPE", 2023; written down in Peng et al., 2023 (YaRN,
+ * NTK-aware scaling: a larger rotary base, under which the slowest pair turns as slowly as under position interpolation
+ * and the fastest pair keeps its speed. bloc97: "NTK-Aware Scaled RoPE", 2023; published in Peng et al., 2023 (YaRN,
  * arXiv:2309.00071), definition 1.
  * The equations are in ntk.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is a
- * ratio of at least 1. @throws LongctxError "method"
+ * ratio of at least 1.
+ * @throws LongctxError "method"
  */
 export const ntk = defineMethod({
   name: "ntk",

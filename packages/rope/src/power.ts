@@ -2,8 +2,10 @@ import { defineMethod, makeTable } from "@longctx/core";
 import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Power basis: the slower a pair is, the more it is slowed. Pal et al.: "Giraffe: Adventures in Expanding Context
- * Lengths in LLMs", 2023 (arXiv:2308.10882). `k` is a number of at least 0. @throws LongctxError "method"
+ * The power basis: a rotary pair's frequency is multiplied by a power of its place among the pairs, so that slow pairs
+ * are slowed the most and the fastest pair is kept. Pal et al.: "Giraffe: Adventures in Expanding Context Lengths in
+ * LLMs", 2023 (arXiv:2308.10882). `k`, the exponent, is a number of at least 0.
+ * @throws LongctxError "method"
  */
 export const power = defineMethod({
   name: "power",
@@ -20,7 +22,7 @@ export const power = defineMethod({
   }),
 });
 
-/** θ_i · (1 − i/(d/2))^k (Pal et al. 2023, arXiv:2308.10882), [d/2], radians a token. */
+/** Returns the frequencies θ_i · (1 − i/(d/2))^k (Pal et al. 2023, arXiv:2308.10882), [d/2], in radians a token. */
 export function powerFrequencies(base: number, rotarySize: number, k: number): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency, i) => frequency * (1 - (2 * i) / rotarySize) ** k);
 }

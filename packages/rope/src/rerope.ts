@@ -3,10 +3,11 @@ import { checkLogn, lognTemperature } from "./logn.ts";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * ReRoPE: distances beyond the window w count as w, so that no distance is longer than those of the training. Su
- * Jianlin: "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9708): g(t) = min(t, w), optionally with
- * log-n scaling of the scores (kexue.fm/archives/8823) beyond the trained window T.
- * `window` is w, tokens (at least 1); `logn` is 0 or 1. @throws LongctxError "method"
+ * ReRoPE: distances beyond the window w count as w, so that no distance exceeds those of training. Su Jianlin:
+ * "Rectified Rotary Position Embeddings", 2023 (kexue.fm/archives/9708): g(t) = min(t, w), optionally with log-n
+ * scaling of the scores (kexue.fm/archives/8823) beyond the trained window T.
+ * `window` is w, in tokens, at least 1; `logn` is 0 or 1.
+ * @throws LongctxError "method"
  */
 export const rerope = defineMethod({
   name: "rerope",

@@ -2,10 +2,11 @@ import { defineMethod, type PositionRule } from "@longctx/core";
 import { nearAndFar } from "./near-and-far.ts";
 
 /**
- * Self-Extend: beyond the neighbour window W, G tokens in a row share a position, so that (T − W) · G + W tokens have
- * distances within the trained window T. Jin et al.: "LLM Maybe LongLM: Self-Extend LLM Context Window Without
- * Tuning", 2024 (arXiv:2401.01325), section 3: g = ⌊m/G⌋ − ⌊n/G⌋ + W − ⌊W/G⌋.
- * `window` is W and `group` is G, both in tokens, at least 1. @throws LongctxError "method"
+ * Self-Extend: beyond the neighbour window W, G tokens in a row share a position, so that a text of (T − W) · G + W
+ * tokens has only distances within the trained window T. Jin et al.: "LLM Maybe LongLM: Self-Extend LLM Context Window
+ * Without Tuning", 2024 (arXiv:2401.01325), section 3: g = ⌊m/G⌋ − ⌊n/G⌋ + W − ⌊W/G⌋.
+ * `window` is W and `group` is G, both in tokens, at least 1.
+ * @throws LongctxError "method"
  */
 export const selfExtend = defineMethod({
   name: "self-extend",

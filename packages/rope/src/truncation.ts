@@ -2,10 +2,10 @@ import { defineMethod, LongctxError, makeTable } from "@longctx/core";
 import { defaultFrequencies } from "@longctx/rope-types";
 
 /**
- * Truncated basis: pairs that complete a turn within the trained window are kept, slower pairs get one common slow
- * frequency, and the slowest do not turn at all, so that they do not see positions. Pal et al.: "Giraffe: Adventures
- * in Expanding Context Lengths in LLMs", 2023 (arXiv:2308.10882).
- * `low`, `high` and `rho` are in radians a position; the trained window determines those that are not given.
+ * The truncated basis: rotary pairs that make a full turn within the trained window keep their frequency, slower pairs
+ * share one low frequency, and the slowest pairs get the frequency 0, so that they carry no position. Pal et al.:
+ * "Giraffe: Adventures in Expanding Context Lengths in LLMs", 2023 (arXiv:2308.10882).
+ * `low`, `high` and `rho` are in radians a position; values that are not given follow from the trained window.
  * @throws LongctxError "method"
  */
 export const truncation = defineMethod({
@@ -41,7 +41,10 @@ export const truncation = defineMethod({
   },
 });
 
-/** The bounds of the bands and the frequency of the middle band, radians a position. */
+/**
+ * The bounds `low` and `high` of the frequency bands and the common frequency `rho` of the middle band, in radians a
+ * position.
+ */
 export interface Bands {
   readonly low: number;
   readonly high: number;
@@ -49,8 +52,8 @@ export interface Bands {
 }
 
 /**
- * θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, 0 where θ_i < low (Pal et al. 2023, arXiv:2308.10882), [d/2], radians
- * a token.
+ * Returns the frequencies θ_i where θ_i ≥ high, ρ where low ≤ θ_i < high, and 0 where θ_i < low (Pal et al. 2023,
+ * arXiv:2308.10882), [d/2], in radians a token.
  */
 export function truncatedFrequencies(base: number, rotarySize: number, { low, high, rho }: Bands): Float64Array {
   return defaultFrequencies(base, rotarySize).map((frequency) =>
@@ -58,8 +61,8 @@ export function truncatedFrequencies(base: number, rotarySize: number, { low, hi
   );
 }
 
-/** Refuses bands that would make a slowed pair faster than one that is kept. @throws LongctxError "method" */
-function checkBands({ low, high, rho }: Bands, whence: string): void {
+/** Refuses bands in which a slowed pair would turn faster than a kept pair. @throws LongctxError "method" */
+function checkBands({ low, high, rho }: Bands, origin: string): void {
   for (const [name, value] of [
     ["low", low],
     ["rho", rho],
@@ -67,7 +70,7 @@ function checkBands({ low, high, rho }: Bands, whence: string): void {
     if (value > high)
       throw new LongctxError(
         "method",
-        `truncation: ${name} is ${value}, but has to be at most high, ${high}${whence}; give a smaller ${name} or a larger high.`,
+        `truncation: ${name} is ${value}, but has to be at most high, ${high}${origin}; give a smaller ${name} or a larger high.`,
       );
   }
 }

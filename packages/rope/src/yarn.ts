@@ -2,11 +2,12 @@ import { defineMethod, LongctxError, makeTable, type LengthContext } from "@long
 import { YARN_DEFAULTS, yarnAmplitude, yarnFrequencies, yarnPaperFrequencies } from "@longctx/rope-types";
 
 /**
- * YaRN: pairs that turn often within the trained window are kept, pairs that turn at most once are interpolated, pairs
- * between are blended, and the softmax is sharpened. Peng, Quesnelle, Fan, Shippole: "YaRN: Efficient Context Window
- * Extension of Large Language Models", 2023 (arXiv:2309.00071), eq. 17-22.
+ * YaRN: rotary pairs that turn often within the trained window keep their frequency, pairs that turn at most once are
+ * interpolated, pairs between are blended, and the softmax is sharpened. Peng, Quesnelle, Fan, Shippole: "YaRN:
+ * Efficient Context Window Extension of Large Language Models", 2023 (arXiv:2309.00071), eq. 17-22.
  * The equations are in yarn.ts of @longctx/rope-types, because the core needs them for checkpoints too. `factor` is a
- * ratio of at least 1, the betas are in turns, `truncate` is 0 or 1. @throws LongctxError "method"
+ * ratio of at least 1, the betas are in turns, `truncate` is 0 or 1.
+ * @throws LongctxError "method"
  */
 export const yarn = defineMethod({
   name: "yarn",
@@ -65,12 +66,12 @@ export const yarn = defineMethod({
   },
 });
 
-/** The factor on cos and sin: the one given, else that of eq. 22. */
+/** Returns the factor on cos and sin: the one given, else 0.1 · ln s + 1 (eq. 22). */
 function attentionFactorOf(values: { readonly factor: number; readonly attention_factor?: number }): number {
   return values.attention_factor ?? yarnAmplitude(values.factor);
 }
 
-/** @throws LongctxError "method" when no ramp lies between the betas */
+/** Checks the ends of the interpolation ramp. @throws LongctxError "method" when beta_fast is not above beta_slow */
 function checkBetas(betaFast: number, betaSlow: number, form: "code" | "paper"): void {
   if (betaFast < betaSlow)
     throw new LongctxError(

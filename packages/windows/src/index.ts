@@ -11,5 +11,5 @@ export * from "./prefix.ts";
 export * from "./sliding.ts";
 export * from "./streaming.ts";
 
-/** The methods of this package, for a MethodRegistry. */
+/** All methods of this package, to be put into a MethodRegistry. */
 export const windowMethods: readonly MethodDefinition[] = [sliding, streaming, lmInfinite, parallel, prefix];

@@ -1,8 +1,8 @@
 import { among, within, type Method, type Segment } from "@longctx/core";
 
 /**
- * A Λ-shaped mask: splits each segment into the last `window` tokens, the query's own included, and those of the first
- * `sinks` tokens that have left the window. The latter get the positions of `far`.
+ * Applies a Λ-shaped mask: a query sees the last `window` tokens, its own included, and of the first `sinks` tokens
+ * those that lie before this window. The first tokens get the positions in `far`.
  */
 export function lambdaMask(
   segments: readonly Segment[],
@@ -18,9 +18,9 @@ export function lambdaMask(
 }
 
 /**
- * The layout of a cache for queries that see the first `sinks` tokens and the last `window` tokens, their own included.
- * It has chunk − 1 slots more than that, because the first query of a chunk sees as many tokens before the window of
- * the last.
+ * Returns a ring layout for queries that see the first `sinks` tokens and the last `window` tokens, their own included.
+ * The ring has chunk − 1 extra slots, because the first query of a chunk sees back chunk − 1 tokens further than the
+ * last one.
  */
 export function boundedCache(sinks: number, window: number): NonNullable<Method["layout"]> {
   return ({ chunk }) => ({ capacity: sinks + window + chunk - 1, pinned: sinks });

@@ -2,10 +2,11 @@ import { constantPosition, defineMethod } from "@longctx/core";
 import { boundedCache, lambdaMask } from "./lambda-mask.ts";
 
 /**
- * LM-Infinite: a Λ-shaped mask, under which a query sees the first tokens and the last `window` tokens, and a ceiling
- * on distances: first tokens that have left the window are at the distance `window`. Han et al.: "LM-Infinite:
- * Zero-Shot Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
- * `sinks` is a number of tokens (at least 0), `window` too (at least 1). @throws LongctxError "method"
+ * LM-Infinite: a Λ-shaped mask, under which a query sees the first tokens and the last `window` tokens, and a limit on
+ * distances: first tokens that have left the window count as `window` tokens away. Han et al.: "LM-Infinite: Zero-Shot
+ * Extreme Length Generalization for Large Language Models", 2023 (arXiv:2308.16137), section 4.
+ * `sinks` is the number of first tokens, at least 0; `window` is in tokens, at least 1.
+ * @throws LongctxError "method"
  */
 export const lmInfinite = defineMethod({
   name: "lm-infinite",

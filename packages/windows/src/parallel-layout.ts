@@ -1,14 +1,17 @@
-import { among, askedBy, type ChunkContext, type PositionRule, type Segment, type TokenRange } from "@longctx/core";
+import { among, askedBy, type ChunkContext, type PositionRule, type Segment, type Interval } from "@longctx/core";
 
-/** How parallel windows lie in a text: shared tokens, one window behind another, then the task and what follows it. */
+/**
+ * The layout of a prompt in parallel windows: shared tokens, then one window after another, then the task and what
+ * follows it.
+ */
 export interface ParallelLayout {
-  /** The number of first tokens that every window begins with. */
+  /** The number of first tokens that all windows share. */
   readonly shared: number;
-  /** The number of tokens of each window, the shared ones left out. */
+  /** The number of tokens in each window, without the shared tokens. */
   readonly widths: readonly number[];
 }
 
-/** Splits segments so that windows do not see one another and the task sees all of them. */
+/** Splits segments so that windows do not see each other and the task sees all windows. */
 export function inParallel(
   segments: readonly Segment[],
   layout: ParallelLayout,
@@ -17,9 +20,9 @@ export function inParallel(
   const windows = windowsOf(layout);
   const rule = positionRule(layout, windows);
   const end = windows[windows.length - 1].to;
-  // Windows without a query of this chunk get no segment, so that most plans are as short as the plain model's.
+  // Windows without a query in this chunk get no segment, so that most plans are as short as the plain model's.
   const windowsOfQueries = windows.filter((window) => window.from < first + count && first < window.to);
-  const parts: readonly { readonly tokens: TokenRange; readonly queries: TokenRange }[] = [
+  const parts: readonly { readonly tokens: Interval; readonly queries: Interval }[] = [
     { tokens: { from: 0, to: layout.shared }, queries: { from: 0, to: Infinity } },
     ...windowsOfQueries.map((window) => ({ tokens: window, queries: window })),
     ...(first + count > end
@@ -36,16 +39,16 @@ export function inParallel(
     .filter((segment) => segment !== null);
 }
 
-function windowsOf({ shared, widths }: ParallelLayout): TokenRange[] {
+function windowsOf({ shared, widths }: ParallelLayout): Interval[] {
   let from = shared;
   return widths.map((width) => ({ from, to: (from += width) }));
 }
 
 /**
- * Positions of every window follow those of the shared tokens; positions of the task follow those of the longest
- * window.
+ * Returns the position rule: every window's positions begin after the shared tokens, and the task's positions begin
+ * after the longest window.
  */
-function positionRule({ shared, widths }: ParallelLayout, windows: readonly TokenRange[]): PositionRule {
+function positionRule({ shared, widths }: ParallelLayout, windows: readonly Interval[]): PositionRule {
   const end = windows[windows.length - 1].to;
   const task = shared + Math.max(...widths);
   return {

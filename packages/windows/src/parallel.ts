@@ -2,11 +2,12 @@ import { defineMethod, LongctxError, type Method } from "@longctx/core";
 import { inParallel, type ParallelLayout } from "./parallel-layout.ts";
 
 /**
- * Parallel context windows: the prompt is cut into windows, which do not see one another and whose positions all begin
- * with 0; the task behind them sees all of them, and its positions follow those of the longest window. Ratner et al.:
- * "Parallel Context Windows for Large Language Models", 2022 (arXiv:2212.10947), section 2.
- * `windows` is the number of windows, which are of equal width; the task has at least `task` tokens, about as many as
- * a window unless given. The text of a session begins with this prompt. @throws LongctxError "method"
+ * Parallel context windows (PCW): the prompt is cut into windows that do not see each other and whose positions all
+ * begin at 0; the task after them sees all windows, and its positions follow those of the longest window. Ratner et
+ * al.: "Parallel Context Windows for Large Language Models", 2022 (arXiv:2212.10947), section 2.
+ * `windows` is the number of windows, which have equal width; `task` is the least number of tokens in the task, about
+ * as many as in a window unless given. A session's text has to begin with this prompt.
+ * @throws LongctxError "method"
  */
 export const parallel = defineMethod({
   name: "parallel",
@@ -35,13 +36,18 @@ export const parallel = defineMethod({
       );
     return {
       dependsOnPrompt: true,
-      disablesSlidingWindow: windows > 1, // One window is the plain text.
+      // A single window is the plain model, so the checkpoint's own sliding window stays on.
+      disablesSlidingWindow: windows > 1,
       segments: (segments, chunk) => inParallel(segments, equalWindows(chunk.promptLength, windows, task), chunk),
     };
   },
 });
 
-/** Windows of floor(N/(B+1)) tokens, or of floor((N − task)/B). @throws LongctxError "method" when that is 0 tokens */
+/**
+ * Cuts a prompt of N tokens into B equal windows of floor(N/(B+1)) tokens, or of floor((N − task)/B) where `task` is
+ * given.
+ * @throws LongctxError "method" when a window would have no token
+ */
 function equalWindows(promptLength: number, count: number, task?: number): ParallelLayout {
   if (count === 1) return { shared: 0, widths: [promptLength] };
   const width = Math.floor(task === undefined ? promptLength / (count + 1) : (promptLength - task) / count);
@@ -53,17 +59,19 @@ function equalWindows(promptLength: number, count: number, task?: number): Paral
   return { shared: 0, widths: Array.from({ length: count }, () => width) };
 }
 
+/** The widths of parallel windows, for `parallelWindows`. */
 export interface ParallelWindows {
-  /** The number of tokens of each window, the shared ones included. */
+  /** The number of tokens in each window, the shared tokens included. */
   readonly windows: readonly number[];
-  /** The number of first tokens that every window begins with: 1 unless given, for BOS. */
+  /** The number of first tokens that all windows share: 1 unless given, for the BOS token. */
   readonly shared?: number;
 }
 
 /**
- * Parallel windows of any lengths, for a text that holds the shared tokens once, then the other tokens of each window,
- * then the task. Windows of 5 and 3 tokens that share one are a text of 1 + 4 + 2 tokens and the task, whose positions
- * begin with 5. @throws LongctxError "method"
+ * Parallel windows of any widths, for a text that holds the shared tokens once, then the other tokens of each window,
+ * then the task. Example: windows of 5 and 3 tokens that share one token make a text of 1 + 4 + 2 tokens and the task,
+ * whose positions begin at 5.
+ * @throws LongctxError "method" when there is no window, or a width is impossible
  */
 export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Method {
   if (!Number.isInteger(shared) || shared < 0)
@@ -87,9 +95,9 @@ export function parallelWindows({ windows, shared = 1 }: ParallelWindows): Metho
 }
 
 /**
- * Documents as parallel windows: the ids of the text, and the method for reading it. The ids of documents and task have
- * no special tokens; `shared` are the ids that every document begins with (BOS). @throws LongctxError "method" when a
- * document is empty, or there is none
+ * Lays out documents as parallel windows, and returns the token ids of the text and the method to read it with. The ids
+ * of documents and task come without special tokens; `shared` holds the ids that every document begins with (BOS).
+ * @throws LongctxError "method" when there is no document, or one is empty
  */
 export function parallelDocuments(
   documents: readonly (readonly number[])[],

@@ -1,10 +1,11 @@
 import { askedBy, among, defineMethod, EVERYTHING } from "@longctx/core";
 
 /**
- * Prefix attention: the first `length` tokens see each other in both directions, a later token at a negative distance,
- * and all tokens behind them are causal. Raffel et al.: "Exploring the Limits of Transfer Learning with a Unified
- * Text-to-Text Transformer", 2019 (arXiv:1910.10683), section 3.2.1 (prefix LM).
- * `length` is a number of tokens, at least 0. @throws LongctxError "method"
+ * Prefix attention (prefix LM): the first `length` tokens see each other in both directions, later tokens at a negative
+ * distance, and all tokens after them are causal. Raffel et al.: "Exploring the Limits of Transfer Learning with a
+ * Unified Text-to-Text Transformer", 2019 (arXiv:1910.10683), section 3.2.1.
+ * `length` is in tokens, at least 0.
+ * @throws LongctxError "method"
  */
 export const prefix = defineMethod({
   name: "prefix",

@@ -2,9 +2,10 @@ import { defineMethod, within } from "@longctx/core";
 import { boundedCache } from "./lambda-mask.ts";
 
 /**
- * Sliding window attention: a query sees the last `window` tokens, itself included, at their true distances. Beltagy,
+ * Sliding window attention: a query sees the last `window` tokens, its own included, at their true distances. Beltagy,
  * Peters, Cohan: "Longformer: The Long-Document Transformer", 2020 (arXiv:2004.05150), section 3.1.
- * `window` is a number of tokens, at least 1. @throws LongctxError "method"
+ * `window` is in tokens, at least 1.
+ * @throws LongctxError "method"
  */
 export const sliding = defineMethod({
   name: "sliding",
@@ -27,7 +28,7 @@ export const sliding = defineMethod({
   create: ({ window }) => ({
     segments: (segments) =>
       segments
-        .map((segment) => within(segment, { from: -Infinity, to: window })) // m − n < window
+        .map((segment) => within(segment, { from: -Infinity, to: window })) // keeps distances m − n < window
         .filter((segment) => segment !== null),
     span: window,
     layout: boundedCache(0, window),

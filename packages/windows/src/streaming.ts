@@ -2,11 +2,13 @@ import { defineMethod, type PositionRule } from "@longctx/core";
 import { boundedCache, lambdaMask } from "./lambda-mask.ts";
 
 /**
- * StreamingLLM: a query sees the first tokens of the text (the sinks) and the last `window` tokens, itself included;
- * the cache forgets the tokens between, and the sinks stay at the distance they had when the cache was just full.
+ * StreamingLLM: a query sees the first tokens of the text (attention sinks) and the last `window` tokens, its own
+ * included. The KV cache evicts the tokens between, and the sinks stay at the distance that they had when the cache
+ * became full.
  * Xiao, Tian, Chen, Han, Lewis: "Efficient Streaming Language Models with Attention Sinks", 2023 (arXiv:2309.17453),
  * section 3.2.
- * `sinks` is a number of tokens (at least 0), `window` too (at least 1). @throws LongctxError "method"
+ * `sinks` is the number of first tokens, at least 0; `window` is in tokens, at least 1.
+ * @throws LongctxError "method"
  */
 export const streaming = defineMethod({
   name: "streaming",
@@ -29,7 +31,8 @@ export const streaming = defineMethod({
     },
   },
   create: ({ sinks, window }) => {
-    const last = sinks + window - 1; // The slot of a query in a full cache of the paper.
+    // In the paper's full cache the query is in the last slot, and a slot's number is its position.
+    const last = sinks + window - 1;
     const slot: PositionRule = { id: `min(m,${last})`, at: (m) => Math.min(m, last) };
     return {
       segments: (segments) => lambdaMask(segments, { sinks, window }, { queryPosition: slot }),

@@ -76,7 +76,7 @@ describe.each(Object.entries(BOUNDED))("%s", (name, create) => {
     fc.assert(
       fc.property(sinks, window, fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 12 }), (s, w, chunks) => {
         const method = compose(create(s, w));
-        const layout = method.layout({ ...context, chunk: 6 })!;
+        const layout = method.layout({ ...context, layer: 0, chunk: 6 })!;
         expect(layout).toEqual({ capacity: kept(s) + w + 5, pinned: kept(s) });
         const slots = new SlotMap(layout);
         for (const count of chunks) {

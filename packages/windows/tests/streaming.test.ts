@@ -45,7 +45,7 @@ describe("streaming's distances", () => {
 
 describe("streaming's cache", () => {
   it("has sinks + window + chunk - 1 slots", () => {
-    expect(streaming({ sinks: 4, window: 1020 }).layout!({ ...context, chunk: 64 })).toEqual({
+    expect(streaming({ sinks: 4, window: 1020 }).layout!({ ...context, layer: 0, chunk: 64 })).toEqual({
       capacity: 1087,
       pinned: 4,
     });

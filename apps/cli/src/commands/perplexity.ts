@@ -49,13 +49,18 @@ async function readPerplexity(reference: string, file: string, options: Perplexi
     }).finally(() => progress.clear());
     const seconds = (performance.now() - begin) / 1000;
     const spec = method?.spec ?? "none";
+    const ahead = (method?.groupSize ?? 1) - 1; // tokens that choose what an earlier one of their group sees
     if (options.json) {
       const { device, precision } = model.backend;
       io.out(
-        `${JSON.stringify({ model: reference, text: file, method: spec, device, precision, tokens: ids.length, block: options.block, blocks, ...whole }, null, 2)}\n`,
+        `${JSON.stringify({ model: reference, text: file, method: spec, device, precision, tokens: ids.length, tokens_ahead: ahead, block: options.block, blocks, ...whole }, null, 2)}\n`,
       );
     } else {
       io.out(table([...blocks, whole]));
+      if (ahead > 0)
+        io.out(
+          `Under ${spec} a token sees what its group of ${count(ahead + 1)} tokens chose together, so up to ${count(ahead)} tokens ahead of it had a say.\n`,
+        );
     }
     io.err(
       `${count(ids.length)} tokens under ${spec} in ${duration(seconds)} (${rate(ids.length / seconds)} tok/s), cache ${count(session.bytes)} bytes\n`,

@@ -1,7 +1,7 @@
 import { LongctxError, type LanguageModel } from "longctx";
 import type { BoundTask, Prompt, SampleRecord } from "@longctx/tasks";
 import { sampleId, type Job } from "./schedule.ts";
-import { reusable, type Trunks } from "./trunks.ts";
+import { reusable, type Beginning, type Trunks } from "./trunks.ts";
 
 export interface MadePrompt {
   readonly prompt: Prompt;
@@ -9,7 +9,10 @@ export interface MadePrompt {
   readonly time: number;
 }
 
-/** One prompt under one method, answered and scored. What goes wrong is a record with status "error"; an abort is thrown. */
+/**
+ * One prompt under one method, answered and scored; `upcoming` are the prompts that the method reads next at this length,
+ * for the trunks. What goes wrong is a record with status "error"; an abort is thrown.
+ */
 export async function measure(
   model: LanguageModel,
   task: BoundTask,
@@ -17,6 +20,7 @@ export async function measure(
   { prompt, time }: MadePrompt,
   signal: AbortSignal,
   trunks: Trunks | null,
+  upcoming?: () => readonly (readonly number[])[],
 ): Promise<SampleRecord> {
   const started = new Date().toISOString();
   const cost = {
@@ -59,15 +63,15 @@ export async function measure(
     // All samples of a length get a cache of the same size, whatever their prompt came to.
     const capacity = cell.length + task.maxNew;
     const trunk = trunks && reusable(model, method) ? trunks : null;
-    const session =
-      trunk?.take(model, method, capacity, prompt.ids) ?? model.session({ method: method.method, capacity });
+    const begin = performance.now();
+    const beginning = (await trunk?.take(model, method, prompt.ids, { capacity, upcoming, signal })) ?? fresh(model, method, capacity); // prettier-ignore
+    const { session } = beginning;
     try {
-      cost.cache_bytes = session.bytes;
-      cost.reused_prefix_tokens = session.length;
-      const begin = performance.now();
+      cost.reused_prefix_tokens = beginning.reused;
       const logits = await session.prefill(prompt.ids.slice(session.length), { signal, length: prompt.ids.length });
       const read = performance.now();
       cost.prefill_ms = milliseconds(read - begin);
+      cost.cache_bytes = session.bytes; // devices allocate as tokens come
       const answer = session.generate({ maxNew: task.maxNew, signal });
       const pred = await answer.complete();
       cost.decode_ms = milliseconds(performance.now() - read);
@@ -87,7 +91,7 @@ export async function measure(
         cost,
       };
     } finally {
-      if (!trunk) session.dispose();
+      beginning.release();
     }
   } catch (error) {
     trunks?.forget(method);
@@ -104,6 +108,11 @@ export async function measure(
     };
     return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0] }, cost };
   }
+}
+
+function fresh(model: LanguageModel, { method }: Job["method"], capacity: number): Beginning {
+  const session = model.session({ method, capacity });
+  return { session, reused: 0, release: () => session.dispose() };
 }
 
 /** ln p of a token and its rank; 3 decimals, which float32 sums in another order do not change. */

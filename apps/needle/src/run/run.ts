@@ -129,8 +129,9 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks 
     // Signals and the display get their turn here, whatever the backend does.
     await setImmediate();
     if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
+    const upcoming = () => upcomingPrompts(todo, index, prompts);
     const begin = performance.now();
-    const record = await measure(model, bound, job, prompts.at(job.cell), signal, trunks);
+    const record = await measure(model, bound, job, prompts.at(job.cell), signal, trunks, upcoming);
     if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id))
       throw new Error(`Sample ${record.id} was measured twice.`);
     samples.append(record);
@@ -141,21 +142,41 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks 
   report(state(todo.length, todo.length === 0 ? `all ${counted(jobs.length, "sample")} were there already` : "done"));
 }
 
-/** Prompts, of which the last is kept: methods follow each other on one prompt. */
+/** Prompts that a method will read next at a length, for which states are kept where prompts part. */
+const MOST_UPCOMING = 4;
+
+/** The next prompts of a job's method at the job's length. */
+function upcomingPrompts(todo: readonly Job[], index: number, prompts: Prompts): (readonly number[])[] {
+  const { method } = todo[index];
+  const next: Job[] = [];
+  for (let i = index + 1; i < todo.length && next.length < MOST_UPCOMING; i++)
+    if (todo[i].method === method) next.push(todo[i]);
+  return next.map(({ cell }) => prompts.at(cell).prompt.ids);
+}
+
+/** Prompts, of which the last few of each length are kept: methods follow each other on one prompt, and look ahead. */
 class Prompts {
   readonly #task: BoundTask;
-  #last: { readonly cell: Cell; readonly made: MadePrompt } | null = null;
+  /** In the order of their last use. */
+  readonly #kept = new Map<Cell, MadePrompt>();
 
   constructor(task: BoundTask) {
     this.#task = task;
   }
 
   at(cell: Cell): MadePrompt {
-    if (this.#last?.cell !== cell) {
-      const begin = performance.now();
-      const prompt = this.#task.prompt(cell);
-      this.#last = { cell, made: { prompt, time: performance.now() - begin } };
-    }
-    return this.#last.made;
+    const known = this.#kept.get(cell);
+    this.#kept.delete(cell);
+    const made = known ?? this.#make(cell);
+    this.#kept.set(cell, made);
+    const ofLength = [...this.#kept.keys()].filter(({ length }) => length === cell.length);
+    for (const oldest of ofLength.slice(0, -(MOST_UPCOMING + 1))) this.#kept.delete(oldest);
+    return made;
+  }
+
+  #make(cell: Cell): MadePrompt {
+    const begin = performance.now();
+    const prompt = this.#task.prompt(cell);
+    return { prompt, time: performance.now() - begin };
   }
 }

@@ -3,6 +3,7 @@ import { Product } from "./products";
 import { ATTENTION, PRODUCT, share } from "./threads";
 
 export { compactKeys, compactQueries, compactValues } from "./compact";
+export { readMemory, writeMemory } from "./memory";
 export { addTo, normalise, silu, toIntegers } from "./products";
 export { serve, stop } from "./threads";
 

@@ -1,88 +1,138 @@
 import type { ModelConfig } from "../model/config.ts";
-import type { LayerView } from "../method/method.ts";
+import type { LayerView, RingLayout } from "../method/method.ts";
 import type { AttentionPlan } from "../method/plan.ts";
+import type { Rings } from "../state/rings.ts";
 import type { Draw } from "../text/sampling.ts";
-import type { CacheLayout, SlotMap } from "../state/slots.ts";
 
 export const PRECISIONS = ["exact", "fast"] as const;
 /**
- * `exact`: what float32 gives on the dequantised weights. `fast`: int8 products with quantised weights, as llama.cpp does,
- * on the cpu; keys and values of 16 bits on a GPU, and products of many tokens too where it multiplies such.
+ * The arithmetic of a backend. `exact` computes in float32 on dequantised weights. `fast` multiplies quantised weights
+ * in int8 on the cpu, as llama.cpp does; on a GPU it stores keys and values in 16 bits, and also multiplies matrices
+ * for many tokens in 16 bits where the GPU can.
  */
 export type Precision = (typeof PRECISIONS)[number];
 
-/** Stops inside a forward pass, for retrieval, memory and capture. Only the layers named are stopped at. */
+/**
+ * Callbacks inside a forward pass, for methods' hooks and for capture. A pass stops only at layers for which `layers`
+ * is true.
+ */
 export interface LayerHooks {
   layers(layer: number): boolean;
-  /** The residual stream [T, hidden] before the layer. */
+  /** Receives the residual stream [T, hidden] that enters the layer. */
   hidden?(layer: number, hidden: Float32Array): void;
-  /** The queries are known and the chunk's keys are cached; may answer with another plan. */
+  /**
+   * Called when the layer's queries are computed, the chunk's keys are stored, and the plan's choices are replaced by
+   * lists of tokens; returns the plan that the layer uses.
+   */
   queries?(view: LayerView, plan: AttentionPlan): AttentionPlan | Promise<AttentionPlan>;
-  /** Attention is done: [T, H, D]; the answer replaces it. */
+  /** Receives the attention output [T, H, D] of the layer and returns what replaces it. */
   attended?(view: LayerView, attended: Float32Array): Float32Array;
 }
 
+/** A chunk of tokens for a backend to read into a sequence's state, with the plan of each layer. */
 export interface ForwardRequest {
-  readonly cache: Cache;
-  /** The chunk's token ids; its first token has the text index `cache.slots.length`. Sessions cut chunks at a ring's end. */
+  readonly state: SequenceState;
+  /**
+   * The token ids of the chunk, whose first token has the text index `state.rings.length`. A chunk has at most
+   * `state.rings.consecutive` tokens, so that it does not wrap around a ring; sessions split longer texts.
+   */
   readonly ids: readonly number[];
   readonly plan: (layer: number) => AttentionPlan;
-  /** How many of the last rows get logits. */
+  /** The number of last rows (tokens) of the chunk for which logits are computed. */
   readonly logitRows: number;
-  /** Keep a copy of the keys without rotation: retrieval reads it, and tables that change need it. */
+  /**
+   * Whether the cache keeps a copy of the raw keys, for hooks and for length-dependent tables; for choices and
+   * compressive memories a backend keeps one in any case.
+   */
   readonly rawKeys?: boolean;
   readonly hooks?: LayerHooks;
 }
 
-/** Keys and values of one sequence, all layers, in buffers of fixed capacity. */
-export interface Cache {
-  readonly slots: SlotMap;
-  /** Bytes allocated. */
+/** The bytes that a sequence's state holds, by part. */
+export interface StateBytes {
+  /** Bytes of keys and values in the ring buffers, counting every rotated copy of the keys. */
+  readonly ring: number;
+  /** Bytes of the index from which blocks are chosen: the mean keys of blocks. */
+  readonly index: number;
+  /** Bytes of the compressive memories. */
+  readonly memory: number;
+}
+
+/**
+ * A backend's state of one sequence: for each layer a ring of keys and values, an index of mean keys where the layer
+ * chooses blocks, and a compressive memory where the layer has one. Sessions use only operations that every part
+ * supports.
+ */
+export interface SequenceState {
+  /** The backend that made this state; every other backend refuses to read it. */
+  readonly backend: Backend;
+  /** The map from tokens to slots in each layer's ring. */
+  readonly rings: Rings;
+  /** The bytes allocated for all parts together; 0 after `dispose`. */
   readonly bytes: number;
-  /** A second sequence that continues from the same tokens; neither sees what the other adds. */
-  fork(): Cache;
+  readonly bytesByPart: StateBytes;
+  /** Makes an independent second sequence that continues from the same tokens. */
+  fork(): SequenceState;
+  /**
+   * Forgets everything after the first `length` tokens, in every part or in none.
+   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory as it was before its last
+   * write
+   */
   truncate(length: number): void;
-  /** The held tokens as bytes; `Backend.restoreCache` takes them. A promise where the device has to be waited for. */
+  /** Returns all parts as bytes, which `Backend.restoreState` takes; a promise where a device has to be waited for. */
   save(): Uint8Array | Promise<Uint8Array>;
   dispose(): void;
 }
 
-/** Bytes on a device with memory of its own, by purpose. */
+/** The bytes in use on a device with memory of its own, by purpose. */
 export interface DeviceMemory {
   readonly weights: number;
-  /** Keys and values of all sequences, and the logits they end with. */
+  /** Bytes of the keys and values of all sequences, and of their last logits. */
   readonly cache: number;
-  /** What chunks flow through: activations, tables, uniforms, buffers to read through. Bounded by the chunk's size. */
+  /**
+   * Bytes of buffers that a chunk passes through (activations, tables, uniforms, read-back), bounded by the chunk's
+   * size.
+   */
   readonly scratch: number;
-  /** The most there was of all three together. */
+  /** The largest sum of weights, cache and scratch so far. */
   readonly peak: number;
 }
 
-/** The same few operations on every device. The `reference` is the judge of the others. */
+/**
+ * A backend, which computes a decoder's forward pass on one device. The float64 backend `reference` is what the other
+ * backends are tested against.
+ */
 export interface Backend {
   readonly device: string;
   readonly precision: Precision;
   readonly config: ModelConfig;
-  /** How many tokens of a prompt are best computed at once. */
+  /** The number of prompt tokens in a chunk at which this backend is the fastest. */
   readonly preferredChunk: number;
-  /** @throws LongctxError "capacity" where there is no room for it */
-  createCache(layout: CacheLayout): Cache;
-  /** What `Cache.save` wrote. @throws LongctxError "file" for other bytes, "capacity" where the layout is too small */
-  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache;
-  /** Appends the chunk to the cache; logits are [logitRows, V], valid until the next call. */
+  /**
+   * Makes the state of an empty sequence, from one ring layout for all layers or one for each.
+   * @throws LongctxError "capacity" where the device has no room for it
+   */
+  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState;
+  /**
+   * Makes a state from the bytes that `SequenceState.save` wrote.
+   * @throws LongctxError "file" for other bytes, "capacity" where a layout is too small
+   */
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState;
+  /** Reads a chunk into the state and returns logits [logitRows, V], which are valid until the next call. */
   forward(request: ForwardRequest): Promise<Float32Array>;
   /**
-   * Where a device can choose the token after the chunk's last itself, so that logits need not be fetched: the one that
-   * `drawToken` takes from them, up to rounding. `logits` fetches them, [V], until the cache is used again.
+   * Reads a chunk and chooses the next token on the device, so that logits need not be copied to the host; the token is
+   * the one that `drawToken` takes from the logits, up to rounding. Absent where a device cannot choose.
    */
   sample?(request: ForwardRequest, draw: Draw): Promise<SampledToken>;
-  /** What is held where a device has memory of its own. */
+  /** Returns the bytes in use on the device, where the device has memory of its own. */
   memory?(): DeviceMemory;
   dispose(): Promise<void>;
 }
 
+/** A token that a device has chosen as the next one of the text. */
 export interface SampledToken {
   readonly id: number;
-  /** Those it was drawn from, [V]. */
+  /** Copies the logits [V] that the token was drawn from to the host; possible until the state is used again. */
   logits(): Promise<Float32Array>;
 }

@@ -1,7 +1,8 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
+import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
-/** @throws LongctxError "argument" when there are none, or one is not in the vocabulary */
+/** Checks token ids. @throws LongctxError "argument" when there are none, or one is not in the vocabulary */
 export function checkIds(ids: readonly number[], vocabSize: number): void {
   if (ids.length === 0) throw new LongctxError("argument", "There are no tokens to read; give at least one id.");
   const wrong = ids.findIndex((id) => !isToken(id, vocabSize));
@@ -12,18 +13,39 @@ export function checkIds(ids: readonly number[], vocabSize: number): void {
     );
 }
 
+/**
+ * Checks a chunk before a backend writes any of it: its ids, its rows with logits, and the room for it.
+ * @throws LongctxError "argument" or "capacity"
+ */
+export function checkRequest({ state, ids, logitRows }: ForwardRequest, vocabSize: number): void {
+  checkIds(ids, vocabSize);
+  if (!Number.isInteger(logitRows) || logitRows < 0 || logitRows > ids.length)
+    throw new LongctxError(
+      "argument",
+      `Logits of ${logitRows} rows were asked for, but the chunk has ${ids.length} tokens.`,
+    );
+  state.rings.fork().append(ids.length);
+}
+
+/** Returns whether a value is a token id of the vocabulary. */
 export function isToken(id: unknown, vocabSize: number): id is number {
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize;
 }
 
-/** How many of `count` rows get logits; 1 unless given. */
+/**
+ * Returns for how many of the last `count` rows logits are computed: `rows`, 1 unless given, at most `count`.
+ * @throws LongctxError "argument" when `rows` is not a whole number of at least 0
+ */
 export function checkRows(rows = 1, count: number): number {
   if (!Number.isInteger(rows) || rows < 0)
     throw new LongctxError("argument", `logitRows is ${rows}; give a whole number of at least 0.`);
   return Math.min(rows, count);
 }
 
-/** The whole text's length N; what is read unless given. */
+/**
+ * Returns the length N of the whole text: as the caller gave it, else the number of tokens read.
+ * @throws LongctxError "argument" when the length given is below the number of tokens read
+ */
 export function checkLength(length: number | undefined, read: number): number {
   if (length !== undefined && (!Number.isInteger(length) || length < read))
     throw new LongctxError(
@@ -33,7 +55,10 @@ export function checkLength(length: number | undefined, read: number): number {
   return length ?? read;
 }
 
-/** @throws LongctxError "argument" when the first tokens have to be read by one call, and it has too few */
+/**
+ * Checks that the first call reads enough tokens.
+ * @throws LongctxError "argument" when it has fewer than the tokens that attend to each other in both directions
+ */
 export function checkBeginning(count: number, { readAtOnce, spec }: Composition): void {
   if (count < readAtOnce)
     throw new LongctxError(
@@ -42,7 +67,7 @@ export function checkBeginning(count: number, { readAtOnce, spec }: Composition)
     );
 }
 
-/** @throws LongctxError "argument" unless a text of `read` tokens can end after `length` of them */
+/** Checks that a text of `read` tokens can be truncated to `length`. @throws LongctxError "argument" when it cannot */
 export function checkTruncation(length: number, read: number, { readAtOnce, spec }: Composition): void {
   if (!Number.isInteger(length) || length < 0 || length > read)
     throw new LongctxError(
@@ -54,4 +79,22 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
       "argument",
       `Cannot truncate to ${length}: the first ${readAtOnce} tokens see each other under ${spec}, so none of them can be forgotten alone. Truncate to 0, or to at least ${readAtOnce}.`,
     );
+}
+
+/** Makes the error for a state that another backend made, and that this backend cannot read. */
+export function foreignState({ backend: maker }: SequenceState, backend: Backend): LongctxError {
+  const whose =
+    maker.device === backend.device ? "another model on the same device" : `another device (${maker.device})`;
+  return new LongctxError(
+    "argument",
+    `This state was made by ${whose} and cannot be read on ${backend.device} by this one; make it with this backend's createState.`,
+  );
+}
+
+/** Returns the error for a saved state whose rings were laid out otherwise than those it is to be restored into. */
+export function otherLayout(): LongctxError {
+  return new LongctxError(
+    "file",
+    "The saved cache has its tokens in other slots than the new one would, or is damaged; restore it with the capacity and the chunk it was saved with, or prefill again.",
+  );
 }

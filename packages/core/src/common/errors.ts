@@ -1,17 +1,17 @@
-/** What went wrong, for programs; the message says it to people. */
+/** The kind of an error, which a program can branch on; the error's message explains the error to people. */
 export type ErrorCode =
-  | "file" // a file is missing, truncated or lies about itself
-  | "config" // a model description is impossible or not supported
-  | "method" // an unknown method, an impossible parameter, a conflict
-  | "argument" // a bad argument of a call or a command line
-  | "capacity" // a text longer than the cache that was asked for
-  | "device" // a device that is missing or was lost
-  | "network" // a download that failed
-  | "aborted"; // the caller's abort signal
+  | "file" // a file is missing, truncated or contradicts itself
+  | "config" // a model's description is impossible or not supported
+  | "method" // a method is unknown, has an impossible parameter, or conflicts with another method
+  | "argument" // an argument of a call or of a command line is wrong
+  | "capacity" // a text does not fit the KV cache
+  | "device" // a device is missing or was lost
+  | "network" // a download failed
+  | "aborted"; // the caller's abort signal stopped the work
 
 /**
- * Every error longctx raises on bad input: one line that names the place, the value and the remedy.
- * Anything else that is thrown is a defect of longctx.
+ * The error that longctx throws on bad input: its one-line message names the place, the value and the remedy.
+ * Any other error that longctx throws is a defect of longctx.
  */
 export class LongctxError extends Error {
   override readonly name = "LongctxError";
@@ -23,7 +23,7 @@ export class LongctxError extends Error {
   }
 }
 
-/** "a, b or c", for messages that list what is possible. */
+/** Joins names as "a, b or c", for error messages that list the possible values. */
 export function listed(names: Iterable<string>): string {
   const all = [...names];
   return all.length < 2 ? all.join("") : `${all.slice(0, -1).join(", ")} or ${all.at(-1)}`;

@@ -1,4 +1,4 @@
-/** The parts of their globals that Node and browsers have for it. */
+/** The global functions with which a task is queued: `setImmediate` in Node, `MessageChannel` in browsers. */
 interface Globals {
   readonly setImmediate?: (act: () => void) => unknown;
   readonly MessageChannel: new () => {
@@ -12,8 +12,9 @@ interface Globals {
 }
 
 /**
- * Lets the event loop go round once, so that input, timers and messages that wait get their turn. A timeout would do so
- * too, but browsers make nested ones wait for 4 ms; and what `scheduler.yield` continues goes before all other tasks.
+ * Waits for one turn of the event loop, so that pending input, timers and messages are handled before the caller goes
+ * on. Browsers clamp nested `setTimeout` calls to 4 ms, and run what follows `scheduler.yield` before other tasks, so
+ * neither is used.
  */
 export async function eventLoopTurn(): Promise<void> {
   const { setImmediate: soon, MessageChannel: Channel } = globalThis as unknown as Globals;

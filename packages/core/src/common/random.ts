@@ -1,8 +1,9 @@
 import { mersenne } from "pure-rand/generator/mersenne";
 
 /**
- * Uniform numbers in [0, 1) with 53 bits, the same for a seed on every machine: MT19937, as numpy's `RandomState(seed)`.
- * Its seeds are hashed into the state, so that neighbouring ones have nothing in common from the first number on.
+ * Makes a generator of uniform random numbers in [0, 1) with 53 random bits. It is the Mersenne Twister MT19937, seeded
+ * as numpy's `RandomState(seed)` is, so a seed gives the same numbers on every machine, and neighbouring seeds give
+ * unrelated ones.
  */
 export function uniformFloat64(seed: number): () => number {
   const generator = mersenne(seed);

@@ -1,15 +1,26 @@
 import { availableParallelism } from "node:os";
-import type { Backend, Cache, ForwardRequest, Precision } from "../backend/backend.ts";
+import type { Backend, ForwardRequest, Precision, SequenceState } from "../backend/backend.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
-import { checkIds } from "../backend/forward-checks.ts";
-import type { AttentionPlan } from "../method/plan.ts";
-import { SlotMap, type CacheLayout } from "../state/slots.ts";
+import {
+  ANY_ACTIVATION,
+  ABSENT,
+  checkComputes,
+  DESCRIPTION,
+  oneOf,
+  optional,
+  POSITIVE,
+  RMS_NORM,
+  type Computes,
+} from "../backend/computes.ts";
+import { checkRequest, foreignState } from "../backend/forward-checks.ts";
+import type { RingLayout } from "../method/method.ts";
 import type { Weights } from "../model/weights.ts";
-import { prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
-import { CpuCache } from "./state/cpu-cache.ts";
+import { ChunkAngles, prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
+import { MemoryKernels } from "./state/compressive-memory.ts";
+import { CpuState } from "./state/cpu-state.ts";
 import { Embedding, type ModelSource } from "./weights/model-source.ts";
-import type { Passage } from "./state/passage.ts";
+import { PerPlan, type Passage } from "./state/passage.ts";
 import { KeyCopies } from "./state/key-copies.ts";
 import { LogitHead } from "./graph/logit-head.ts";
 import { Scratch } from "./graph/runtime.ts";
@@ -23,6 +34,21 @@ export interface CpuOptions {
   readonly threads?: number;
 }
 
+/** What the graphs and kernels compute of a model. */
+const COMPUTES: Computes = {
+  ...DESCRIPTION,
+  norm: RMS_NORM,
+  feedForward: oneOf("gated"),
+  experts: ABSENT,
+  activation: ANY_ACTIVATION,
+  position: oneOf("rope"),
+  postNorms: ABSENT,
+  embeddingScale: ABSENT,
+  attentionScale: ABSENT,
+  logitSoftCap: optional(POSITIVE),
+  attentionSoftCap: ABSENT,
+};
+
 /**
  * The device cpu. Chunks run on onnxruntime: one graph of the whole model where every layer's lanes are the same for every
  * chunk, layer by layer with hooks and under other plans. Single tokens run in WebAssembly kernels, where the weights fit
@@ -33,22 +59,8 @@ export function createCpu(config: ModelConfig, weights: Weights, options: CpuOpt
   const { precision = "exact", threads = availableParallelism() } = options;
   if (!Number.isInteger(threads) || threads < 1)
     throw new LongctxError("argument", `${threads} threads are impossible; give a whole number of at least 1.`);
-  const lacking = beyond(config);
-  if (lacking)
-    throw new LongctxError(
-      "config",
-      `The model has ${lacking}, which the device cpu does not compute; use the device webgpu or reference.`,
-    );
+  checkComputes("cpu", COMPUTES, config, "webgpu or reference");
   return new CpuBackend({ config, weights, precision }, threads);
-}
-
-/** The part of the model that no graph and no kernel here computes; null where there is none. */
-function beyond({ experts, attentionSoftCap, postNorms, embeddingScale, attentionScale }: ModelConfig): string | null {
-  if (experts) return `mixtures of ${experts.count} experts`;
-  if (attentionSoftCap !== undefined) return `attention scores capped at ${attentionSoftCap}`;
-  if (postNorms) return "norms behind attention and feed-forward networks";
-  if (embeddingScale !== undefined) return `embeddings multiplied by ${embeddingScale}`;
-  return attentionScale === undefined ? null : `attention scores multiplied by ${attentionScale}`;
 }
 
 class CpuBackend implements Backend {
@@ -65,6 +77,9 @@ class CpuBackend implements Backend {
   readonly #threads: number;
   /** Made when the first single token is read; null when the weights do not fit its memory. */
   #token: TokenDecoder | null | undefined;
+  /** Made for the first plan with a compressive memory. */
+  #memories: MemoryKernels | undefined;
+  readonly #memoryKernels = () => (this.#memories ??= new MemoryKernels(this.config));
   readonly #hidden = new Scratch();
   readonly #logits = new Scratch();
   /** Calls share the scratch buffers, so they wait for one another. */
@@ -84,12 +99,12 @@ class CpuBackend implements Backend {
     this.#stepped = new SteppedDecoder(source, threads, this.#copies, this.#head);
   }
 
-  createCache(layout: CacheLayout): Cache {
-    return new CpuCache(this.config, new SlotMap(layout));
+  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState {
+    return CpuState.of(this, layouts, this.#memoryKernels);
   }
 
-  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache {
-    return CpuCache.restore(this.config, layout, bytes);
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState {
+    return CpuState.restore(this, layouts, bytes, this.#memoryKernels);
   }
 
   forward(request: ForwardRequest): Promise<Float32Array> {
@@ -99,28 +114,24 @@ class CpuBackend implements Backend {
   }
 
   async #forward(request: ForwardRequest): Promise<Float32Array> {
-    const { cache, ids, logitRows } = request;
-    if (!(cache instanceof CpuCache))
-      throw new LongctxError(
-        "argument",
-        "This cache belongs to another device; make it with this backend's createCache.",
-      );
+    const { state, ids, logitRows } = request;
+    if (!(state instanceof CpuState) || state.backend !== this) throw foreignState(state, this);
     const { vocabSize, hiddenSize } = this.config;
-    if (cache.layers.length === 0)
-      throw new LongctxError("argument", "This cache was disposed of; create another one.");
-    checkIds(ids, vocabSize);
-    const runs = cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
-    if (runs.length > 1)
+    if (state.layers.length === 0)
+      throw new LongctxError("argument", "This state was disposed of; create another one.");
+    checkRequest(request, vocabSize);
+    const { rings } = state;
+    if (ids.length > rings.consecutive)
       throw new Error(
-        `A chunk of ${ids.length} tokens goes round the end of the ring; whoever calls forward has to end it there.`,
+        `A chunk of ${ids.length} tokens goes round the end of a ring; whoever calls forward has to end it there.`,
       );
     const logits = this.#logits.take(logitRows * vocabSize);
     const hidden = this.#hidden.take(ids.length * hiddenSize);
-    this.#copies.adopt(cache, request.plan);
+    this.#copies.adopt(state, request.plan);
     this.#embedding.rows(ids, hidden);
-    const first = cache.slots.length;
-    cache.slots.append(ids.length);
-    await this.#pass({ cache, request, first, count: ids.length, hidden, logits, logitRows });
+    const first = rings.length;
+    rings.append(ids.length);
+    await this.#pass({ state, request, first, count: ids.length, hidden, logits, logitRows });
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
       for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
@@ -130,13 +141,13 @@ class CpuBackend implements Backend {
   async #pass(passage: Passage): Promise<void> {
     if (passage.count === 1) {
       const token = this.#tokenDecoder();
-      if (token?.holds(passage.cache)) return token.run(passage);
+      if (token?.holds(passage.state)) return token.run(passage);
     }
     const uniform = passage.request.hooks ? null : this.#uniformPlans(passage);
     if (!uniform) return this.#stepped.run(passage);
     uniform.forEach(({ keyRotations }, layer) =>
       this.#copies.ensure(
-        passage.cache,
+        passage.state,
         layer,
         keyRotations.map(([, by]) => by),
         passage.first,
@@ -154,14 +165,14 @@ class CpuBackend implements Backend {
   }
 
   /** Every layer's plan as a chunk of uniform shape; null when some plan has no such shape. */
-  #uniformPlans({ cache, request, first, count }: Passage): PreparedChunk[] | null {
-    const prepared = new Map<AttentionPlan, PreparedChunk | null>();
+  #uniformPlans({ state, request, first, count }: Passage): PreparedChunk[] | null {
+    const prepared = new PerPlan<PreparedChunk | null>();
+    const angles = new ChunkAngles(first, count);
     const chunks: PreparedChunk[] = [];
     for (let layer = 0; layer < this.config.layerCount; layer++) {
       const plan = request.plan(layer);
-      if (!prepared.has(plan))
-        prepared.set(plan, prepareUniformChunk(plan, cache.slots, first, count, request.rawKeys ?? false));
-      const chunk = prepared.get(plan);
+      const { slots } = state.layers[layer];
+      const chunk = prepared.get(plan, slots, () => prepareUniformChunk(plan, slots, angles, request.rawKeys ?? false));
       if (!chunk) return null;
       chunks.push(chunk);
     }

@@ -3,13 +3,14 @@ import { sees, type AttentionPlan, type FrequencyTable, type Segment } from "../
 import { checkCount, checkIndex, prepare, type RotationOptions } from "./rotation-options.ts";
 
 /*
- * Under every method the query at text index m meets the token at n with the angle g(m, n) · h(i) in rotary pair i. The
- * functions of this file read both off the plan that backends compute; they need no model and no device.
+ * The functions of this file compute the angle g(m, n) · h(i) at which the query at text index m meets the key at n in
+ * rotary pair i. They read it off the plan that backends compute, and need no model and no device.
  */
 
 /**
- * h(i) [d/2] and the factor on cos and sin under a method, for a text of `length` tokens (T unless given).
- * @throws LongctxError
+ * Returns a method's frequency table, h(i) [d/2] and the amplitude on cos and sin, for a text of `length` tokens (T
+ * unless given).
+ * @throws LongctxError where the method refuses the model
  */
 export function frequencyTable(method: Method, options: RotationOptions = {}): FrequencyTable {
   const { composition, context } = prepare(method, options);
@@ -17,18 +18,18 @@ export function frequencyTable(method: Method, options: RotationOptions = {}): F
 }
 
 /**
- * g(m, n): the distance at which the query at text index m meets token n, in a prompt of `length` tokens (the shortest
- * with both unless given). The distance is negative where a query sees a later token, a fraction under Leaky ReRoPE,
- * and NaN where n is not visible. Tokens that a method chooses by the content of queries are not counted as visible.
- * @throws LongctxError
+ * Returns the effective distance g(m, n) at which query m meets token n, in a prompt of `length` tokens (max(m, n) + 1
+ * unless given). It is negative where a query sees a later token, a fraction under Leaky ReRoPE, and NaN where n is not
+ * visible; tokens that a method chooses by the content of queries count as not visible.
+ * @throws LongctxError "argument" where an index is outside of the text
  */
 export function effectiveDistance(method: Method, m: number, n: number, options: RotationOptions = {}): number {
   return distanceThrough(segmentBetween(method, m, n, options), m, n);
 }
 
 /**
- * g(m, n) · h(i), the angle in radians between query m and key n in rotary pair i; NaN where n is not visible.
- * @throws LongctxError
+ * Returns the angle g(m, n) · h(i) in radians between query m and key n in rotary pair i; NaN where n is not visible.
+ * @throws LongctxError "argument" where an index is outside of the text or of the pairs
  */
 export function rotationAngle(method: Method, m: number, n: number, i: number, options: RotationOptions = {}): number {
   const segment = segmentBetween(method, m, n, options);
@@ -37,14 +38,18 @@ export function rotationAngle(method: Method, m: number, n: number, i: number, o
   return distanceThrough(segment, m, n) * segment.table.inverse[i];
 }
 
+/** The distances g(m, n) that a method gives pairs of a query and a token, for some queries and tokens of a text. */
 export interface DistanceMatrix {
   readonly queries: readonly number[];
   readonly tokens: readonly number[];
-  /** g(m, n) [queries, tokens], row after row; NaN where a token is not visible. */
+  /** The effective distances g(m, n) [queries, tokens], row-major; NaN where a query does not see a token. */
   readonly values: Float64Array;
 }
 
-/** g(m, n) of all queries and tokens of a text of `length` tokens, or of those given. @throws LongctxError */
+/**
+ * Returns the effective distances g(m, n) in a text of `length` tokens, for all queries and tokens or for those given.
+ * @throws LongctxError "argument" where an index is outside of the text
+ */
 export function distanceMatrix(
   method: Method,
   length: number,
@@ -73,7 +78,8 @@ export function distanceMatrix(
 }
 
 /**
- * The plan of a layer (0 unless given) for a prompt of `length` tokens that is read in one chunk. @throws LongctxError
+ * Returns a layer's plan (layer 0 unless given) for a prompt of `length` tokens that is read in one chunk.
+ * @throws LongctxError "argument" where the layer does not exist
  */
 export function planOfText(method: Method, options: RotationOptions & { readonly length: number }): AttentionPlan {
   const { composition, context } = prepare(method, options);
@@ -83,7 +89,7 @@ export function planOfText(method: Method, options: RotationOptions & { readonly
   return composition.plan({ ...context, first: 0, count: length, length, promptLength: length, layer });
 }
 
-/** The segment through which query m sees token n, if it does. */
+/** Returns the segment of the plan through which query m sees token n, or undefined where n is not visible. */
 function segmentBetween(method: Method, m: number, n: number, options: RotationOptions): Segment | undefined {
   const length = checkCount("length", options.length ?? Math.max(m, n) + 1);
   checkIndex("query", m, length);

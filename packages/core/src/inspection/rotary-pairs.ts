@@ -1,48 +1,63 @@
 import { planOfText } from "./effective-distance.ts";
 import { checkpointFrequencies } from "../positions/frequencies.ts";
 import type { Method, ModelContext } from "../method/method.ts";
-import { samePlan, type AttentionPlan, type FrequencyTable, type Segment } from "../method/plan.ts";
+import {
+  samePlan,
+  type AttentionPlan,
+  type Choice,
+  type Interval,
+  type FrequencyTable,
+  type Segment,
+} from "../method/plan.ts";
 import { checkCount, prepare, type RotationOptions } from "./rotation-options.ts";
 
-/** What a method does to one rotary pair. An angle is between a query and a key that it sees, in radians. */
+/** What a method does to one rotary pair. All angles are in radians, between a query and a key that the query sees. */
 export interface RotaryPair {
   readonly pair: number;
-  /** The checkpoint's own h(i), radians a token. */
+  /** The pair's frequency h(i) in the checkpoint's own table, radians a token. */
   readonly before: number;
-  /** The method's h(i) in a text of N tokens, radians a token. */
+  /** The pair's frequency h(i) under the method in a text of N tokens, radians a token. */
   readonly after: number;
-  /** How many turns the pair completes within the trained reach, with the checkpoint's h(i) and with the method's. */
+  /**
+   * The number of full turns of the pair over the trained reach, with the checkpoint's frequency and with the method's.
+   */
   readonly turnsBefore: number;
   readonly turnsAfter: number;
-  /** The pair completes no turn within the trained reach, so training met only some of the angles of a turn. */
+  /**
+   * Whether the pair makes less than one full turn over the trained reach, so that training covered only a part of the
+   * circle.
+   */
   readonly critical: boolean;
-  /** The angle at the largest distance in training, which met the angles of a critical pair from 0 to this one. */
+  /** The pair's angle at the trained reach; training covered the angles of a critical pair from 0 to this angle. */
   readonly trainedAngle: number;
-  /** The smallest and the largest angle in a text of N tokens under the method. */
+  /** The smallest and the largest angle of the pair in a text of N tokens under the method. */
   readonly reachedAngle: { readonly least: number; readonly most: number };
-  /** Training met every angle that a text of N tokens meets under the method. */
+  /** Whether training covered every angle of the pair that occurs in a text of N tokens under the method. */
   readonly inDistribution: boolean;
 }
 
+/** What a method does to all rotary pairs in a text of N tokens, compared with training. */
 export interface RotaryPairs {
-  /** N, tokens. */
+  /** The length N of the text in tokens. */
   readonly length: number;
   /**
-   * The largest distance in training, tokens: T, or the extended window where the checkpoint was trained with its own
-   * RoPE type; a sliding window that every layer has makes it shorter.
+   * The largest distance between two tokens in training: T, or the extended window where the checkpoint was trained
+   * with its own RoPE scaling; or the sliding window, where all layers have one and it is shorter.
    */
   readonly trainedReach: number;
   /** The factor on cos and sin under the method. */
   readonly amplitude: number;
-  /** The smallest and the largest g(m, n) of the text. */
+  /** The smallest and the largest effective distance g(m, n) in the text. */
   readonly distance: { readonly least: number; readonly most: number };
   readonly pairs: readonly RotaryPair[];
 }
 
 /**
- * What a method does to each rotary pair in a text of `length` tokens (4 T unless given). Critical pairs, those behind
- * the critical dimension of Liu et al., "Scaling Laws of RoPE-based Extrapolation", 2023 (arXiv:2310.05209), complete
- * no turn in training; only they can meet angles that training never met. @throws LongctxError
+ * Compares the angles of each rotary pair in training with those under a method in a text of `length` tokens (4 T
+ * unless given). Only critical pairs can meet angles outside of training: those that make less than one turn over the
+ * trained window, which lie beyond the critical dimension of Liu et al., "Scaling Laws of RoPE-based Extrapolation",
+ * 2023 (arXiv:2310.05209).
+ * @throws LongctxError where the method refuses the model
  */
 export function rotaryPairs(method: Method, options: RotationOptions = {}): RotaryPairs {
   const { composition, context } = prepare(method, options);
@@ -70,7 +85,8 @@ export function rotaryPairs(method: Method, options: RotationOptions = {}): Rota
       least: smallest(reached.map((range) => range.least * range.table.inverse[pair])),
       most: largest(reached.map((range) => range.most * range.table.inverse[pair])),
     };
-    const slack = 1e-12 * trainedAngle; // T/s · s is not always T in floating point.
+    // The tolerance for rounding: T/s · s is not always equal to T in floating point.
+    const slack = 1e-12 * trainedAngle;
     return {
       pair,
       before,
@@ -90,24 +106,35 @@ export function rotaryPairs(method: Method, options: RotationOptions = {}): Rota
   return { length, trainedReach: trained.reach, amplitude: table.amplitude, distance, pairs };
 }
 
-/** The largest distance of two tokens in training, and the checkpoint's table for texts of that length. */
+/** Returns the largest distance between two tokens in training, and the checkpoint's frequency table at that length. */
 function trainedOn({ config, trainedWindow }: ModelContext): { reach: number; table: FrequencyTable } {
   const { rope, maxPositions, slidingWindows } = config;
-  // Dynamic NTK is the one extension that checkpoints name without having been trained with it.
+  // Checkpoints are trained with the RoPE scaling that they name, except for dynamic NTK, which is applied without
+  // training.
   const extended = rope.type !== "default" && rope.type !== "dynamic";
   const length = extended ? Math.max(trainedWindow, maxPositions) : trainedWindow;
   const widest = largest(slidingWindows.map((window) => window ?? Infinity));
   return { reach: Math.min(length, widest), table: checkpointFrequencies(rope, maxPositions, length) };
 }
 
-/** The smallest and largest distance at which queries see tokens through a segment; null where no query sees any. */
+function candidatesOf({ from, size, candidates }: Choice): Interval {
+  return { from, to: from + size * candidates };
+}
+
+/**
+ * Returns the smallest and largest effective distance at which queries see tokens through a segment, or null where none
+ * is visible.
+ */
 function distanceRange(segment: Segment, length: number): { least: number; most: number } | null {
-  const { tokens, band, queries, keyPosition, queryPosition } = segment;
+  const { band, queries, keyPosition, queryPosition } = segment;
+  // Queries may choose any of the candidate blocks, so all of them count.
+  const tokens = "choice" in segment.tokens ? candidatesOf(segment.tokens.choice) : segment.tokens;
   const listed = tokens instanceof Int32Array;
   const first = listed ? 0 : Math.max(0, tokens.from);
   const end = listed ? tokens.length : Math.min(tokens.to, length);
   const tokenAt = (index: number): number => (listed ? tokens[index] : index);
-  // The tokens that query m sees are a window that moves forward with m, so two monotonic queues find its extremes.
+  // The tokens that query m sees form a sliding window, so two monotonic queues keep its smallest and largest key
+  // position.
   const low = new ExtremeQueue((a, b) => a < b);
   const high = new ExtremeQueue((a, b) => a > b);
   let [least, most] = [Infinity, -Infinity];
@@ -128,7 +155,7 @@ function distanceRange(segment: Segment, length: number): { least: number; most:
   return most === -Infinity ? null : { least, most };
 }
 
-/** A monotonic queue: the best value of a window that moves forward, in constant amortised time. */
+/** A monotonic queue: it keeps the best value of a sliding window in constant amortised time. */
 class ExtremeQueue {
   readonly #better: (a: number, b: number) => boolean;
   readonly #entries: { readonly index: number; readonly value: number }[] = [];
@@ -144,14 +171,14 @@ class ExtremeQueue {
     entries.push({ index, value });
   }
 
-  /** The best value in the window; entries that have left it are dropped. */
+  /** Returns the best value in the window, after dropping the entries for which `outside` is true. */
   first(outside: (index: number) => boolean): number | undefined {
     while (this.#head < this.#entries.length && outside(this.#entries[this.#head].index)) this.#head++;
     return this.#entries[this.#head]?.value;
   }
 }
 
-// Math.min(...values) would overflow the stack for plans of very many segments.
+// `Math.min(...values)` would overflow the call stack for plans with very many segments.
 function smallest(values: readonly number[]): number {
   return values.reduce((least, value) => Math.min(least, value), Infinity);
 }

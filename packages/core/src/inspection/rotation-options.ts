@@ -3,23 +3,28 @@ import type { ModelConfig, RopeConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
 import type { Method, ModelContext } from "../method/method.ts";
 
-/** What the angle between a query and a key depends on beside the method. */
+/** The model and the text for which a method's angles are computed. */
 export interface RotationOptions {
-  /** A checkpoint's description, which gives RoPE, trained window and sliding windows. */
+  /** A checkpoint's description, which supplies RoPE, trained window and sliding windows. */
   readonly config?: ModelConfig;
-  /** Replaces fields of the config's RoPE; without a config it starts from type default, base 10000, rotarySize 64. */
+  /** Fields that replace those of the config's RoPE; without a config: type default, base 10000, rotarySize 64. */
   readonly rope?: Partial<RopeConfig>;
-  /** T, tokens; the config's unless given, 4096 without a config. */
+  /** The trained window T in tokens; the config's unless given, 4096 without a config. */
   readonly trainedWindow?: number;
-  /** N, tokens of the text, on which length-dependent tables and methods that divide the text depend. */
+  /**
+   * The length N of the text in tokens, which matters for length-dependent tables and for methods that divide the
+   * prompt.
+   */
   readonly length?: number;
-  /** The layer, 0 unless given; layers differ by their sliding windows. */
+  /** The layer, 0 unless given; layers differ only by their sliding windows. */
   readonly layer?: number;
+  /** Tensors that the checkpoint holds for methods, by canonical name, as in `ModelContext.learned`. */
+  readonly learned?: ModelContext["learned"];
 }
 
 /**
- * The method as a composition, and the model that the options describe.
- * @throws LongctxError when the method refuses the model
+ * Checks the options, and returns the method as a composition together with the model that the options describe.
+ * @throws LongctxError when an option is wrong or the method refuses the model
  */
 export function prepare(
   method: Method,
@@ -29,17 +34,20 @@ export function prepare(
   const rope: RopeConfig = { type: "default", base: 10_000, rotarySize: 64, ...options.config?.rope, ...options.rope };
   if (!Number.isInteger(rope.rotarySize) || rope.rotarySize < 2 || rope.rotarySize % 2 !== 0)
     throw new LongctxError("argument", `rotarySize is ${rope.rotarySize}, but has to be an even number of at least 2.`);
-  // At base 1 all pairs have one frequency, and YaRN's corners would divide by ln 1 = 0.
+  // At base 1 all pairs would have the same frequency, and YaRN's ramp would divide by ln 1 = 0.
   if (!(rope.base > 1 && rope.base < Infinity))
     throw new LongctxError("argument", `The RoPE base is ${rope.base}, but has to be a number above 1.`);
   const config = options.config ? { ...options.config, rope } : nominalConfig(rope, trainedWindow);
-  const context = { config, trainedWindow };
+  const context = { config, trainedWindow, learned: options.learned };
   const composition = compose(method);
   composition.check(context);
   return { composition, context };
 }
 
-/** A decoder of one layer and one head, for methods, which read only its RoPE and its windows. */
+/**
+ * Makes the description of a decoder with one layer and one head, for methods, which read only its RoPE and its
+ * windows.
+ */
 function nominalConfig(given: RopeConfig, trainedWindow: number): ModelConfig {
   const extended = given.type !== "default" && given.type !== "dynamic";
   const rope = extended ? { originalMaxPositions: trainedWindow, ...given } : given;
@@ -67,13 +75,13 @@ function nominalConfig(given: RopeConfig, trainedWindow: number): ModelConfig {
   };
 }
 
-/** @throws LongctxError "argument" when the value is not a whole number of at least 1 */
+/** Checks a number of tokens. @throws LongctxError "argument" when the value is not a whole number of at least 1 */
 export function checkCount(name: string, value: number): number {
   if (Number.isSafeInteger(value) && value >= 1) return value;
   throw new LongctxError("argument", `${name} is ${value}, but has to be a whole number of tokens, at least 1.`);
 }
 
-/** @throws LongctxError "argument" when the value is not a whole number from 0 to count − 1 */
+/** Checks an index. @throws LongctxError "argument" when the value is not a whole number from 0 to count − 1 */
 export function checkIndex(name: string, value: number, count: number): void {
   if (!Number.isSafeInteger(value) || value < 0 || value >= count)
     throw new LongctxError("argument", `The ${name} is ${value}, but has to be a whole number from 0 to ${count - 1}.`);

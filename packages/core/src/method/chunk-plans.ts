@@ -2,7 +2,10 @@ import type { Composition } from "./composition.ts";
 import type { ChunkContext } from "./method.ts";
 import { samePlan, type AttentionPlan } from "./plan.ts";
 
-/** The plan of each layer for one chunk; layers that see the same have one plan, which backends prepare once. */
+/**
+ * Returns a function from a layer to its attention plan for one chunk. Layers whose plans are equal share one object,
+ * so that a backend prepares each distinct plan once.
+ */
 export function chunkPlans(method: Composition, chunk: Omit<ChunkContext, "layer">): (layer: number) => AttentionPlan {
   const table = method.table(chunk, chunk.length);
   const plans: AttentionPlan[] = [];

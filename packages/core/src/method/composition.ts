@@ -1,28 +1,51 @@
 import { checkpointFrequencies, isLengthDependent } from "../positions/frequencies.ts";
 import { LongctxError } from "../common/errors.ts";
 import { nameOf, refusal } from "./conflicts.ts";
-import type { Axis, ChunkContext, Method, ModelContext } from "./method.ts";
-import { EVERYTHING, TEXT_POSITION, within, type AttentionPlan, type FrequencyTable, type Segment } from "./plan.ts";
-import type { CacheLayout } from "../state/slots.ts";
+import type { Axis, ChunkContext, LayoutContext, Method, ModelContext, RingLayout } from "./method.ts";
+import {
+  EVERYTHING,
+  TEXT_POSITION,
+  within,
+  type AttentionPlan,
+  type FrequencyTable,
+  type MemoryBranch,
+  type Segment,
+} from "./plan.ts";
 
-/** Segment-changing methods run in this order: who is visible first, then at which distance. */
+/**
+ * The order in which methods change a plan's segments: visibility methods narrow them before distance methods split
+ * them.
+ */
 const ORDER: readonly Axis[] = ["visibility", "distance", "memory", "frequencies", "temperature"];
 
-/** Where the axis is claimed by a parameter, there is another way than leaving the method out. */
+/**
+ * What an error message proposes beside leaving a method out, for an axis that a method changes only by a parameter.
+ */
 const REMEDIES: Partial<Record<Axis, string>> = {
-  temperature: ", or switch its temperature off (logn=0 of rerope, attention_factor=1 of yarn)",
+  temperature: ", or switch its temperature off by its parameter",
 };
 
-/** Several methods as one. @throws LongctxError "method" when two claim one axis, or one refuses another */
+/**
+ * Combines several methods into one.
+ * @throws LongctxError "method" when two methods claim the same axis, or one refuses another
+ */
 export function compose(...methods: readonly Method[]): Composition {
   return new Composition(methods.flatMap((method) => (method instanceof Composition ? method.parts : [method])));
 }
 
-/** Methods that were checked against each other; answers the questions of a session. */
+/**
+ * Several methods combined into one, after a check that they do not conflict; a session asks it for tables, plans and
+ * ring layouts.
+ */
 export class Composition implements Method {
   readonly parts: readonly Method[];
   readonly axes: readonly Axis[];
+  /** The methods' specs joined by +, in the order in which the caller gave them. */
   readonly spec: string;
+  /**
+   * The methods' specs joined by +, in the order in which the methods act, so that `a+b` and `b+a` have the same key.
+   */
+  readonly key: string;
 
   constructor(methods: readonly Method[]) {
     const claims = new Map<Axis, Method>();
@@ -42,7 +65,15 @@ export class Composition implements Method {
         claims.set(axis, method);
       }
     }
-    this.parts = [...methods].sort((a, b) => rank(a) - rank(b));
+    const grouped = methods.filter((method) => method.groupSize !== undefined);
+    const other = grouped.find((method) => method.groupSize !== grouped[0].groupSize);
+    if (other)
+      throw new LongctxError(
+        "method",
+        `${grouped[0].spec} reads groups of ${grouped[0].groupSize} tokens and ${other.spec} groups of ${other.groupSize}; a chunk can only be one group, so make them equal or leave one out.`,
+      );
+    this.parts = [...methods].sort((a, b) => rank(a) - rank(b) || compareText(a.spec, b.spec));
+    this.key = this.parts.map((part) => part.spec).join("+");
     this.axes = [...claims.keys()];
     this.spec = methods.map((method) => method.spec).join("+") || "none";
   }
@@ -54,27 +85,36 @@ export class Composition implements Method {
     if (sharper && amplitude !== 1)
       throw new LongctxError(
         "method",
-        `${sharper.spec} sharpens the softmax, which the checkpoint's own rope type ${context.config.rope.type} already does (attention factor ${amplitude.toFixed(4)}); leave ${nameOf(sharper)}'s temperature out, or compose it with a frequency method that has none (ntk, interpolation, yarn with attention_factor=1).`,
+        `${sharper.spec} sharpens the softmax, which the checkpoint's own rope type ${context.config.rope.type} already does (attention factor ${amplitude.toFixed(4)}); leave ${nameOf(sharper)}'s temperature out, or compose it with a frequency method that leaves the softmax as it is.`,
       );
   }
 
-  /** The table for a text of `length` tokens: the frequency method's, else the checkpoint's own. */
+  /**
+   * Returns the frequency table for a text of `length` tokens: that of the frequency method, else the checkpoint's own.
+   */
   table({ config, trainedWindow }: ModelContext, length: number): FrequencyTable {
     const method = this.parts.find((part) => part.frequencies);
-    // Beyond its span a text gets no longer for attention, so a table that follows the length does not either.
+    // A method with a span bounds the positions that attention covers, so a length-dependent table follows at most the
+    // span.
     const spanned = Math.min(length, ...this.parts.map((part) => part.span ?? Infinity));
     return method
       ? method.frequencies!({ rope: config.rope, trainedWindow, length: spanned })
       : checkpointFrequencies(config.rope, config.maxPositions, spanned);
   }
 
-  /** Does the table change as the text grows? Then the cache keeps keys without rotation too. */
+  /**
+   * Returns whether the frequency table changes as the text grows, so that the KV cache has to keep raw keys to rotate
+   * them again.
+   */
   lengthDependentOn(context: ModelContext): boolean {
     const method = this.parts.find((part) => part.frequencies);
     return method ? Boolean(method.lengthDependent) : isLengthDependent(context.config.rope);
   }
 
-  /** `table` is that of the chunk's length, for callers that have it. */
+  /**
+   * Returns a layer's attention plan for a chunk of queries. A caller that has the frequency table for the chunk's
+   * length may pass it as `table`.
+   */
   plan(chunk: ChunkContext, table = this.table(chunk, chunk.length)): AttentionPlan {
     const base: Segment = {
       tokens: EVERYTHING,
@@ -86,26 +126,46 @@ export class Composition implements Method {
     let segments = this.parts.reduce<Segment[]>((before, part) => part.segments?.(before, chunk) ?? before, [base]);
     const window = chunk.config.slidingWindows[chunk.layer];
     if (window && !this.parts.some((part) => part.disablesSlidingWindow)) {
-      // Bidirectional segments (negative distances) are kept: the window only bounds how far back a query sees.
+      // The checkpoint's sliding window bounds how far back a query sees, so tokens ahead of it (negative distances)
+      // stay visible.
       segments = segments
         .map((segment) => within(segment, { from: -Infinity, to: window }))
         .filter((segment) => segment !== null);
     }
+    const memory = this.memory(chunk);
     const tempered = this.parts.filter((part) => part.temperature);
-    if (tempered.length === 0) return { segments };
+    if (tempered.length === 0) return memory ? { segments, memory } : { segments };
     const at = (query: number) => tempered.reduce((product, part) => product * part.temperature!(query, chunk), 1);
-    return { segments, temperature: { id: tempered.map((part) => part.spec).join("+"), at } };
+    const temperature = { id: tempered.map((part) => part.spec).join("+"), at };
+    return memory ? { segments, temperature, memory } : { segments, temperature };
+  }
+
+  /** Returns the compressive memory that a method adds beside the softmax, or undefined where no method has one. */
+  memory(context: ModelContext): MemoryBranch | undefined {
+    return this.parts.find((part) => part.memory)?.memory?.(context);
+  }
+
+  /**
+   * The number of tokens in a group, which has to be read in one chunk, counted from the text's beginning; undefined
+   * where chunks may end at any token.
+   */
+  get groupSize(): number | undefined {
+    return this.parts.find((part) => part.groupSize !== undefined)?.groupSize;
   }
 
   get readAtOnce(): number {
     return Math.max(0, ...this.parts.map((part) => part.readAtOnce ?? 0));
   }
 
-  layout(context: ModelContext & { readonly chunk: number }): CacheLayout | undefined {
+  layout(context: LayoutContext): RingLayout | undefined {
     return this.parts.find((part) => part.layout)?.layout?.(context);
   }
 }
 
 function rank(method: Method): number {
   return Math.min(...method.axes.map((axis) => ORDER.indexOf(axis)), ORDER.length);
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,18 +1,23 @@
 import type { Method } from "./method.ts";
 
-/** Why a method cannot be combined with another one that shares no axis with it; undefined where it can be. */
+/** Returns the reason why two methods cannot be combined although they share no axis, or undefined where they can. */
 export function refusal(method: Method, other: Method): string | undefined {
   return method.conflicts?.[nameOf(other)] ?? lengthConflict(method, other);
 }
 
-/** A table that follows the length of the text is for attention that spans the text. */
+/**
+ * Returns why `method` and `other` clash where the frequency table of `method` follows the text's length and `other` lets
+ * attention span only some of the text: the table would stretch for distances that no query meets.
+ */
 function lengthConflict(method: Method, other: Method): string | undefined {
   const { span = Infinity } = other;
   if (!method.lengthDependent || span === Infinity || other === method) return undefined;
-  const reason = "its cache never grows past its window, so the table would follow a length that attention never sees";
+  const reason =
+    "attention never spans the whole text there, so the table would follow a length that attention never sees";
   return method.fixedAlternative === undefined ? reason : `${reason}; use ${method.fixedAlternative}`;
 }
 
+/** Returns the name of a method, the part of its spec before the parameters. */
 export function nameOf(method: Method): string {
   return method.spec.split(":", 1)[0];
 }

@@ -11,44 +11,50 @@ import {
   type ParameterValue,
 } from "./parameters.ts";
 
-/** An axis that a method changes, either always or only with the parameter values for which `claims` is true. */
+/** An axis that a method changes: always, or only under parameter values for which `claims` returns true. */
 export type AxisClaim<P extends ParameterTable = ParameterTable> =
   | Axis
   | {
       readonly axis: Axis;
-      /** The condition in words ("logn=1"); under other values another method may change the axis. */
+      /**
+       * The condition, in words for people ("logn=1"), under which the method changes the axis (frequencies, distance, ...); where it is false, another method of a composition may change the axis.
+       */
       readonly when: string;
       claims(values: CompleteValues<P>): boolean;
     };
 
-/** A method's row: what the command line, the tests, the benchmark and docs/methods.md read. */
+/**
+ * The definition of a method: its name, parameters, documentation and factory, as read by the command line, the tests,
+ * the benchmark and docs/methods.md.
+ */
 export interface MethodDefinition<P extends ParameterTable = ParameterTable> {
   readonly name: string;
-  /** Every axis that the method can change. */
+  /** Every axis that the method can change, some of them only under certain parameter values. */
   readonly axes: readonly AxisClaim<P>[];
   readonly summary: string;
-  /** The formula, in the letters of docs/methods.md. */
+  /** The method's formula, in the letters of docs/methods.md. */
   readonly definition: string;
   readonly paper: string;
   /** How the code differs from the paper or from well-known implementations; "none" where it does not. */
   readonly deviations: string;
   readonly parameters: P;
   /**
-   * What the method does on its axes with these values, as a plain object; the caller adds the spec and the axes. Each
-   * value has been checked by its parameter. @throws LongctxError "method" where values do not go together
+   * Makes the method's functions from parameter values, each of which has been checked by itself; `instantiate` adds
+   * spec and axes.
+   * @throws LongctxError "method" where the values contradict each other
    */
   create(values: CompleteValues<P>): Omit<Method, "spec" | "axes">;
 }
 
-/** A row that is also a function, which makes the method from parameter values: `yarn({ factor: 4 })`. */
+/** A method's definition that is also the factory of the method: `yarn({ factor: 4 })`. */
 export type DefinedMethod<P extends ParameterTable = ParameterTable, Options = GivenValues<P>> = MethodDefinition<P> &
   (Partial<Options> extends Options ? (options?: Options) => Method : (options: Options) => Method);
 
 /**
- * Defines a method under one name: the row that is returned goes into a MethodRegistry, and calling it makes the
- * method. The call takes the row's parameters, of which those without a default are required. With `valuesOf` the call
- * takes other options, from which `valuesOf` makes the parameters: a program gives LongRoPE lists where a spec gives a
- * file.
+ * Defines a method under one name: the result is a function that makes the method from its parameters, and that carries
+ * the fields of `row`, so that a MethodRegistry takes it too. Parameters without a default are required. With `valuesOf`
+ * the function takes other options, which `valuesOf` converts to parameters: LongRoPE takes lists where its spec names
+ * a file.
  */
 export function defineMethod<const P extends ParameterTable>(row: MethodDefinition<P>): DefinedMethod<P>;
 export function defineMethod<const P extends ParameterTable, Options>(
@@ -60,13 +66,14 @@ export function defineMethod(
   valuesOf: (options: GivenValues<ParameterTable>) => GivenValues<ParameterTable> = (options) => options,
 ): DefinedMethod {
   const make = (options: GivenValues<ParameterTable> = {}): Method => instantiate(row, valuesOf(options));
-  // Object.assign would throw, because the name of a function can be redefined but not assigned.
+  // Object.assign would throw here, because a function's own property `name` is read-only and can only be redefined.
   return Object.defineProperties(make, Object.getOwnPropertyDescriptors(row)) as DefinedMethod;
 }
 
 /**
- * Makes the method of a row from values that are known only at run time, as those of a spec.
- * @throws LongctxError "method"
+ * Makes a method from its definition and from parameter values that are known only at run time, such as those of a
+ * spec.
+ * @throws LongctxError "method" where a value is missing or impossible
  */
 export function instantiate(row: MethodDefinition, given: GivenValues<ParameterTable>): Method {
   const values: Record<string, ParameterValue> = {};
@@ -97,13 +104,14 @@ export function instantiate(row: MethodDefinition, given: GivenValues<ParameterT
   };
 }
 
+/** Returns the axis that a claim names, without the condition of the claim. */
 export function axisOf(claim: AxisClaim): Axis {
   return typeof claim === "string" ? claim : claim.axis;
 }
 
 /**
- * Makes the method of a row with its example values, which suit a trained window of 4096 tokens and heads of
- * `rotarySize` rotated channels (64 unless given): for pictures, and for questions whose answer no value changes.
+ * Makes a method with the example values of its parameters, for pictures and for questions that no value affects. The
+ * examples suit a trained window of 4096 tokens and heads of `rotarySize` rotated channels (64 unless given).
  */
 export function exampleMethod(row: MethodDefinition, rotarySize = 64): Method {
   const examples = Object.entries(row.parameters).map(([key, parameter]) => [key, exampleOf(parameter, rotarySize)]);

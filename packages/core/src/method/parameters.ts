@@ -1,19 +1,24 @@
 import { LongctxError, listed } from "../common/errors.ts";
 
-/** A parameter that is a number, or a flag, which is 0 or 1. */
+/** A parameter whose value is a number, or a flag written as 0 or 1. */
 export interface NumberParameter {
   readonly about: string;
   readonly unit: "tokens" | "ratio" | "flag" | "turns" | "radians" | "number";
-  /** With null the parameter has to be given; a text ("2π/T") tells users how the method computes what is not given. */
+  /**
+   * The default value: null where the parameter is required; a text such as "2π/T" where the method computes the value.
+   */
   readonly default: number | string | null;
-  /** The value in pictures and examples, for a trained window of 4096 tokens; a parameter with a default needs none. */
+  /**
+   * The parameter's value in pictures and examples, for a trained window of 4096 tokens; a default makes it
+   * unnecessary.
+   */
   readonly example?: number;
   readonly min?: number;
   readonly max?: number;
   readonly integer?: boolean;
 }
 
-/** A parameter that is one of a few words. */
+/** A parameter whose value is one of a few words. */
 export interface ChoiceParameter {
   readonly about: string;
   readonly unit: "choice";
@@ -21,39 +26,43 @@ export interface ChoiceParameter {
   readonly default: string;
 }
 
-/** A parameter that is the path of a JSON file in a spec; the method gets the file's content and checks it. */
+/** A parameter whose value is a JSON file: a spec gives the path, and the method gets the content and checks it. */
 export interface FileParameter {
   readonly about: string;
   readonly unit: "file";
   readonly default: null;
-  /** The content in pictures and examples, for heads of `rotarySize` rotated channels. */
+  /** Returns the file content that pictures and examples use, for heads of `rotarySize` rotated channels. */
   readonly example: (rotarySize: number) => unknown;
-  /** What the example's content is, in words for docs/methods.md. */
+  /** The example's content, described in words for docs/methods.md. */
   readonly exampleAbout: string;
 }
 
-/** One parameter of a method as the command line, the docs and the checks see it. */
+/** The definition of one method parameter, for the command line, the docs and the checks. */
 export type ParameterDefinition = NumberParameter | ChoiceParameter | FileParameter;
 
-/** The value of a file parameter. A program may make one without a file; its spec shows `path` all the same. */
+/**
+ * The value of a file parameter: the parsed content, and the path that the method's spec shows. A program may make one
+ * without a file.
+ */
 export interface JsonFile {
   readonly path: string;
   readonly content: unknown;
 }
 
-/** A function that reads a JSON file. @throws LongctxError "file" when the file is missing or not JSON */
+/** A function that reads and parses a JSON file. @throws LongctxError "file" when the file is missing or not JSON */
 export type JsonReader = (path: string) => unknown;
 
+/** The type of a parameter's value: one of the words of a choice, a file's content, or a number. */
 export type ParameterValue<D extends ParameterDefinition = ParameterDefinition> = D extends ChoiceParameter
   ? D["choices"][number]
   : D extends FileParameter
     ? JsonFile
     : number;
 
-/** The parameters of a method, by name. */
+/** The definitions of a method's parameters, by parameter name. */
 export type ParameterTable = Readonly<Record<string, ParameterDefinition>>;
 
-/** The values that a caller gives: those of all parameters whose default is null, and of any others. */
+/** The parameter values that a caller gives: required for parameters whose default is null, optional for all others. */
 export type GivenValues<P extends ParameterTable> = {
   readonly [Name in NeededName<P>]: ParameterValue<P[Name]>;
 } & {
@@ -65,8 +74,8 @@ type NeededName<P extends ParameterTable> = {
 }[keyof P];
 
 /**
- * The values that `create` gets: those the caller gave, and the defaults of the others. A parameter whose default is a
- * text ("2π/T") is undefined where the caller gave none, and the method computes it.
+ * The parameter values that `create` gets: the caller's, completed by defaults. A parameter whose default is a text
+ * ("2π/T") is undefined where the caller gave none, and the method computes it.
  */
 export type CompleteValues<P extends ParameterTable> = {
   readonly [Name in keyof P]: ParameterValue<P[Name]> | DescribedDefault<P[Name]>;
@@ -78,26 +87,28 @@ type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter
     : undefined
   : never;
 
-/** The value of a parameter that is not given; undefined where the method computes it, or where it has to be given. */
+/**
+ * Returns a parameter's default value, or undefined where the method computes the value or the caller has to give it.
+ */
 export function defaultOf(parameter: ParameterDefinition): ParameterValue | undefined {
   if (parameter.unit === "choice") return parameter.default;
   return typeof parameter.default === "number" ? parameter.default : undefined;
 }
 
-/** A parameter's value in pictures and examples; undefined where they leave the parameter out. */
+/** Returns a parameter's value for pictures and examples, or undefined where they leave the parameter out. */
 export function exampleOf(parameter: ParameterDefinition, rotarySize: number): ParameterValue | undefined {
   if (parameter.unit === "choice") return undefined;
   if (parameter.unit === "file") return { path: "example.json", content: parameter.example(rotarySize) };
   return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
 }
 
-/** How specs write numbers: 4, 0.5 or 1e4, but no hexadecimal numbers, Infinity or NaN. */
+/** The numbers that a spec may hold: 4, 0.5 or 1e4, but no hexadecimal numbers, Infinity or NaN. */
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /**
- * The value that a spec's text gives a parameter; `checkParameter` says afterwards whether the parameter takes it. A
- * flag may be written as true or false. @throws LongctxError "method" when the text is not a number where one is
- * needed, and what `readJson` throws
+ * Converts a parameter's text in a spec to a value, which `checkParameter` still has to check; a flag may be true or
+ * false.
+ * @throws LongctxError "method" when the text is not a number where one is needed, and what `readJson` throws
  */
 export function readParameter(
   method: string,
@@ -126,13 +137,13 @@ export function readParameter(
   throw refusal(method, key, parameter, written);
 }
 
-/** A value as specs spell it: large numbers without their +, because + stands between methods. */
+/** Writes a value as a spec spells it: 1e+21 becomes 1e21, because + separates methods in a spec. */
 export function writeParameter(value: ParameterValue): string {
   if (typeof value === "object") return value.path;
   return typeof value === "number" ? String(value).replace("e+", "e") : value;
 }
 
-/** @throws LongctxError "method" when the value is not one of those that the parameter takes */
+/** Checks a parameter's value. @throws LongctxError "method" when the parameter does not take the value */
 export function checkParameter(
   method: string,
   key: string,

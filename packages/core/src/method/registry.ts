@@ -3,12 +3,14 @@ import { instantiate, type MethodDefinition } from "./definition.ts";
 import type { Method } from "./method.ts";
 import { readParameter, type JsonReader, type ParameterValue } from "./parameters.ts";
 
-/** The methods that a program offers, by name, and the reader of specs that name them. */
+/** The methods that a program offers, by name, and the parser of specs such as `yarn:factor=4+logn`. */
 export class MethodRegistry {
   readonly #rows = new Map<string, MethodDefinition>();
   readonly #readJson: JsonReader | undefined;
 
-  /** `readJson` reads the files that specs name; without it (in a browser) a spec that names a file is refused. */
+  /**
+   * `readJson` reads the JSON files that specs name; without it, as in a browser, specs that name a file are refused.
+   */
   constructor(rows: Iterable<MethodDefinition>, readJson?: JsonReader) {
     this.#readJson = readJson;
     for (const row of rows) {
@@ -22,8 +24,8 @@ export class MethodRegistry {
   }
 
   /**
-   * The methods that a spec names, in its order: `yarn:factor=4+streaming:sinks=4,window=1020` names two.
-   * @throws LongctxError "method", "file"
+   * Makes the methods that a spec names, in the spec's order: `yarn:factor=4+streaming:sinks=4,window=1020` names two.
+   * @throws LongctxError "method" where a name or a parameter is wrong, "file" where a file cannot be read
    */
   parse(spec: string): Method[] {
     return spec.split("+").map((part) => this.#parseOne(part.trim(), spec));

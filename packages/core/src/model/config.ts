@@ -1,54 +1,69 @@
-/** The rotary position embedding a checkpoint was trained with; the names are those of Hugging Face's `rope_parameters`. */
+/**
+ * The rotary position embedding (RoPE) that a checkpoint was trained with; the fields are those of Hugging Face's
+ * `rope_parameters`.
+ */
 export interface RopeConfig {
   readonly type: RopeType;
-  /** Base b of θ_i = b^(−2i/d), above 1. */
+  /** The base b of the rotary frequencies θ_i = b^(−2i/d), above 1. */
   readonly base: number;
-  /** Channels of a head that are rotated, d; even, at most the head size. */
+  /** d, the number of channels of a head that are rotated: even, and at most the head size. */
   readonly rotarySize: number;
-  /** s, the extended window over the trained one, T. */
+  /** The scaling factor s of the checkpoint's RoPE type: the extended window divided by the trained window T. */
   readonly factor?: number;
-  /** T, tokens: the window before the checkpoint's own extension. */
+  /**
+   * The trained window T in tokens, before the checkpoint's own context extension (`original_max_position_embeddings`).
+   */
   readonly originalMaxPositions?: number;
-  /** Replaces the formula of the attention factor (yarn, longrope). */
+  /** The factor on cos and sin, given in place of the formula that RoPE type yarn or longrope has for it. */
   readonly attentionFactor?: number;
   readonly betaFast?: number;
   readonly betaSlow?: number;
   readonly mscale?: number;
   readonly mscaleAllDim?: number;
-  /** yarn: round the ramp's corners to whole dimensions; true unless given. */
+  /**
+   * RoPE type yarn: whether the ends of the interpolation ramp are rounded to whole rotary pairs; true unless given.
+   */
   readonly truncate?: boolean;
   readonly lowFreqFactor?: number;
   readonly highFreqFactor?: number;
-  /** longrope: divisors of θ_i in texts of at most T tokens and in longer ones, d/2 each. */
+  /**
+   * RoPE type longrope: divisors [d/2] of the frequencies θ_i, the short list for texts of at most T tokens, the long
+   * list for longer texts.
+   */
   readonly shortFactors?: readonly number[];
   readonly longFactors?: readonly number[];
-  /** GGUF's `rope_freqs`: divisors of θ_i at every length, d/2. */
+  /** Divisors [d/2] of the frequencies θ_i at every text length, from GGUF's tensor `rope_freqs`. */
   readonly frequencyDivisors?: readonly number[];
 }
 
+/** The RoPE types of checkpoints that longctx computes, under Hugging Face's names. */
 export const ROPE_TYPES = ["default", "linear", "dynamic", "yarn", "longrope", "llama3"] as const;
 export type RopeType = (typeof ROPE_TYPES)[number];
 
+/** The activation functions of the feed-forward network that longctx computes. */
 export const ACTIVATIONS = ["silu", "gelu", "gelu-tanh"] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
 
-/** Networks of which a token goes through a few; a router, softmax(W x) over all of them, says which (Mixtral, Qwen3-MoE). */
+/**
+ * A mixture of experts in place of each layer's feed-forward network (Mixtral, Qwen3-MoE): a router, softmax(W x) over
+ * all experts, sends each token to the k experts of highest probability.
+ */
 export interface ExpertsConfig {
   readonly count: number;
-  /** The likeliest k. */
+  /** k, the number of experts that compute a token: those with the highest router probabilities. */
   readonly perToken: number;
-  /** Inner channels of one expert. */
+  /** Hidden channels of one expert's feed-forward network. */
   readonly feedForwardSize: number;
-  /** Are the probabilities of the chosen k divided by their sum? */
+  /** Whether the router probabilities of the k chosen experts are divided by their sum. */
   readonly renormalise: boolean;
 }
 
 /**
- * A decoder, described. Loaders make one from `config.json` or from GGUF metadata; the backends read nothing else.
- * Letters used everywhere: T tokens, H query heads, K key heads, D head size, L layers, V vocabulary.
+ * The description of a decoder, which loaders make from `config.json` or GGUF metadata; backends take a model's
+ * structure from it alone. Letters of shapes: [T, ...] tokens of a chunk, H query heads, K key heads, D head size, L layers, V vocabulary.
  */
 export interface ModelConfig {
-  /** Hugging Face's `model_type`, or GGUF's `general.architecture`. */
+  /** The architecture's name: `model_type` of Hugging Face or `general.architecture` of GGUF. */
   readonly modelType: string;
   readonly vocabSize: number;
   readonly hiddenSize: number;
@@ -58,9 +73,9 @@ export interface ModelConfig {
   readonly headSize: number;
   readonly feedForwardSize: number;
   readonly norm: { readonly kind: "rms"; readonly epsilon: number };
-  /** down(activation(gate x) · up x). */
+  /** The feed-forward network computes down(activation(gate x) · up x), the gated form (SwiGLU, GeGLU). */
   readonly feedForward: "gated";
-  /** Where every layer has a mixture of such networks in place of one. */
+  /** The mixture of experts that every layer has in place of one feed-forward network; absent in dense models. */
   readonly experts?: ExpertsConfig;
   readonly activation: Activation;
   readonly position: "rope";
@@ -72,24 +87,32 @@ export interface ModelConfig {
     readonly output: boolean;
     readonly feedForward: boolean;
   };
-  /** RMS norm of what attention and the feed-forward network add to the residual stream (Gemma 2). */
+  /**
+   * Whether the outputs of attention and of the feed-forward network pass an RMS norm before they are added to the
+   * residual stream (Gemma 2).
+   */
   readonly postNorms?: boolean;
-  /** What embeddings are multiplied by, 1 unless given (Gemma: √hidden). */
+  /** The factor on token embeddings, 1 unless given (Gemma has √hidden). */
   readonly embeddingScale?: number;
-  /** What scores are multiplied by, 1/√D unless given. */
+  /** The factor on attention scores q · k, 1/√D unless given. */
   readonly attentionScale?: number;
-  /** RMS norm over each head of q and k before the rotation (Qwen3). */
+  /** Whether each head of queries and keys passes an RMS norm before the rotation (Qwen3). */
   readonly queryKeyNorm: boolean;
   readonly tiedEmbedding: boolean;
-  /** c: logits become c · tanh(logit / c) (Gemma 2). */
+  /** The soft cap c on logits: a logit becomes c · tanh(logit / c) (Gemma 2). */
   readonly logitSoftCap?: number;
-  /** c: scores become c · tanh(score / c), after the temperature and before the softmax (Gemma 2). */
+  /**
+   * The soft cap c on attention scores: a score becomes c · tanh(score / c), after the temperature and before the
+   * softmax (Gemma 2).
+   */
   readonly attentionSoftCap?: number;
-  /** Per layer: how many tokens a query sees, itself included; null for all. */
+  /** The sliding window of each layer: how many tokens a query sees, its own included; null for full attention. */
   readonly slidingWindows: readonly (number | null)[];
-  /** `max_position_embeddings`, or GGUF's context length. */
+  /** The context length in tokens that the checkpoint names: `max_position_embeddings`, or GGUF's context length. */
   readonly maxPositions: number;
-  /** T of the methods: what the model was trained for, before its own extension. */
+  /**
+   * The trained window T in tokens that methods extend: the window of training before the checkpoint's own extension.
+   */
   readonly trainedWindow: number;
   readonly specialTokens: {
     readonly bos: number | null;
@@ -98,7 +121,7 @@ export interface ModelConfig {
   };
 }
 
-/** What scores are multiplied by. */
+/** Returns the factor on attention scores q · k: the config's, else 1/√D. */
 export function attentionScaleOf({
   attentionScale,
   headSize,
@@ -106,7 +129,10 @@ export function attentionScaleOf({
   return attentionScale ?? 1 / Math.sqrt(headSize);
 }
 
-/** The trained window T: `original_max_position_embeddings`, else the context length; rope type dynamic always takes the latter. */
+/**
+ * Returns the trained window T in tokens: `original_max_position_embeddings` where the config has it, else the context
+ * length. RoPE type dynamic always has the context length.
+ */
 export function trainedWindowOf(rope: RopeConfig, maxPositions: number): number {
   return rope.type === "dynamic" ? maxPositions : (rope.originalMaxPositions ?? maxPositions);
 }

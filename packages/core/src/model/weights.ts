@@ -1,34 +1,40 @@
 import { LongctxError } from "../common/errors.ts";
 
-/** Storage types of safetensors and GGUF that longctx reads. */
+/** The storage types of safetensors and GGUF tensors that longctx reads. */
 export const TENSOR_TYPES = [
   "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
 ] as const; // prettier-ignore
 export type TensorType = (typeof TENSOR_TYPES)[number];
 
-/** One tensor of a checkpoint, still as it is stored. */
+/** One tensor of a checkpoint in its stored form, which may be quantised. */
 export interface WeightTensor {
-  /** The name in the file, for messages. */
+  /** The tensor's name in the file, for error messages. */
   readonly name: string;
   readonly type: TensorType;
-  /** Row-major; a matrix is [outputs, inputs]. */
+  /** The dimensions of the row-major tensor; a matrix is [outputs, inputs]. */
   readonly shape: readonly number[];
-  /** The stored bytes, row after row, read from the file at each call and owned by the caller. */
+  /** Reads the tensor's stored bytes, row after row; every call reads the file again and gives the caller a copy. */
   bytes(): Uint8Array;
-  /** Rows [from, to) as they are stored, owned by the caller, where they can be read without the others. */
+  /** Reads rows [from, to) in stored form into a copy for the caller; absent where the file cannot be read by rows. */
   rows?(from: number, to: number): Uint8Array;
-  /** All values, dequantised, owned by the caller. */
+  /** Reads all values, dequantised to float32, into a copy for the caller. */
   toFloat32(): Float32Array;
 }
 
 /**
- * The weights of a decoder under canonical names, whatever the file calls them:
- * `embedding`, `finalNorm`, `head` (absent when tied), and per layer i, `layers.<i>.` +
- * `attentionNorm`, `query`, `key`, `value`, `output`, `queryNorm`, `keyNorm`, `attentionPostNorm`, `feedForwardNorm`,
- * `gate`, `up`, `down`, `feedForwardPostNorm`,
- * biases with `.bias` behind. A mixture of experts has `router` [E, hidden] and `experts.<e>.gate`, `.up` and `.down` in
- * place of the last three. Fused and stacked tensors (Phi-3) come already apart, permuted rows (GGUF llama) already in order:
- * rotary pairs are (i, i + d/2).
+ * The weights of a decoder under canonical names, whatever names the file has for them.
+ * Outside of layers: `embedding`, `finalNorm`, `head` (absent when tied to the embedding).
+ * In layer i, after the prefix `layers.<i>.`: `attentionNorm`, `query`, `key`, `value`, `output`, `queryNorm`,
+ * `keyNorm`,
+ * `attentionPostNorm`, `feedForwardNorm`, `gate`, `up`, `down`, `feedForwardPostNorm`.
+ * A bias has its matrix's name and `.bias`. A mixture of E experts has `router` [E, hidden] and `experts.<e>.gate`,
+ * `experts.<e>.up`, `experts.<e>.down` in place of `gate`, `up` and `down`.
+ * Loaders split fused and stacked tensors (Phi-3) and undo the row permutation of GGUF's llama, so that rotary pairs
+ * are channels (i, i + d/2).
+ *
+ * Tensors that were trained for a method are `layers.<i>.method.<name>`; the checkpoint stores them as
+ * `model.layers.<i>.self_attn.<name>`, [H] each: `infini_gate`, `knn_gate`, `knn_scale`. No backend needs them; a
+ * method asks for them by name.
  */
 export class Weights {
   readonly #tensors: ReadonlyMap<string, WeightTensor>;
@@ -45,7 +51,10 @@ export class Weights {
     return this.#tensors.get(name);
   }
 
-  /** The tensor of that name and shape. @throws LongctxError "file" when it is missing or shaped otherwise */
+  /**
+   * Returns the tensor with this canonical name.
+   * @throws LongctxError "file" when it is missing or has another shape
+   */
   get(name: string, shape: readonly number[]): WeightTensor {
     const tensor = this.#tensors.get(name);
     if (!tensor)

@@ -1,22 +1,27 @@
-/** cos and sin [d/2] of the angles that the rotary pairs have at one position. */
+/** The cosines and sines [d/2] of the rotary angles at one position, one for each rotary pair. */
 export interface AngleRow {
   readonly cos: Float64Array;
   readonly sin: Float64Array;
 }
 
-/** How many successive positions share an origin. */
+/**
+ * The number of successive positions that share an origin: their angles are the origin's angle plus a small distance's
+ * angle.
+ */
 const POSITIONS_AN_ORIGIN = 64;
-/** How many distances from an origin have their rows kept; position rules that jump need more than one origin's 64. */
+/** The number of position differences whose cosines and sines are cached: four times the 64 positions that follow one exactly computed position, because some position rules skip positions. */
 const KEPT_DISTANCES = 4 * POSITIONS_AN_ORIGIN;
-/** Distances are rounded to multiples of 2⁻³², so that equal distances are equal numbers; float32 does not show it. */
+/**
+ * Distances are rounded to multiples of 2⁻³², so that equal distances are equal as cache keys; the error is far below
+ * float32's precision.
+ */
 const STEPS_A_POSITION = 2 ** 32;
 
 /**
- * cos and sin of p · θ_i for one position p after another; `inverse` is θ [d/2], radians a position. Math.cos and
- * Math.sin would take most of the time that rotating the keys of a text takes. So they compute the row of an origin a,
- * anew every 64 positions, and the rows of distances b from an origin, which repeat; all other rows are sums of two
- * angles, cos(a + b) = cos a · cos b − sin a · sin b, in float64. Errors do not add up from row to row, because a sum
- * is never a term of another sum.
+ * Computes cos and sin of p · θ_i for one position p after another; `inverse` is θ [d/2], radians a position. Math.cos
+ * and Math.sin are slow, so they are called only for an origin a every 64 positions and for distances b from an origin,
+ * which repeat and are cached. Every other row follows from the angle addition cos(a + b) = cos a · cos b − sin a · sin
+ * b in float64. Rounding errors do not accumulate, because no sum is computed from another sum.
  */
 export class AngleRows {
   readonly #inverse: Float64Array;
@@ -24,7 +29,7 @@ export class AngleRows {
   readonly #originRow: AngleRow;
   readonly #sum: AngleRow;
   #origin = 0;
-  /** Positions asked for since the origin, the origin included. */
+  /** The number of positions asked for since the origin was set; the next origin is set after 64 of them. */
   #count = 0;
 
   constructor(inverse: Float64Array) {
@@ -33,7 +38,7 @@ export class AngleRows {
     this.#sum = emptyRow(inverse.length);
   }
 
-  /** The row of a position; the next call overwrites it. */
+  /** Returns the cosines and sines at a position, in a buffer that the next call overwrites. */
   at(position: number): AngleRow {
     if (this.#count === 0) {
       this.#origin = position;
@@ -54,16 +59,17 @@ export class AngleRows {
   }
 }
 
-/** A distance between two positions, rounded to a multiple of 2⁻³². */
+/** Rounds a distance between two positions to a multiple of 2⁻³². */
 export function rounded(distance: number): number {
   return Math.round(distance * STEPS_A_POSITION) / STEPS_A_POSITION;
 }
 
+/** Allocates a row of cosines and sines for a number of rotary pairs. */
 export function emptyRow(pairs: number): AngleRow {
   return { cos: new Float64Array(pairs), sin: new Float64Array(pairs) };
 }
 
-/** Writes the row of a position, by Math.cos and Math.sin. */
+/** Computes the cosines and sines at a position with Math.cos and Math.sin and writes them to the given row. */
 export function computeRow(inverse: Float64Array, position: number, { cos, sin }: AngleRow): void {
   for (let i = 0; i < inverse.length; i++) {
     const angle = position * inverse[i];
@@ -72,7 +78,7 @@ export function computeRow(inverse: Float64Array, position: number, { cos, sin }
   }
 }
 
-/** Writes the row of the angles a + b, or a − b where `sign` is −1, to a third row. */
+/** Writes the cosines and sines of the angles a + b to the row `to`, or of a − b where `sign` is −1. */
 export function addAngles(a: AngleRow, b: AngleRow, to: AngleRow, sign: 1 | -1 = 1): AngleRow {
   for (let i = 0; i < to.cos.length; i++) {
     to.cos[i] = a.cos[i] * b.cos[i] - sign * a.sin[i] * b.sin[i];

@@ -12,30 +12,33 @@ import {
 import { LongctxError, listed } from "../common/errors.ts";
 import { ROPE_TYPES, type RopeConfig } from "../model/config.ts";
 
-/** h(i), the angular frequency of each rotary pair, and the factor on cos and sin. */
+/** A frequency table: the angular frequency h(i) of each rotary pair, and an amplitude, the factor on cos and sin. */
 export interface FrequencyTable {
-  /** Equal ids mean equal tables; a backend keeps what it computes of a table under its id. */
+  /** The key under which a backend caches what it computes from the table; equal ids mean equal tables. */
   readonly id: string;
-  /** Radians a position, [d/2]: `inv_freq` of Hugging Face. */
+  /** The frequencies h(i) [d/2], radians a position: `inv_freq` of Hugging Face. */
   readonly inverse: Float64Array;
-  /** The factor on cos and sin of queries and keys (attention factor, mscale); it multiplies scores by its square. */
+  /** The factor on cos and sin of queries and keys (attention factor, mscale), so scores grow by its square. */
   readonly amplitude: number;
 }
 
-/** A table of the frequencies `inverse` [d/2], radians a position, whose id is made of its numbers. */
+/**
+ * Makes a frequency table of `inverse`, h(i) [d/2] in radians a position, and gives it an id that spells out its
+ * numbers.
+ */
 export function makeTable(inverse: Float64Array, amplitude = 1): FrequencyTable {
   return { id: `${amplitude}:${inverse.join(",")}`, inverse, amplitude };
 }
 
-/** Whether the table of a checkpoint's own RoPE type changes with the length of the text. */
+/** Returns whether the frequencies of a checkpoint's own RoPE type depend on the length of the text. */
 export function isLengthDependent(rope: RopeConfig): boolean {
   return rope.type === "dynamic" || rope.type === "longrope";
 }
 
 /**
- * The table of a checkpoint's own RoPE type for a text of `length` tokens, as Hugging Face transformers computes it
- * (`modeling_rope_utils`). `maxPositions` is `max_position_embeddings`. @throws LongctxError "config" when the config
- * lacks a number that its type needs
+ * Returns the frequency table of a checkpoint's own RoPE type for a text of `length` tokens, as Hugging Face
+ * transformers computes it (`modeling_rope_utils`); `maxPositions` is `max_position_embeddings`.
+ * @throws LongctxError "config" when the config lacks a number that the RoPE type needs
  */
 export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, length: number): FrequencyTable {
   const { base, rotarySize } = rope;
@@ -49,7 +52,8 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
   };
   switch (rope.type) {
     case "default": {
-      const divisors = rope.frequencyDivisors; // A GGUF has divisors of each frequency, as LongRoPE does.
+      // A GGUF file stores a divisor for each frequency, which acts as LongRoPE's factors do.
+      const divisors = rope.frequencyDivisors;
       return makeTable(
         divisors ? longropeFrequencies(base, rotarySize, divisors) : defaultFrequencies(base, rotarySize),
       );
@@ -69,7 +73,7 @@ export function checkpointFrequencies(rope: RopeConfig, maxPositions: number, le
         mscale && mscaleAllDim
           ? yarnAmplitude(factor, mscale) / yarnAmplitude(factor, mscaleAllDim)
           : yarnAmplitude(factor);
-      // transformers takes a beta of 0 for one that is not given.
+      // Hugging Face transformers treats a beta of 0 as not given.
       const [betaFast, betaSlow] = [rope.betaFast || undefined, rope.betaSlow || undefined];
       const table = yarnFrequencies(base, rotarySize, { factor, window, betaFast, betaSlow, truncate: rope.truncate });
       return makeTable(table, rope.attentionFactor ?? formula);

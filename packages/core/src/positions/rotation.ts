@@ -1,35 +1,40 @@
 import { addAngles, AngleRows, emptyRow, type AngleRow } from "./angle-rows.ts";
 import type { FrequencyTable } from "./frequencies.ts";
 
-/** The position of a token, as a pure function of its index in the text; a fraction under Leaky ReRoPE. */
+/**
+ * A position rule: a pure function that gives each token's rotary position from its index in the text. Positions may be
+ * fractions (Leaky ReRoPE).
+ */
 export interface PositionRule {
-  /** Equal ids mean equal rules; a backend keeps one rotated copy of the keys for each table and rule. */
+  /**
+   * Equal ids mean equal rules; a backend keeps one rotated copy of the keys for each pair of frequency table and rule.
+   */
   readonly id: string;
   at(token: number): number;
 }
 
-/** A token's position is its index in the text. */
+/** The position rule of plain RoPE: a token's position is its index in the text. */
 export const TEXT_POSITION: PositionRule = { id: "text", at: (token) => token };
 
-/** One position for all tokens, in tokens; at position 0 a rotation changes nothing. */
+/** Makes the rule that puts all tokens at one position; at position 0 all rotary angles are 0. */
 export function constantPosition(position: number): PositionRule {
   return { id: String(position), at: () => position };
 }
 
-/** A rotation of keys or queries: the frequencies of a table at the positions of a rule. */
+/** A rotation of keys or queries: the frequencies of a table, applied at the positions of a rule. */
 export interface Rotation {
   /** Equal ids mean equal rotations. */
   readonly id: string;
   readonly table: FrequencyTable;
   readonly rule: PositionRule;
-  /** The rotation changes nothing: every angle is 0, and the amplitude is 1. */
+  /** Whether the rotation changes nothing, because every angle is 0 and the amplitude is 1. */
   readonly identity: boolean;
 }
 
-/** The id of keys that are not rotated. */
+/** The id under which keys without rotation (raw keys) are stored. */
 export const RAW = "raw";
 
-/** The rotation of keys that are not rotated; it needs no frequencies, so its table is empty. */
+/** The rotation that leaves keys raw; its frequency table is empty because no frequency is needed. */
 export const UNROTATED: Rotation = {
   id: RAW,
   table: { id: RAW, inverse: new Float64Array(0), amplitude: 1 },
@@ -37,25 +42,26 @@ export const UNROTATED: Rotation = {
   identity: true,
 };
 
+/** Makes the rotation of a frequency table at a rule's positions; rotations that act alike get the same id. */
 export function rotation(table: FrequencyTable, rule: PositionRule): Rotation {
-  // All angles at position 0 are 0, so two such rotations differ by the amplitudes of their tables only.
+  // At position 0 every angle is 0 whatever the frequencies, so rotations there differ only by their table's amplitude.
   const still = rule.id === "0";
   const identity = still && table.amplitude === 1;
   return { id: identity ? RAW : still ? `${RAW}×${table.amplitude}` : `${table.id}|${rule.id}`, table, rule, identity };
 }
 
-/** Cosines and sines [n, d/2] of n tokens, multiplied by the amplitude. */
+/** Cosines and sines [n, d/2] of the rotary angles of n tokens, multiplied by the frequency table's amplitude. */
 export interface Angles {
   readonly cos: Float32Array;
   readonly sin: Float32Array;
-  /** d/2 */
+  /** The number of rotary pairs, d/2. */
   readonly pairs: number;
 }
 
 /**
- * The angles by which the rotation `to` turns each of `count` tokens, in the order given. For keys that the rotation
- * `from` has turned already, they are the differences between the angles of the two rotations, which turn those keys
- * from one to the other. They are computed in float64 and rounded to float32 once.
+ * Returns the cosines and sines by which the rotation `to` turns each of `count` tokens, in the order given. With
+ * `from` they turn keys that already have the rotation `from` into keys with the rotation `to`, by the difference of
+ * the two angles. All is computed in float64 and rounded to float32 once.
  */
 export function angles(to: Rotation, tokens: Iterable<number>, count: number, from?: Rotation): Angles {
   const pairs = Math.max(to.table.inverse.length, from?.table.inverse.length ?? 0);
@@ -74,21 +80,27 @@ export function angles(to: Rotation, tokens: Iterable<number>, count: number, fr
   return { cos, sin, pairs };
 }
 
-/** The angles of `count` tokens from the token at `row` on, as views of the same memory. */
+/** Returns the angles of `count` tokens, the first of which is at row `row`, as a view without copying. */
 export function anglesFrom({ cos, sin, pairs }: Angles, row: number, count: number): Angles {
   const places = [row * pairs, (row + count) * pairs] as const;
   return { cos: cos.subarray(...places), sin: sin.subarray(...places), pairs };
 }
 
-/** A function from a token to its row under a rotation, the amplitude left out. */
+/**
+ * Returns a function from a token to the cosines and sines of a rotation at the token, without the table's amplitude.
+ */
 function rowsOf({ table, rule }: Rotation, pairs: number): (token: number) => AngleRow {
   const inverse = new Float64Array(pairs);
-  inverse.set(table.inverse); // A shorter table, as that of UNROTATED, leaves zeros, which turn nothing.
+  // A table with fewer pairs, such as that of UNROTATED, leaves the other frequencies at 0, so their pairs do not turn.
+  inverse.set(table.inverse);
   const rows = new AngleRows(inverse);
   return (token) => rows.at(rule.at(token));
 }
 
-/** A function from a token to the row of the angles between two rotations, the amplitudes left out. */
+/**
+ * Returns a function from a token to the cosines and sines of the angle of `to` minus the angle of `from`, without
+ * amplitudes.
+ */
 function rowsBetween(from: Rotation, to: Rotation, pairs: number): (token: number) => AngleRow {
   const [rowFrom, rowTo] = [from, to].map((one) => rowsOf(one, pairs));
   const difference = emptyRow(pairs);
@@ -96,9 +108,9 @@ function rowsBetween(from: Rotation, to: Rotation, pairs: number): (token: numbe
 }
 
 /**
- * Rotates rows [n, D] and multiplies them by `factor`: channels i and i + d/2 of a row are rotary pair i < d/2, and the
- * channels beyond the first d are not rotated. `by` has the angles of each row, or one row of angles for all, or is
- * null where nothing is rotated. `to` may be `from`.
+ * Rotates the head vectors in rows [n, D] and multiplies them by `factor`. Channels i and i + d/2 form rotary pair i <
+ * d/2; channels from d on are not rotated. `by` holds the angles of each row, or one row of angles for all rows, or is
+ * null for no rotation. `to` may be the same array as `from`.
  */
 export function turnRows(from: Float32Array, to: Float32Array, size: number, by: Angles | null, factor = 1): void {
   const { cos, sin, pairs } = by ?? NO_ANGLES;

@@ -1,22 +1,51 @@
-import type { Backend, Cache, ForwardRequest, LayerHooks } from "../backend/backend.ts";
+import type { Backend, ForwardRequest, LayerHooks, SequenceState } from "../backend/backend.ts";
+import { checkRequest, foreignState } from "../backend/forward-checks.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { LongctxError } from "../common/errors.ts";
+import {
+  ANY_ACTIVATION,
+  checkComputes,
+  DESCRIPTION,
+  EXPERTS,
+  FLAG,
+  oneOf,
+  optional,
+  POSITIVE,
+  RMS_NORM,
+  type Computes,
+} from "../backend/computes.ts";
 import { eventLoopTurn } from "../common/event-loop.ts";
-import type { LayerView } from "../method/method.ts";
-import type { AttentionPlan } from "../method/plan.ts";
-import { SlotMap, type CacheLayout } from "../state/slots.ts";
+import type { LayerView, RingLayout } from "../method/method.ts";
+import { choicesOf, withChosen, type AttentionPlan } from "../method/plan.ts";
+import { Rings } from "../state/rings.ts";
 import type { Weights } from "../model/weights.ts";
 import { readWeights, type DecoderWeights, type GatedNetwork, type LayerWeights } from "./decoder-weights.ts";
 import { DenseAttention } from "./dense-attention.ts";
 import { ACTIVATE, add, multiply, rmsNorm, softCapped } from "./dense.ts";
+import { chooseBlocks } from "./choose.ts";
 import { route } from "./experts.ts";
-import { ReferenceCache } from "./reference-cache.ts";
+import { ReferenceState } from "./reference-state.ts";
+
+/** What the reference computes of a model: all that `ModelConfig` can say. */
+const COMPUTES: Computes = {
+  ...DESCRIPTION,
+  norm: RMS_NORM,
+  feedForward: oneOf("gated"),
+  experts: optional(EXPERTS),
+  activation: ANY_ACTIVATION,
+  position: oneOf("rope"),
+  postNorms: optional(FLAG),
+  embeddingScale: optional(POSITIVE),
+  attentionScale: optional(POSITIVE),
+  logitSoftCap: optional(POSITIVE),
+  attentionSoftCap: optional(POSITIVE),
+};
 
 /**
  * The judge of the other backends: a decoder written down from its definition, every number in float64 but the weights
  * and what the hooks see. Slow on purpose; it shares no code with the fast ones beyond the contracts.
  */
 export function createReference(config: ModelConfig, weights: Weights): Backend {
+  checkComputes("reference", COMPUTES, config, "");
   return new ReferenceDecoder(config, readWeights(config, weights));
 }
 
@@ -32,24 +61,24 @@ class ReferenceDecoder implements Backend {
     this.#weights = weights;
   }
 
-  createCache(layout: CacheLayout): Cache {
-    return new ReferenceCache(this.config, new SlotMap(layout));
+  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState {
+    return new ReferenceState(this, Rings.of(layouts, this.config.layerCount));
   }
 
-  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache {
-    return ReferenceCache.restore(this.config, layout, bytes);
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState {
+    return ReferenceState.restore(this, layouts, bytes);
   }
 
   async forward(request: ForwardRequest): Promise<Float32Array> {
-    const cache = this.#check(request);
+    const state = this.#check(request);
     const { ids, logitRows } = request;
     const { hiddenSize, norm, logitSoftCap } = this.config;
-    const first = cache.slots.length;
-    cache.append(ids.length);
+    const first = state.rings.length;
+    state.append(ids.length);
 
     let hidden = this.#embed(ids);
     for (let layer = 0; layer < this.config.layerCount; layer++) {
-      hidden = await this.#layer(layer, hidden, first, cache, request);
+      hidden = await this.#layer(layer, hidden, first, state, request);
       await eventLoopTurn(); // a chunk takes seconds, and signals and timers want to be heard
     }
     const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
@@ -72,7 +101,7 @@ class ReferenceDecoder implements Backend {
     layer: number,
     hidden: Float64Array,
     first: number,
-    cache: ReferenceCache,
+    state: ReferenceState,
     request: ForwardRequest,
   ): Promise<Float64Array> {
     const { epsilon } = this.config.norm;
@@ -86,9 +115,9 @@ class ReferenceDecoder implements Backend {
     const values = multiply(weights.value, normed);
     if (weights.queryNorm) queries = rmsNorm(queries, weights.queryNorm, epsilon);
     if (weights.keyNorm) keys = rmsNorm(keys, weights.keyNorm, epsilon);
-    cache.write(layer, first, keys, values);
+    state.write(layer, first, keys, values);
 
-    const attended = await this.#attend(layer, queries, first, cache, request.plan(layer), hooks);
+    const attended = await this.#attend(layer, queries, first, state, request.plan(layer), hooks);
     const normedIf = (sums: Float64Array, norm: Float32Array | null) => (norm ? rmsNorm(sums, norm, epsilon) : sums);
     const after = add(hidden, normedIf(multiply(weights.output, attended), weights.attentionPostNorm));
     const inner = this.#feedForward(weights, rmsNorm(after, weights.feedForwardNorm, epsilon));
@@ -100,7 +129,7 @@ class ReferenceDecoder implements Backend {
     layer: number,
     queries: Float64Array,
     first: number,
-    cache: ReferenceCache,
+    state: ReferenceState,
     planned: AttentionPlan,
     hooks: LayerHooks | undefined,
   ): Promise<Float64Array> {
@@ -111,14 +140,23 @@ class ReferenceDecoder implements Backend {
       first,
       count: queries.length / size,
       queries: () => Float32Array.from(queries),
-      keys: ({ from, to }) => Float32Array.from(cache.keys(layer, range(from, to))),
-      values: ({ from, to }) => Float32Array.from(cache.values(layer, range(from, to))),
+      keys: ({ from, to }) => Float32Array.from(state.keys(layer, range(from, to))),
+      values: ({ from, to }) => Float32Array.from(state.values(layer, range(from, to))),
     };
-    const plan = (await hooks?.queries?.(view, planned)) ?? planned;
+    const taken = new Map(
+      choicesOf(planned).map((choice) => {
+        const { from, to } = choice.asking;
+        const asking = queries.subarray(Math.max(from - first, 0) * size, (to - first) * size);
+        const keys = (begin: number, end: number) => state.keys(layer, range(begin, end));
+        return [choice.id, chooseBlocks(choice, this.config, asking, keys)] as const;
+      }),
+    );
+    const chosen = withChosen(planned, ({ id }) => taken.get(id)!);
+    const plan = (await hooks?.queries?.(view, chosen)) ?? chosen;
 
-    const tokens = cache.tokens();
-    const values = cache.values(layer, tokens);
-    const attention = new DenseAttention(this.config, plan, tokens, cache.keys(layer, tokens));
+    const tokens = state.tokens(layer);
+    const values = state.values(layer, tokens);
+    const attention = new DenseAttention(this.config, plan, tokens, state.keys(layer, tokens));
     const output = new Float64Array(queries.length);
     for (let t = 0; t < view.count; t++) {
       const seen = attention.row(first + t, queries.subarray(t * size, (t + 1) * size));
@@ -132,6 +170,13 @@ class ReferenceDecoder implements Backend {
         }
       }
     }
+    if (plan.memory)
+      state
+        .memory(layer)
+        .pass(plan.memory, plan.memory.gates[layer], { first, queries, attended: output }, (from, to) => ({
+          keys: state.keys(layer, range(from, to)),
+          values: state.values(layer, range(from, to)),
+        }));
     return hooks?.attended ? Float64Array.from(hooks.attended(view, Float32Array.from(output))) : output;
   }
 
@@ -158,27 +203,12 @@ class ReferenceDecoder implements Backend {
     return multiply(down, gated);
   }
 
-  #check({ cache, ids, logitRows }: ForwardRequest): ReferenceCache {
-    const { vocabSize } = this.config;
-    if (!(cache instanceof ReferenceCache) || cache.config !== this.config) {
-      throw new LongctxError(
-        "argument",
-        "This cache was made by another backend; use one that this backend's createCache made.",
-      );
-    }
-    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wrong !== undefined)
-      throw new LongctxError(
-        "argument",
-        `${wrong} is not a token id of this model; its ids go from 0 to ${vocabSize - 1}.`,
-      );
-    if (!Number.isInteger(logitRows) || logitRows < 0 || logitRows > ids.length) {
-      throw new LongctxError(
-        "argument",
-        `Logits of ${logitRows} rows were asked for, but the chunk has ${ids.length} tokens.`,
-      );
-    }
-    return cache;
+  #check(request: ForwardRequest): ReferenceState {
+    const { state } = request;
+    if (!(state instanceof ReferenceState) || state.backend !== this) throw foreignState(state, this);
+    state.check();
+    checkRequest(request, this.config.vocabSize);
+    return state;
   }
 
   async dispose(): Promise<void> {

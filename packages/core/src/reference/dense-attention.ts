@@ -99,7 +99,7 @@ export class DenseAttention {
 }
 
 /** Turns the pairs (i, i + d/2) of each head by position · θ_i, in place; channels beyond the rotary size stay as they are. */
-function rotate(
+export function rotate(
   values: Float64Array,
   from: number,
   heads: number,

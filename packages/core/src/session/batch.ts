@@ -1,30 +1,36 @@
 import { LongctxError } from "../common/errors.ts";
 import type { FinishReason, GenerationOptions } from "./generation.ts";
-import type { LanguageModel } from "./model.ts";
+import type { Session } from "./session.ts";
 import type { SessionOptions } from "./session-types.ts";
 
+/** The options of `generateBatch`: those of a session and of a generation, for all rows. */
 export interface BatchOptions extends SessionOptions, Omit<GenerationOptions, "prompt" | "onPrefill"> {
-  /** Called with each row as soon as it is finished. */
+  /** Called with each row's result as soon as the row is finished. */
   readonly onRow?: (row: number, result: BatchRow) => void;
 }
 
-/** The continuation of one prompt. */
+/** The generated continuation of one prompt. */
 export interface BatchRow {
   readonly text: string;
-  /** Without the stop token. */
+  /** The generated token ids, without the stop token. */
   readonly ids: readonly number[];
   readonly reason: FinishReason;
 }
 
+/** Something that opens a session for each row of a batch, such as a `LanguageModel`. */
+export interface SessionSource {
+  session(options: SessionOptions): Session;
+}
+
 /**
- * Continues prompts independently of one another. Every row is a session of its own, read from beginning to end before
- * the next begins, so rows never influence each other (no padding, no shared table of lengths) and one cache is in memory
- * at a time: row i is, bit for bit, what `model.session(options).generate({ prompt: prompts[i], seed: seed + i })` gives.
- * The signal ends the row at hand and all that follow with the reason "aborted" and what they have.
- * @throws LongctxError that names the prompt, when one is empty, has foreign ids or does not fit
+ * Continues prompts one after another, each in a session of its own, so that only one KV cache is in memory at a time
+ * and no row influences another. Row i equals, bit for bit, `model.session(options).generate({ prompt: prompts[i],
+ * seed: seed + i })`. The abort signal ends the current row and all later rows with the reason "aborted" and the tokens
+ * generated so far.
+ * @throws LongctxError that names the prompt, when a prompt is empty, has ids outside of the vocabulary or does not fit
  */
 export async function generateBatch(
-  model: LanguageModel,
+  model: SessionSource,
   prompts: readonly (readonly number[])[],
   options: BatchOptions = {},
 ): Promise<BatchRow[]> {
@@ -39,7 +45,7 @@ export async function generateBatch(
 }
 
 async function generateRow(
-  model: LanguageModel,
+  model: SessionSource,
   prompt: readonly number[],
   row: number,
   options: BatchOptions,

@@ -4,7 +4,10 @@ import { LongctxError } from "../common/errors.ts";
 import type { LayerView } from "../method/method.ts";
 import type { AttentionPlan } from "../method/plan.ts";
 
-/** Attention of one chunk of queries: `weights` is [H, T, n] over tokens [0, n) of the text; a row sums to 1. */
+/**
+ * Attention probabilities of one chunk of queries: `weights` is [H, T, n] over tokens [0, n) of the text; each row sums
+ * to 1.
+ */
 export interface CapturedAttention {
   readonly first: number;
   readonly count: number;
@@ -12,7 +15,10 @@ export interface CapturedAttention {
   readonly weights: Float32Array;
 }
 
-/** Collects hidden states and attention weights of chosen layers while a session reads; hand one to `forward` or `prefill`. */
+/**
+ * Collects hidden states and attention probabilities of the layers named, while a session reads; pass it to `forward`
+ * or `prefill`.
+ */
 export class Capture {
   readonly layers: ReadonlySet<number>;
   readonly wants: { readonly hidden: boolean; readonly attention: boolean };
@@ -24,7 +30,7 @@ export class Capture {
     this.wants = { hidden: wants.hidden ?? true, attention: wants.attention ?? false };
   }
 
-  /** The residual stream before that layer, [T, hidden], of everything read so far. */
+  /** Returns the residual stream [T, hidden] that enters a layer, for all tokens read with this capture. */
   hidden(layer: number): Float32Array {
     const chunks = this.#need(this.#hidden, layer, "hidden states");
     const all = new Float32Array(chunks.reduce((size, chunk) => size + chunk.length, 0));
@@ -36,7 +42,7 @@ export class Capture {
     return all;
   }
 
-  /** The attention weights of that layer, chunk by chunk. */
+  /** Returns the attention probabilities of a layer, one entry for each chunk read with this capture. */
   attention(layer: number): readonly CapturedAttention[] {
     return this.#need(this.#attention, layer, "attention weights");
   }

@@ -1,47 +1,74 @@
 import { LongctxError } from "../common/errors.ts";
-import { drawToken, makeDraws, type SamplingOptions } from "../text/sampling.ts";
-import type { Session } from "./session.ts";
+import { drawToken, makeDraws, type Draw, type SamplingOptions } from "../text/sampling.ts";
+import type { SessionModel } from "./session-types.ts";
 import { textStream } from "../text/text-stream.ts";
 
+/** What a generation needs of the sequence that it continues; `Session` is one. */
+export interface Continuable {
+  readonly model: Pick<SessionModel, "backend" | "config" | "tokenizer">;
+  readonly tokens: readonly number[];
+  readonly lastLogits: Float32Array | null;
+  readonly room: number;
+  prefill(
+    ids: readonly number[],
+    options?: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void },
+  ): Promise<Float32Array>;
+  readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number>;
+  settle(): Promise<void>;
+}
+
+/** How a generation samples tokens, and when it ends. */
 export interface GenerationOptions extends SamplingOptions {
-  /** Read before the first token is drawn; without it the session's last logits are used. */
+  /**
+   * Token ids that are read before the first token is drawn; without them the first token is drawn from the session's
+   * last logits.
+   */
   readonly prompt?: readonly number[];
-  /** At most this many new tokens; 128 unless given. */
+  /** The largest number of tokens to generate; 128 unless given. */
   readonly maxNew?: number;
-  /** Token ids that end the text; the model's own unless given. */
+  /** Token ids that end the generation; the model's own end tokens unless given. */
   readonly stopTokens?: readonly number[];
-  /** Texts that end the text; what was generated of them is not yielded. */
+  /** Texts that end the generation; a stop text itself is not yielded. */
   readonly stop?: readonly string[];
   readonly signal?: AbortSignal;
   readonly onPrefill?: (done: number, total: number) => void;
 }
 
+/** One item of a generation: a token, and the text that it completes. */
 export interface GeneratedToken {
-  /** Once more that of the last token where only text that was held back is left to give. */
+  /**
+   * The id of the token. The last item repeats the last id where it only brings text that was held back as a possible
+   * stop text.
+   */
   readonly id: number;
-  /** The text that is complete with this token; may be empty. Always empty without a tokenizer. */
+  /**
+   * The text that this token completes; empty where characters are still incomplete, and always empty without a
+   * tokenizer.
+   */
   readonly text: string;
 }
 
-/** Why a generation ended: a stop token or text, its length, a full cache, or the caller's signal. */
+/**
+ * Why a generation ended: a stop token or stop text, the limit on new tokens, a full KV cache, or the caller's signal.
+ */
 export type FinishReason = "stop" | "length" | "capacity" | "aborted";
 
 /**
- * The tokens of a continuation as they come: `for await (const { text } of session.generate(…))`. It runs once. A signal
- * ends it with the reason "aborted"; while the prompt is still being read, that is thrown as an error too.
+ * An iteration over generated tokens as they come: `for await (const { text } of session.generate(…))`; it runs once.
+ * An abort signal ends it with the reason "aborted"; an abort while the prompt is being read also throws an error.
  */
 export class Generation implements AsyncIterable<GeneratedToken> {
-  readonly #session: Session;
+  readonly #session: Continuable;
   readonly #options: GenerationOptions;
   #begun = false;
-  /** Set when the iteration has ended. */
+  /** Why the generation ended; null while it runs. */
   reason: FinishReason | null = null;
-  /** Ids so far, without the stop token. */
+  /** The token ids generated so far, without the stop token. */
   readonly ids: number[] = [];
-  /** Text so far. */
+  /** The text generated so far. */
   text = "";
 
-  constructor(session: Session, options: GenerationOptions) {
+  constructor(session: Continuable, options: GenerationOptions) {
     this.#session = session;
     this.#options = options;
   }
@@ -107,7 +134,7 @@ export class Generation implements AsyncIterable<GeneratedToken> {
     }
   }
 
-  /** Runs to the end; the whole text. */
+  /** Generates to the end and returns the whole text. */
   async complete(): Promise<string> {
     for await (const token of this) void token;
     return this.text;

@@ -5,33 +5,35 @@ import type { ModelConfig } from "../model/config.ts";
 import type { Method, ModelContext } from "../method/method.ts";
 import { restoreSession } from "./restore-session.ts";
 import { Session } from "./session.ts";
-import type { SessionOptions } from "./session-types.ts";
+import type { SessionModel, SessionOptions } from "./session-types.ts";
 import type { ChatTemplate, Tokenizer } from "../text/tokenizer.ts";
+import { learnedForMethods } from "../model/learned.ts";
 import type { Weights } from "../model/weights.ts";
 import { weightsChecksum } from "../model/weights-checksum.ts";
 
+/** What a `LanguageModel` is made of: a backend, a tokenizer, and what else a checkpoint supplies. */
 export interface LanguageModelParts {
   readonly backend: Backend;
   readonly tokenizer: Tokenizer | null;
   readonly chatTemplate: ChatTemplate | null;
   /**
-   * What the backend was made with, open still. A few rows are read at once, so that a session saved with another model of
-   * the same shape is refused; without them it is not noticed.
+   * The weights that the backend was made with, whose file is still open. A few rows are read for a checksum, so that
+   * sessions saved with other weights of the same shape are refused; without `weights` such sessions are accepted.
    */
   readonly weights?: Weights;
-  /** T of the methods, in place of the config's. */
+  /** The trained window T in tokens that methods use in place of the config's. */
   readonly trainedWindow?: number;
-  /** Called once when the model is disposed of: what it was made from may be closed then. */
+  /** Called once when the model is disposed of, so that the caller can close the checkpoint's files. */
   readonly onDispose?: () => void;
 }
 
-/** A decoder on a device, with its tokenizer if the checkpoint has one. Sessions are its sequences. */
-export class LanguageModel {
+/** A decoder on a device, with its tokenizer if the checkpoint has one. `session` opens a sequence of tokens on it. */
+export class LanguageModel implements SessionModel {
   readonly backend: Backend;
   readonly tokenizer: Tokenizer | null;
   readonly chatTemplate: ChatTemplate | null;
   readonly context: ModelContext;
-  /** See `weightsChecksum`; null where the weights were not given. */
+  /** The CRC-32 checksum of the model's weights (`weightsChecksum`); null where the weights were not given. */
   readonly weightsChecksum: number | null;
   readonly #onDispose: (() => void) | undefined;
 
@@ -44,6 +46,7 @@ export class LanguageModel {
     this.context = {
       config: parts.backend.config,
       trainedWindow: parts.trainedWindow ?? parts.backend.config.trainedWindow,
+      learned: parts.weights && learnedForMethods(parts.weights),
     };
   }
 
@@ -51,17 +54,25 @@ export class LanguageModel {
     return this.backend.config;
   }
 
-  /** An empty sequence under the given methods. @throws LongctxError when they conflict or do not fit the model */
+  /**
+   * Opens an empty sequence under the given methods.
+   * @throws LongctxError when methods conflict or do not fit the model
+   */
   session(options: SessionOptions = {}): Session {
     return new Session(this, compose(...methodsOf(options.method)), options);
   }
 
-  /** The sequence that `Session.save` wrote; the methods have to be the same. */
+  /**
+   * Restores the sequence that `Session.save` wrote, under the same methods.
+   * @throws LongctxError when the bytes are damaged, or belong to another model, device or method
+   */
   restoreSession(bytes: Uint8Array, options: SessionOptions = {}): Session {
     return restoreSession(this, compose(...methodsOf(options.method)), options, bytes);
   }
 
-  /** Continues prompts as independent sequences, results in order; see `generateBatch`. */
+  /**
+   * Continues prompts as independent sequences and returns the results in order, as the function `generateBatch` does.
+   */
   generateBatch(prompts: readonly (readonly number[])[], options?: BatchOptions): Promise<BatchRow[]> {
     return generateBatch(this, prompts, options);
   }

@@ -1,6 +1,9 @@
 import { LongctxError } from "../common/errors.ts";
 
-/** One call at a time: what a session is doing, whether it still can, and what is to be freed once it stops. */
+/**
+ * A guard that lets a session run one call at a time. It refuses calls while another call runs, after a failure that
+ * cannot be undone and after `dispose`, and frees the session's state as soon as no call uses it.
+ */
 export class Occupancy {
   readonly #free: () => void;
   #busy = false;
@@ -15,7 +18,10 @@ export class Occupancy {
     return this.#disposed;
   }
 
-  /** @throws LongctxError "argument" when it is disposed of, at work or broken */
+  /**
+   * Refuses a new call.
+   * @throws LongctxError "argument" when the session was disposed of, is in another call or is broken
+   */
   check(): void {
     if (this.#disposed) throw new LongctxError("argument", "This session was disposed of; start another one.");
     if (this.#busy)
@@ -36,12 +42,12 @@ export class Occupancy {
     if (this.#disposed) this.#free();
   }
 
-  /** Every further use is refused, for the reason given. */
+  /** Marks the session as broken: every further call throws an error with the message `why`. */
   breakFor(why: string, cause: unknown): void {
     this.#broken = { why, cause };
   }
 
-  /** Frees now, or as soon as the call at work ends. */
+  /** Frees the session's state, now or when the running call ends. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;

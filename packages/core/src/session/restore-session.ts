@@ -1,22 +1,21 @@
-import type { Cache } from "../backend/backend.ts";
+import type { SequenceState } from "../backend/backend.ts";
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
 import { isToken } from "../backend/forward-checks.ts";
-import type { Method, MethodState } from "../method/method.ts";
-import type { LanguageModel } from "./model.ts";
+import type { Method, MethodState, RingLayout } from "../method/method.ts";
 import { checksum, CHECKSUM_DIGITS, fingerprint, MAGIC, type Header } from "./saved-session.ts";
 import { layoutOf } from "./session-layout.ts";
 import { Session } from "./session.ts";
-import type { SessionOptions } from "./session-types.ts";
-import type { CacheLayout } from "../state/slots.ts";
+import type { SessionModel, SessionOptions } from "./session-types.ts";
 
 /**
- * The session that `saveSession` wrote; apart from it, since sessions save themselves but do not restore themselves.
- * @throws LongctxError "file" when the bytes are damaged or belong to another model or device, "method" when the methods
- * differ, "capacity" when the cache asked for is too small
+ * Restores the session that `saveSession` wrote. It is a function of its own because `session.ts` cannot import this
+ * file, which makes sessions.
+ * @throws LongctxError "file" when the bytes are damaged or belong to another model or device, "method" when the
+ * methods differ, "capacity" when the cache asked for is too small
  */
 export function restoreSession(
-  model: LanguageModel,
+  model: SessionModel,
   method: Composition,
   options: SessionOptions,
   bytes: Uint8Array,
@@ -35,56 +34,62 @@ export function restoreSession(
   if (header.device !== model.backend.device)
     throw new LongctxError(
       "file",
-      `The session was saved on the device ${header.device}, not on ${model.backend.device}; devices keep their caches differently.`,
+      `The session was saved on the device ${header.device}, not on ${model.backend.device}, and each device keeps keys, values and memories in a form of its own; restore it on ${header.device}, or prefill again.`,
     );
-  if (header.method !== method.spec)
+  if (header.method !== method.key)
     throw new LongctxError(
       "method",
-      `The session was saved under ${header.method}, not under ${method.spec}; give the same method.`,
+      `The session was saved under ${header.method || "none"}, not under ${method.key || "none"}; give the same method.`,
     );
   const { tokens, promptLength } = header;
-  const [logits, cached, ...memories] = parts;
+  const [logits, saved, ...memories] = parts;
   const { vocabSize } = model.config;
-  const remembering = method.parts.filter((part) => part.memory);
+  const remembering = method.parts.filter((part) => part.hook);
   if (tokens.some((id) => !isToken(id, vocabSize))) throw damaged("a token is not in the vocabulary");
   if (logits.byteLength !== 0 && (logits.byteLength !== vocabSize * 4 || tokens.length === 0))
     throw damaged(`${logits.byteLength} bytes of logits`);
   if (memories.length !== remembering.length) throw damaged(`${memories.length} memories`);
-  const { layout } = layoutOf(model, method, options);
-  if (layout.pinned === layout.capacity && tokens.length > layout.capacity)
+  const { layouts } = layoutOf(model, method, options);
+  const small = layouts.find(({ pinned, capacity }) => pinned === capacity && tokens.length > capacity);
+  if (small)
     throw new LongctxError(
       "capacity",
-      `The saved session has ${tokens.length} tokens, but the cache is to hold ${layout.capacity}; give a capacity of at least ${tokens.length}.`,
+      `The saved session has ${tokens.length} tokens, but the cache is to hold ${small.capacity}; give a capacity of at least ${tokens.length}.`,
     );
-  const memory = new Map(remembering.map((part, i) => [part, restoreMemory(part, model, memories[i])] as const));
+  const hooks = new Map(remembering.map((part, i) => [part, restoreHook(part, model, memories[i])] as const));
   return new Session(model, method, options, {
-    cache: restoreCache(model, layout, cached, tokens.length),
-    memory,
+    state: restoreState(model, layouts, saved, tokens.length),
+    hooks,
     tokens,
     promptLength,
     lastLogits: logits.byteLength > 0 ? new Float32Array(logits.buffer) : null,
   });
 }
 
-/** As far as it is known: a model may be made without its weights at hand. */
+/** Compares two checksums of weights; null, for a model that was made without its weights, equals every checksum. */
 function sameWeights(saved: number | null, here: number | null): boolean {
   return saved === null || here === null || saved === here;
 }
 
-function restoreCache(model: LanguageModel, layout: CacheLayout, bytes: Uint8Array, length: number): Cache {
-  const cache = guarded("the cache", () => model.backend.restoreCache(layout, bytes));
-  if (cache.slots.length === length) return cache;
-  cache.dispose();
-  throw damaged(`a cache of ${cache.slots.length} tokens for a text of ${length}`);
+function restoreState(
+  model: SessionModel,
+  layouts: readonly RingLayout[],
+  bytes: Uint8Array,
+  length: number,
+): SequenceState {
+  const state = guarded("the cache", () => model.backend.restoreState(layouts, bytes));
+  if (state.rings.length === length) return state;
+  state.dispose();
+  throw damaged(`a cache of ${state.rings.length} tokens for a text of ${length}`);
 }
 
-function restoreMemory(method: Method, model: LanguageModel, bytes: Uint8Array): MethodState {
-  const state = method.memory!.create(model.context);
+function restoreHook(method: Method, model: SessionModel, bytes: Uint8Array): MethodState {
+  const state = method.hook!.create(model.context);
   guarded(`the memory of ${method.spec}`, () => state.restore(bytes));
   return state;
 }
 
-/** The header and the parts, each a copy. */
+/** Checks the bytes of a saved session and splits them into header and parts, each part a copy. */
 function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array[] } {
   const text = (from: number, to: number) => new TextDecoder().decode(bytes.subarray(from, to));
   const begin = MAGIC.length + CHECKSUM_DIGITS;
@@ -99,7 +104,10 @@ function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array
   return { header, parts: header.parts.map((part) => bytes.slice(at, (at += part))) };
 }
 
-/** @throws LongctxError "file" unless the first line is that of a session in the present format */
+/**
+ * Checks the first line of a saved session.
+ * @throws LongctxError "file" unless it names the format that this version reads
+ */
 function checkFormat(line: string): void {
   if (line === MAGIC) return;
   const format = /^longctx session (\d)\n$/.exec(line)?.[1];
@@ -108,10 +116,15 @@ function checkFormat(line: string): void {
       "file",
       "This is not a session that longctx saved; hand in what Session.save gave, unchanged.",
     );
-  const why = format === "1" ? ", which does not say whose weights its cache comes from" : "";
+  const why =
+    format === "1"
+      ? ", which does not say whose weights its cache comes from"
+      : format === "2"
+        ? ", whose cache has one layout for all layers"
+        : "";
   throw new LongctxError(
     "file",
-    `The session was saved in the format ${format}${why}; this longctx reads the format 2. Prefill again.`,
+    `The session was saved in the format ${format}${why}; this longctx reads the format 3. Prefill again.`,
   );
 }
 

@@ -1,27 +1,41 @@
 import { crc32 } from "../common/checksum.ts";
-import type { LanguageModel } from "./model.ts";
-import type { Session } from "./session.ts";
-import type { SessionState } from "./session-types.ts";
+import type { Composition } from "../method/composition.ts";
+import type { SessionModel, SessionParts } from "./session-types.ts";
 
-/** The first line. Then 8 hex digits, the checksum of all that follows; then a line of JSON, the header; then the parts. */
-export const MAGIC = "longctx session 2\n";
+/**
+ * The first line of a saved session. Behind it: 8 hex digits, a CRC-32 of all bytes after them; a line of JSON, the
+ * header; the parts.
+ */
+export const MAGIC = "longctx session 3\n";
 
+/** The number of hex digits that write a CRC-32. */
 export const CHECKSUM_DIGITS = 8;
 
+/** The header of a saved session: what the session belongs to, its tokens, and the sizes of the parts after it. */
 export interface Header {
+  /** The session's methods in the order in which they act, joined by + (`Composition.key`). */
   readonly method: string;
   readonly model: string;
-  /** `LanguageModel.weightsChecksum`. */
+  /**
+   * The CRC-32 checksum of the model's weights (`LanguageModel.weightsChecksum`); null where the weights were not
+   * given.
+   */
   readonly weights: number | null;
   readonly device: string;
   readonly tokens: readonly number[];
   readonly promptLength: number;
-  /** Bytes of the parts that follow: the last logits, the cache, the memories in the order of the methods. */
+  /**
+   * The sizes in bytes of the parts after the header: the last logits, the backend's state, then the memory of each
+   * hook in the order of the methods.
+   */
   readonly parts: readonly number[];
 }
 
-/** What has to be equal, beside the weights, for a cache to mean anything. */
-export function fingerprint(model: LanguageModel): string {
+/**
+ * Returns a text of all properties of a model, other than its weights, that have to be equal for a saved state to be
+ * usable.
+ */
+export function fingerprint(model: Pick<SessionModel, "config" | "context">): string {
   const { modelType, vocabSize, hiddenSize, layerCount, queryHeads, keyHeads, headSize, rope, slidingWindows } =
     model.config;
   return JSON.stringify([
@@ -38,18 +52,24 @@ export function fingerprint(model: LanguageModel): string {
   ]);
 }
 
-export async function saveSession(session: Session, state: SessionState): Promise<Uint8Array> {
-  const logits = state.lastLogits
-    ? new Uint8Array(state.lastLogits.buffer, state.lastLogits.byteOffset, state.lastLogits.byteLength)
+/** Writes a session as bytes; `restoreSession` reads them. */
+export async function saveSession(
+  model: SessionModel,
+  method: Composition,
+  session: SessionParts,
+): Promise<Uint8Array> {
+  const { lastLogits, state, hooks, tokens, promptLength } = session;
+  const logits = lastLogits
+    ? new Uint8Array(lastLogits.buffer, lastLogits.byteOffset, lastLogits.byteLength)
     : new Uint8Array();
-  const parts = [logits, await state.cache.save(), ...[...state.memory.values()].map((memory) => memory.save())];
+  const parts = [logits, await state.save(), ...[...hooks.values()].map((hook) => hook.save())];
   const header: Header = {
-    method: session.method.spec,
-    model: fingerprint(session.model),
-    weights: session.model.weightsChecksum,
-    device: session.model.backend.device,
-    tokens: session.tokens,
-    promptLength: state.promptLength,
+    method: method.key,
+    model: fingerprint(model),
+    weights: model.weightsChecksum,
+    device: model.backend.device,
+    tokens,
+    promptLength,
     parts: parts.map((part) => part.byteLength),
   };
   const begin = MAGIC.length + CHECKSUM_DIGITS;
@@ -64,6 +84,7 @@ export async function saveSession(session: Session, state: SessionState): Promis
   return bytes;
 }
 
+/** Returns the CRC-32 of bytes as 8 hex digits. */
 export function checksum(bytes: Uint8Array): string {
   return crc32(bytes).toString(16).padStart(CHECKSUM_DIGITS, "0");
 }

@@ -1,37 +1,61 @@
-import type { Cache } from "../backend/backend.ts";
+import type { Backend, SequenceState } from "../backend/backend.ts";
+import type { Method, MethodState, ModelContext } from "../method/method.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Capture } from "./capture.ts";
-import type { Method, MethodState } from "../method/method.ts";
 
+/** What a session needs of a model; `LanguageModel` is one. */
+export interface SessionModel {
+  readonly backend: Backend;
+  readonly config: ModelConfig;
+  readonly context: ModelContext;
+  readonly tokenizer: Tokenizer | null;
+  /** The CRC-32 checksum of the model's weights (`weightsChecksum`); null where the weights were not given. */
+  readonly weightsChecksum: number | null;
+}
+
+/** The methods of a session, and the sizes of its KV cache and its chunks. */
 export interface SessionOptions {
-  /** One method, several to be composed, or none: the model as it is. */
+  /** One method, several methods to combine, or nothing for the plain model. */
   readonly method?: Method | readonly Method[];
-  /** Tokens the cache holds; the model's `maxPositions` unless given. Methods that bound the cache set it themselves. */
+  /**
+   * The number of tokens that the KV cache holds; the model's `maxPositions` unless given. Methods that evict tokens
+   * set the size of their ring themselves.
+   */
   readonly capacity?: number;
-  /** Tokens of a prompt computed at once; results do not depend on it. */
+  /**
+   * The number of prompt tokens computed at once, on which results do not depend. Methods that decide for groups of
+   * tokens read one group at once instead.
+   */
   readonly chunk?: number;
 }
 
+/** How `forward` and `prefill` read tokens, and for which tokens they return logits. */
 export interface ForwardOptions {
-  /** How many of the last rows get logits; `ids.length` for all, 1 unless given. */
+  /** The number of last tokens for which logits are returned: 1 unless given, `ids.length` for all. */
   readonly logitRows?: number;
-  /** The prompt's whole length N when it is fed in parts; tables that depend on the length use it. */
+  /** The length N of the whole prompt, where the caller reads it in several calls; length-dependent tables use it. */
   readonly length?: number;
   readonly capture?: Capture;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Logits [rows, V] of the tokens whose text indices begin with `first`; the caller's own. */
+/**
+ * Logits [rows, V] of consecutive tokens, the first of which has the text index `first`; the array belongs to the
+ * caller.
+ */
 export interface LogitChunk {
   readonly first: number;
   readonly rows: number;
   readonly logits: Float32Array;
 }
 
-/** What a fork or a saved file continues from. */
-export interface SessionState {
-  readonly cache: Cache;
-  readonly memory: ReadonlyMap<Method, MethodState>;
+/** What a session's content consists of when it is forked, saved or restored. */
+export interface SessionParts {
+  readonly state: SequenceState;
+  /** What each method with a hook (code on the host) remembers of the sequence. */
+  readonly hooks: ReadonlyMap<Method, MethodState>;
   readonly tokens: readonly number[];
   readonly promptLength: number;
   readonly lastLogits: Float32Array | null;

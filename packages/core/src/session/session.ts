@@ -1,4 +1,4 @@
-import type { Cache, ForwardRequest } from "../backend/backend.ts";
+import type { ForwardRequest, SequenceState, StateBytes } from "../backend/backend.ts";
 import type { Capture } from "./capture.ts";
 import { chunkPlans } from "../method/chunk-plans.ts";
 import type { Composition } from "../method/composition.ts";
@@ -6,57 +6,56 @@ import { LongctxError } from "../common/errors.ts";
 import { checkBeginning, checkIds, checkLength, checkRows, checkTruncation } from "../backend/forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
-import type { Method, MethodState } from "../method/method.ts";
-import type { LanguageModel } from "./model.ts";
+import type { Method, MethodState, RingLayout } from "../method/method.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { AttentionPlan } from "../method/plan.ts";
 import type { Draw } from "../text/sampling.ts";
 import { saveSession } from "./saved-session.ts";
 import { layoutOf } from "./session-layout.ts";
-import type { ForwardOptions, LogitChunk, SessionOptions, SessionState } from "./session-types.ts";
-import type { CacheLayout } from "../state/slots.ts";
+import type { ForwardOptions, LogitChunk, SessionModel, SessionOptions, SessionParts } from "./session-types.ts";
 
 /**
- * One sequence: its tokens, its cache, and the methods it is read under. When reading fails in the middle of a chunk (a
- * hook throws, the device is lost), the chunk is taken back and the session is as it was before it; where that is
- * impossible, because tokens were evicted or a memory was written, every further use is refused.
+ * A sequence of tokens with its state on the device and its methods. When reading fails within a chunk (a hook throws,
+ * the device is lost), the session goes back to the end of the chunk before; where it cannot, because tokens were
+ * evicted or a memory was written, it refuses every further call.
  */
 export class Session {
-  readonly model: LanguageModel;
+  readonly model: SessionModel;
   readonly method: Composition;
   readonly options: SessionOptions;
+  /** The largest number of prompt tokens that are computed at once. */
   readonly chunk: number;
-  readonly layout: CacheLayout;
-  readonly #cache: Cache;
-  #memory: ReadonlyMap<Method, MethodState>;
+  /** The layout of each layer's ring buffer. */
+  readonly layouts: readonly RingLayout[];
+  readonly #state: SequenceState;
+  #hooks: ReadonlyMap<Method, MethodState>;
   readonly #tokens: number[];
-  /** N of the first prompt; 0 before it. */
+  /** The length N of the first prompt in tokens; 0 before it is read. */
   #promptLength: number;
   #lastLogits: Float32Array | null;
-  /** Fetches the last logits, where the device kept them. */
+  /** Copies the last logits from the device to the host; null where the host has them. */
   #fetchLogits: (() => Promise<Float32Array>) | null = null;
   readonly #occupancy: Occupancy;
 
-  constructor(model: LanguageModel, method: Composition, options: SessionOptions, state?: SessionState) {
+  constructor(model: SessionModel, method: Composition, options: SessionOptions, parts?: SessionParts) {
     const { backend, context } = model;
-    const { chunk, layout } = layoutOf(model, method, options);
+    const { chunk, layouts } = layoutOf(model, method, options);
     this.model = model;
     this.method = method;
     this.options = options;
     this.chunk = chunk;
-    this.layout = layout;
-    this.#cache = state?.cache ?? backend.createCache(this.layout);
-    this.#occupancy = new Occupancy(() => this.#cache.dispose());
-    this.#memory = new Map(
-      state?.memory ??
-        method.parts.flatMap((part) => (part.memory ? [[part, part.memory.create(context)] as const] : [])),
+    this.layouts = layouts;
+    this.#state = parts?.state ?? backend.createState(layouts);
+    this.#occupancy = new Occupancy(() => this.#state.dispose());
+    this.#hooks = new Map(
+      parts?.hooks ?? method.parts.flatMap((part) => (part.hook ? [[part, part.hook.create(context)] as const] : [])),
     );
-    this.#tokens = [...(state?.tokens ?? [])];
-    this.#promptLength = state?.promptLength ?? 0;
-    this.#lastLogits = state?.lastLogits ?? null;
+    this.#tokens = [...(parts?.tokens ?? [])];
+    this.#promptLength = parts?.promptLength ?? 0;
+    this.#lastLogits = parts?.lastLogits ?? null;
   }
 
-  /** Tokens read so far; the next one has this text index. */
+  /** The number of tokens read so far, which is the text index of the next token. */
   get length(): number {
     return this.#tokens.length;
   }
@@ -65,22 +64,32 @@ export class Session {
     return this.#tokens;
   }
 
-  /** Bytes of the cache. */
-  get bytes(): number {
-    return this.#cache.bytes;
+  /** The ring layout of layer 0, which holds for all layers under methods that treat layers alike. */
+  get layout(): RingLayout {
+    return this.layouts[0];
   }
 
-  /** Logits [V] after the last token read; null before the first, and while a generation leaves them on the device. */
+  /** The bytes of the session's state on the device. */
+  get bytes(): number {
+    return this.#state.bytes;
+  }
+
+  /** The bytes of the session's state by part: ring buffers, index of blocks, compressive memory. */
+  get bytesByPart(): StateBytes {
+    return this.#state.bytesByPart;
+  }
+
+  /** Logits [V] after the last token; null before the first token, and while a generation keeps them on the device. */
   get lastLogits(): Float32Array | null {
     return this.#lastLogits;
   }
 
-  /** How many more tokens fit; Infinity when the method evicts. */
+  /** The number of tokens that still fit into the KV cache; Infinity when the method evicts tokens in every layer. */
   get room(): number {
-    return this.layout.pinned < this.layout.capacity ? Infinity : this.layout.capacity - this.length;
+    return this.#state.rings.room;
   }
 
-  /** The plan for queries [first, first + count) of a layer, in a text of `length` tokens. */
+  /** Returns a layer's attention plan for queries [first, first + count) in a text of `length` tokens. */
   plan(query: {
     readonly first: number;
     readonly count: number;
@@ -92,7 +101,7 @@ export class Session {
     return this.method.plan({ ...this.model.context, ...query, length, promptLength });
   }
 
-  /** Reads tokens chunk by chunk and answers with the logits asked for, chunk by chunk. */
+  /** Reads tokens chunk by chunk and yields the requested logits of each chunk. */
   async *forward(ids: readonly number[], options: ForwardOptions = {}): AsyncGenerator<LogitChunk, void, undefined> {
     const { signal, onProgress, capture } = options;
     this.#occupancy.check();
@@ -107,10 +116,7 @@ export class Session {
       for (let done = 0; done < ids.length;) {
         if (signal?.aborted) throw new LongctxError("aborted", `Stopped after ${this.length} tokens, as asked.`);
         const first = this.length;
-        // A chunk ends with the ring at the latest, so that hooks stop at the same places on every device.
-        const slots = this.layout.capacity - this.#cache.slots.slotOf(first);
-        const chunk = first === 0 ? Math.max(this.chunk, this.method.readAtOnce) : this.chunk;
-        const count = Math.min(chunk, ids.length - done, slots);
+        const count = this.nextChunk(ids.length - done);
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
         const logits = await this.#read(part, { first, length, capture }, async (request) =>
@@ -129,9 +135,17 @@ export class Session {
   }
 
   /**
-   * Reads a token and answers with the one after it, chosen on the device (`Backend.sample`); the logits stay there until
-   * `settle`. Generations use it.
+   * Returns how many of the next `left` tokens one chunk takes: at most a group, and no token after a ring's
+   * wrap-around. Calls that read this many tokens each form the same chunks as one call that reads all tokens.
    */
+  nextChunk(left: number): number {
+    const first = this.length;
+    const { groupSize, readAtOnce } = this.method;
+    const wanted = groupSize ? groupSize - (first % groupSize) : this.chunk;
+    return Math.min(first === 0 ? Math.max(wanted, readAtOnce) : wanted, left, this.#state.rings.consecutive);
+  }
+
+  /** Reads a token and returns the next one, chosen on the device; the logits stay there until `settle` is called. */
   async readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number> {
     this.#occupancy.check();
     checkIds([id], this.model.config.vocabSize);
@@ -139,7 +153,7 @@ export class Session {
     this.#occupancy.begin();
     const first = this.length;
     try {
-      this.#tokens.push(id); // a draw looks at the text up to here
+      this.#tokens.push(id); // the repetition penalty of `draws` counts this token too
       const next = await this.#read([id], { first, length: first + 1 }, (request) =>
         this.model.backend.sample!({ ...request, logitRows: 1 }, draws(this.#tokens)),
       );
@@ -154,7 +168,7 @@ export class Session {
     }
   }
 
-  /** Fetches the last logits if the device still has them. */
+  /** Copies the last logits to the host, if they are still on the device. */
   async settle(): Promise<void> {
     const fetch = this.#fetchLogits;
     this.#fetchLogits = null;
@@ -162,12 +176,12 @@ export class Session {
     try {
       this.#lastLogits = (await fetch()).slice();
     } catch (error) {
-      // A device that is gone says so when it is asked to read; the text that was generated is whole.
+      // A lost device is reported by the next call on it instead, because the text generated so far is complete.
       if (!(error instanceof LongctxError && error.code === "device")) throw error;
     }
   }
 
-  /** One chunk; what `act` answers is the caller's own, since other sessions of the model may read before it is looked at. */
+  /** Runs one chunk; `act` calls the backend and copies the logits, since other sessions' calls may overwrite them. */
   async #read<Result>(
     ids: readonly number[],
     { first, length, capture }: { readonly first: number; readonly length: number; readonly capture?: Capture },
@@ -177,35 +191,36 @@ export class Session {
     const { parts } = this.method;
     const chunk = { ...context, first, count: ids.length, length, promptLength: this.#promptLength };
     const plan = chunkPlans(this.method, chunk);
-    const hooks = layerHooks(config, this.method, this.#memory, plan, capture);
-    const rawKeys = this.method.lengthDependentOn(context) || parts.some((part) => part.select || part.memory);
+    const hooks = layerHooks(config, this.#hooks, capture);
+    const rawKeys = this.method.lengthDependentOn(context) || parts.some((part) => part.rawKeys || part.hook);
     try {
-      return await act({ cache: this.#cache, ids, plan, rawKeys, hooks });
+      return await act({ state: this.#state, ids, plan, rawKeys, hooks });
     } catch (cause) {
       this.#takeBack(first, cause);
       throw cause;
     }
   }
 
-  /** After a chunk that failed: the cache may hold some of it, which the text does not. */
+  /** Undoes a failed chunk: removes what it has written to the state, or marks the session as broken. */
   #takeBack(length: number, cause: unknown): void {
-    if (this.#cache.slots.length === length) return; // it was refused before it began
-    // A memory may have seen half of the chunk, and nobody can tell which half.
-    if (this.#memory.size === 0) {
+    if (this.#state.rings.length === length) return; // the chunk failed before it wrote anything
+    // A hook that remembers the sequence may have taken in a part of the chunk, and nobody can tell which part.
+    const remembering = [...this.#hooks.values()].some((state) => !state.remembersNothing);
+    if (!remembering) {
       try {
-        return this.#cache.truncate(length);
+        return this.#state.truncate(length);
       } catch {
-        // Tokens were evicted to make room for the chunk.
+        // Truncation fails where the chunk evicted tokens or wrote a memory; the session is then marked as broken.
       }
     }
-    const keeper = this.#memory.size > 0 ? "memory" : "bounded cache";
+    const keeper = remembering || this.method.memory(this.model.context) ? "memory" : "bounded cache";
     this.#occupancy.breakFor(
       `Reading failed after ${length} tokens and left a chunk half read, which its ${keeper} cannot take back. Start another session, or fork before reading what may fail.`,
       cause,
     );
   }
 
-  /** Reads tokens; the logits of the last `logitRows` rows, [rows, V], the caller's own. */
+  /** Reads tokens and returns logits [rows, V] of the last `logitRows` tokens, in an array that the caller owns. */
   async prefill(ids: readonly number[], options: ForwardOptions = {}): Promise<Float32Array> {
     const rows = checkRows(options.logitRows, ids.length);
     const { vocabSize } = this.model.config;
@@ -215,45 +230,45 @@ export class Session {
     return all;
   }
 
-  /** Continues the text. The last token of a generation is not read into the cache; hand it in with what follows. */
+  /** Generates a continuation; its last token is not read into the state, so a caller that goes on has to pass it. */
   generate(options: GenerationOptions = {}): Generation {
     return new Generation(this, options);
   }
 
-  /** A second session that continues from here; neither sees what the other reads. */
+  /** Makes an independent second session that continues from the same tokens. */
   fork(): Session {
     this.#occupancy.check();
     return new Session(this.model, this.method, this.options, {
-      cache: this.#cache.fork(),
-      memory: this.#forkMemory(),
+      state: this.#state.fork(),
+      hooks: this.#forkHooks(),
       tokens: this.#tokens,
       promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
     });
   }
 
-  /** Forget everything after the first `length` tokens. @throws LongctxError when the cache or a memory cannot; nothing is changed then */
+  /** Forgets all but the first `length` tokens. @throws LongctxError, with nothing changed, when the state cannot */
   truncate(length: number): void {
     this.#occupancy.check();
     checkTruncation(length, this.length, this.method);
     if (length === this.length) return;
-    // Copies of the memories, so that all is as it was if one of them, or the cache, refuses.
-    const memory = this.#forkMemory();
-    for (const state of memory.values()) state.truncate(length);
-    this.#cache.truncate(length);
-    this.#memory = memory;
+    // Hooks are truncated as copies, so that nothing has changed if a hook or the state refuses.
+    const hooks = this.#forkHooks();
+    for (const state of hooks.values()) state.truncate(length);
+    this.#state.truncate(length);
+    this.#hooks = hooks;
     this.#tokens.length = length;
     this.#lastLogits = this.#fetchLogits = null;
   }
 
-  /** The session's tokens, cache and memories as bytes; `LanguageModel.restoreSession` takes them. */
+  /** Returns the session's tokens, state and hooks as bytes, which `LanguageModel.restoreSession` takes. */
   async save(): Promise<Uint8Array> {
     this.#occupancy.begin();
     try {
       await this.settle();
-      return await saveSession(this, {
-        cache: this.#cache,
-        memory: this.#memory,
+      return await saveSession(this.model, this.method, {
+        state: this.#state,
+        hooks: this.#hooks,
         tokens: this.#tokens,
         promptLength: this.#promptLength,
         lastLogits: this.#lastLogits,
@@ -263,20 +278,20 @@ export class Session {
     }
   }
 
-  /** Frees the cache, at the end of the chunks being read if there are any. The session cannot be used any more. */
+  /** Frees the state, now or when a running call ends; the session cannot be used afterwards. */
   dispose(): void {
     this.#occupancy.dispose();
   }
 
-  #forkMemory(): ReadonlyMap<Method, MethodState> {
-    return new Map([...this.#memory].map(([method, state]) => [method, state.fork()] as const));
+  #forkHooks(): ReadonlyMap<Method, MethodState> {
+    return new Map([...this.#hooks].map(([method, state]) => [method, state.fork()] as const));
   }
 
   #checkRoom(count: number): void {
     if (count > this.room)
       throw new LongctxError(
         "capacity",
-        `The text has ${this.length + count} tokens, but the cache holds ${this.layout.capacity}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache (streaming).`,
+        `The text has ${this.length + count} tokens, but the cache holds ${this.length + this.room}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache.`,
       );
   }
 }

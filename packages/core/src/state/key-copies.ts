@@ -1,41 +1,48 @@
 import { LongctxError } from "../common/errors.ts";
-import type { AttentionPlan } from "../method/plan.ts";
+import { needsRawKeys, type AttentionPlan } from "../method/plan.ts";
 import { RAW, rotation, UNROTATED, type Rotation } from "../positions/rotation.ts";
 
-/** One copy of a layer's keys, by `Rotation.id` in a map; backends add where the copy lies. */
+/**
+ * A copy of a layer's keys under one rotation; a map holds a layer's copies by `Rotation.id`, and each backend adds
+ * where the copy's data lies.
+ */
 export interface KeyCopy {
-  /** null in a restored cache, which knows the id alone until a plan names the rotation again. */
+  /**
+   * The rotation of the copy's keys; null in a restored cache, which stores only the rotation's id, until a plan uses
+   * that id.
+   */
   readonly rotation: Rotation | null;
 }
 
+/** A copy of keys whose rotation is known, so that its keys can be rotated further. */
 export type KnownCopy<Copy extends KeyCopy> = Copy & { readonly rotation: Rotation };
 
-/** What a layer's copies have to become before a chunk is read under a plan. */
+/** Which key copies a layer has to make and to drop before it reads a chunk under a plan. */
 export interface CopyChanges<Copy extends KeyCopy> {
-  /** The copy that the new ones are turned from; null where no copy is new, or no tokens are stored yet. */
+  /** The copy whose keys are rotated into the new copies; null where no copy is new or the cache is empty. */
   readonly source: KnownCopy<Copy> | null;
-  /** Rotations that get a copy. */
+  /** The rotations for which a new copy is made. */
   readonly made: readonly Rotation[];
-  /** Rotations that the plan reads and that stay without a copy, because `worthwhile` refused one. */
+  /** The rotations that the plan reads but that get no copy, because `worthwhile` refused it. */
   readonly refused: readonly Rotation[];
-  /** Ids of the copies that the plan does not read: they go once the new copies are turned. */
+  /** The ids of copies that the plan does not read; a backend drops them after it has made the new copies. */
   readonly dropped: readonly string[];
-  /** The dropped copies without the source: new copies may be written over them. */
+  /** The ids of dropped rotated copies of the keys, without the copy that new ones are rotated from; new copies may overwrite their memory. */
   readonly spare: readonly string[];
 }
 
-/** The rotations that a plan reads keys under, each id once; `rawKeys` asks for keys without rotation too. */
+/** Returns the distinct rotations under which a plan reads keys; `rawKeys` adds the keys without rotation. */
 export function keyRotations(plan: AttentionPlan, rawKeys = false): Rotation[] {
   const found = new Map<string, Rotation>();
   for (const { table, keyPosition } of plan.segments) {
     const by = rotation(table, keyPosition);
     found.set(by.id, by);
   }
-  if (rawKeys || plan.segments.length === 0) found.set(UNROTATED.id, UNROTATED);
+  if (rawKeys || needsRawKeys(plan) || plan.segments.length === 0) found.set(UNROTATED.id, UNROTATED);
   return [...found.values()];
 }
 
-/** The rotations of restored copies, by id, as far as a plan that reads them names them. */
+/** A copy of the keys restored from a saved session knows its rotation by id only; returns, for each such id, the rotation that a plan has `named`. */
 export function recognised(
   copies: ReadonlyMap<string, KeyCopy>,
   named: readonly Rotation[],
@@ -50,9 +57,9 @@ export function recognised(
 }
 
 /**
- * The copy that other rotations are made from: keys without rotation, which are exact, else the oldest copy, whose keys
- * are turned by the difference of the angles.
- * @throws LongctxError "argument" when no plan has named the rotation of any restored copy yet
+ * Returns the copy from which keys under other rotations are computed: raw keys, which are exact, else the oldest copy,
+ * whose keys are turned by the difference of two angles.
+ * @throws LongctxError "argument" when all copies are restored and no plan has named their rotations yet
  */
 export function sourceOf<Copy extends KeyCopy>(copies: ReadonlyMap<string, Copy>): KnownCopy<Copy> {
   const known = [...copies.values()].filter((copy): copy is KnownCopy<Copy> => copy.rotation !== null);
@@ -66,9 +73,10 @@ export function sourceOf<Copy extends KeyCopy>(copies: ReadonlyMap<string, Copy>
 }
 
 /**
- * Decides which copies a layer gains and loses so that it has those that a plan reads. `filled`: some tokens are stored,
- * so that a new copy has to be turned from another. `worthwhile` may refuse a copy to a backend that turns keys as it
- * reads them. @throws LongctxError "argument" as `sourceOf`
+ * Decides which key copies a layer makes and drops so that it has the rotations `wanted` by a plan. `filled` says that
+ * the cache holds tokens, so that a new copy is computed from another; `worthwhile` lets a backend that rotates keys
+ * while reading them refuse a copy.
+ * @throws LongctxError "argument" when copies are restored and no plan has named their rotations yet
  */
 export function copyChanges<Copy extends KeyCopy>(
   copies: ReadonlyMap<string, Copy>,

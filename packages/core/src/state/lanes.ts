@@ -1,64 +1,72 @@
-import { intersect, type AttentionPlan, type Segment, type TokenRange } from "../method/plan.ts";
+import { intersect, type AttentionPlan, type Segment, type Interval } from "../method/plan.ts";
 import type { SlotMap } from "./slots.ts";
 
 /**
- * A plan made concrete for some consecutive queries: which slots each segment reads, and where a mask is needed.
- * Kernels work on lanes; nothing below them knows about methods.
+ * A lane: cache slots that some consecutive queries read under one segment of the plan, with a mask only where one is
+ * needed. Attention kernels work on lanes and know nothing of methods.
  */
 export interface Lane {
   readonly segment: Segment;
   /**
-   * Slots [from, to) hold consecutive tokens beginning with `token`; or the slots of a list, with `tokens` beside it. The
-   * listed tokens of the chunk itself are a stretch whose mask hides the others: a list is gathered before it is written.
+   * The cache slots of the lane's tokens: a range [from, to) that holds consecutive tokens from `token` on, or a list
+   * of slots for the list `tokens`. Listed tokens of the current chunk get a masked range, because lists are gathered
+   * from the cache before the chunk's keys are written there.
    */
   readonly slots: { readonly from: number; readonly to: number } | Int32Array;
   readonly token: number;
   readonly tokens?: Int32Array;
   readonly width: number;
-  /** Some query does not see some token: the kernel has to look at `bias`. */
+  /** Whether some query does not see some token of the lane, so that the kernel has to add the mask from `bias`. */
   readonly masked: boolean;
 }
 
-/** Queries [first, first + count) and all they see, under one softmax. */
+/** A tile: the queries [first, first + count) of a chunk, and the lanes that they attend to under one softmax. */
 export interface Tile {
   readonly first: number;
   readonly count: number;
   readonly lanes: readonly Lane[];
-  /** Lanes whose slots follow one another read one stretch of values: [first lane, last lane). */
+  /**
+   * Runs of neighbouring lanes whose slots are contiguous, so that one matrix product reads the values of all of them;
+   * `lanes` is a range of lane indices.
+   */
   readonly stretches: readonly {
-    readonly lanes: TokenRange;
+    readonly lanes: Interval;
     readonly slots: { readonly from: number; readonly to: number } | Int32Array;
   }[];
-  /** Queries that see nothing at all give zeros. */
+  /** Whether some query sees no token at all; the output of such a query is set to zeros. */
   readonly blind: boolean;
 }
 
-/** `chunk` is the first token of the chunk that the queries belong to, whose keys are being written. */
+/**
+ * Makes the tile of queries [first, first + count). `chunk` is the text index of the first token of the chunk being
+ * read: from this token on, keys are not in the cache yet when a backend gathers the keys of listed tokens.
+ */
 export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number, chunk = first): Tile {
-  const lanes = chained(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count, chunk)));
+  const lanes = chainedBySlots(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count, chunk)));
   return { first, count, lanes, stretches: stretchesOf(lanes), blind: sight(lanes, first, count).includes(false) };
 }
 
 /**
- * The same with a number of lanes that depends on nothing but the plan and the cache's layout, so that one graph serves
- * every chunk: each run of a segment is one lane with a mask, or three of which the middle one has none, and a lane that
- * is not there yet has no tokens. Null where that is not possible: lists, and queries that see nothing.
+ * Makes a tile whose number of lanes depends only on the plan and the cache's layout, so that one compiled graph serves
+ * every chunk. Each run of slots becomes one masked lane, or three lanes of which the middle one is unmasked; lanes
+ * without tokens yet are empty. Returns null for plans with lists or choices, and where a query sees no token.
  */
 export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile | null {
   const ring = slots.layout.pinned < slots.layout.capacity;
-  // Scores of several lanes are copied side by side, which costs what going over a mask does: several may as well be more.
-  const several = ring || plan.segments.length > 1;
+  // Splitting a run into three lanes, the middle one unmasked, saves adding a mask but costs concatenating their
+  // scores, so it pays only where the scores of several lanes are concatenated anyway.
+  const concatenated = ring || plan.segments.length > 1;
   const lanes: Lane[] = [];
   const stretches: Tile["stretches"][number][] = [];
   for (const segment of plan.segments) {
-    if (segment.tokens instanceof Int32Array) return null;
+    if (segment.tokens instanceof Int32Array || "choice" in segment.tokens) return null;
     const places = ring && segment.tokens.to > slots.layout.pinned ? 2 : 1;
-    const runs = wholeRuns(segment, slots, first, count);
+    const runs = runsOf(segment, slots, first, count);
     if (runs.length > places) return null;
     const none = { segment, slots: { from: 0, to: 0 }, token: 0, width: 0, masked: true };
     for (let i = 0; i < places; i++) {
       const run = runs[i] ?? { ...none, middle: { from: 0, to: 0 } };
-      const pieces = several ? inThree(run) : [run];
+      const pieces = concatenated ? splitByMask(run) : [run];
       stretches.push({ lanes: { from: lanes.length, to: lanes.length + pieces.length }, slots: run.slots });
       lanes.push(...pieces);
     }
@@ -67,14 +75,17 @@ export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number
   return { first, count, lanes, stretches, blind: false };
 }
 
-/** A run of slots, and the tokens in it that every query sees. */
+/** A run of contiguous slots, with the range of its tokens that every query sees (`middle`). */
 interface Run extends Lane {
   readonly slots: { readonly from: number; readonly to: number };
-  readonly middle: TokenRange;
+  readonly middle: Interval;
 }
 
-/** What some queries see, what all see, and again what some see. */
-function inThree(run: Run): Lane[] {
+/**
+ * Splits a run into three lanes: tokens that only some queries see, tokens that all queries see, and again tokens that
+ * only some see.
+ */
+function splitByMask(run: Run): Lane[] {
   const { token, width, middle } = run;
   const cuts = [token, Math.max(middle.from, token), Math.max(middle.to, token), token + width];
   return [0, 1, 2].map((i) => ({
@@ -86,8 +97,8 @@ function inThree(run: Run): Lane[] {
   }));
 }
 
-/** A segment's runs of slots. */
-function wholeRuns(segment: Segment, slots: SlotMap, first: number, count: number): Run[] {
+/** Returns the runs of contiguous slots that hold a segment's visible tokens. */
+function runsOf(segment: Segment, slots: SlotMap, first: number, count: number): Run[] {
   const pieces = lanesOf(segment, slots, first, count, first);
   if (pieces.length === 0) return [];
   const last = pieces[pieces.length - 1];
@@ -113,36 +124,40 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number,
   const queries = intersect(segment.queries ?? { from: -Infinity, to: Infinity }, { from: first, to: first + count });
   if (queries.from >= queries.to) return [];
   const last = queries.to - 1;
-  // Query m sees tokens (m − band.to, m − band.from]: any of the queries sees `some`, every one of them sees `all`.
-  const some = { from: queries.from - segment.band.to + 1, to: last - segment.band.from + 1 };
-  const everyone = queries.from === first && queries.to === first + count;
-  const all = everyone
+  // Query m sees tokens n with m − band.to < n ≤ m − band.from; `seenByAny` unites the ranges of all queries.
+  const seenByAny = { from: queries.from - segment.band.to + 1, to: last - segment.band.from + 1 };
+  const everyQuery = queries.from === first && queries.to === first + count;
+  const seenByAll = everyQuery
     ? { from: last - segment.band.to + 1, to: queries.from - segment.band.from + 1 }
     : { from: 0, to: 0 };
+  if ("choice" in segment.tokens)
+    throw new Error("Lanes are made of tokens that are known; put lists in place of a plan's choices first.");
   if (segment.tokens instanceof Int32Array) {
-    const seen = segment.tokens.filter((token) => token >= some.from && token < some.to && slots.holds(token));
+    const seen = segment.tokens.filter(
+      (token) => token >= seenByAny.from && token < seenByAny.to && slots.holds(token),
+    );
     const own = seen.findIndex((token) => token >= chunk);
     const tokens = own < 0 ? seen : seen.subarray(0, own);
-    const lanes: Lane[] = own < 0 ? [] : stretch(segment, slots, seen[own], seen[seen.length - 1] + 1, true);
+    const lanes: Lane[] = own < 0 ? [] : lanesOfRange(segment, slots, seen[own], seen[seen.length - 1] + 1, true);
     if (tokens.length > 0) {
-      const masked = tokens.some((token) => token < all.from || token >= all.to);
+      const masked = tokens.some((token) => token < seenByAll.from || token >= seenByAll.to);
       const places = tokens.map((token) => slots.slotOf(token));
       lanes.unshift({ segment, slots: places, token: tokens[0], tokens, width: tokens.length, masked });
     }
     return lanes;
   }
-  const { from, to } = intersect(segment.tokens, some);
-  const middle = intersect({ from, to }, all);
+  const { from, to } = intersect(segment.tokens, seenByAny);
+  const middle = intersect({ from, to }, seenByAll);
   const cuts = middle.from < middle.to ? [from, middle.from, middle.to, to] : [from, to];
   return cuts.slice(1).flatMap((end, i) => {
     const begin = cuts[i];
     const masked = cuts.length === 2 ? true : i !== 1;
-    return begin < end ? stretch(segment, slots, Math.max(begin, 0), end, masked) : [];
+    return begin < end ? lanesOfRange(segment, slots, Math.max(begin, 0), end, masked) : [];
   });
 }
 
-/** The slots of tokens [from, to), a lane for each run. */
-function stretch(segment: Segment, slots: SlotMap, from: number, to: number, masked: boolean): Lane[] {
+/** Returns one lane for each run of contiguous slots that hold tokens [from, to). */
+function lanesOfRange(segment: Segment, slots: SlotMap, from: number, to: number, masked: boolean): Lane[] {
   return slots.runs(from, to).map((run) => ({
     segment,
     slots: { from: run.from, to: run.to },
@@ -152,8 +167,8 @@ function stretch(segment: Segment, slots: SlotMap, from: number, to: number, mas
   }));
 }
 
-/** Orders lanes so that as many as possible continue the slots of the one before. */
-function chained(lanes: readonly Lane[]): Lane[] {
+/** Orders lanes so that as many as possible begin at the slot where the lane before them ends. */
+function chainedBySlots(lanes: readonly Lane[]): Lane[] {
   const chains: Lane[][] = [];
   const begin = (lane: Lane) => (lane.slots instanceof Int32Array ? Infinity : lane.slots.from);
   for (const lane of [...lanes].sort((a, b) => begin(a) - begin(b))) {
@@ -185,43 +200,51 @@ function stretchesOf(lanes: readonly Lane[]): Tile["stretches"] {
   return stretches;
 }
 
-/** Finite, so that a row that sees nothing is wiped out afterwards rather than becoming NaN; exp of it is 0 all the same. */
+/** The mask value of hidden tokens: its exp is 0, and being finite it makes no NaN where a whole row is hidden. */
 const HIDDEN = -1e30;
 
-/** 0 where query first + t sees the lane's token j, a huge negative number where it does not; [count, width]. */
+/** Returns the additive mask [count, width] of a lane: 0 where query first + t sees the lane's token j, else −1e30. */
 export function bias(lane: Lane, first: number, count: number): Float32Array {
   const mask = new Float32Array(count * lane.width).fill(HIDDEN);
-  const listed = listOf(lane);
+  const listed = listedTokens(lane);
   for (let t = 0; t < count; t++) {
     const row = mask.subarray(t * lane.width, (t + 1) * lane.width);
-    const { from, to } = seenBy(lane, first + t);
+    const { from, to } = tokensInBand(lane, first + t);
     if (!listed) row.fill(0, Math.max(from - lane.token, 0), Math.max(to - lane.token, 0));
     else for (const { token, at } of listed) if (token >= from && token < to) row[at] = 0;
   }
   return mask;
 }
 
-/** The tokens that a list puts into the lane, and where they are in it; null for a lane of consecutive tokens. */
-function listOf({ segment, tokens, token, width }: Lane): { readonly token: number; readonly at: number }[] | null {
+/**
+ * Returns the lane's tokens that come from a list, with their columns in the lane; null for a lane of consecutive
+ * tokens.
+ */
+function listedTokens({
+  segment,
+  tokens,
+  token,
+  width,
+}: Lane): { readonly token: number; readonly at: number }[] | null {
   if (tokens) return Array.from(tokens, (listed, at) => ({ token: listed, at }));
   if (!(segment.tokens instanceof Int32Array)) return null;
   const inside = segment.tokens.filter((listed) => listed >= token && listed < token + width);
   return Array.from(inside, (listed) => ({ token: listed, at: listed - token }));
 }
 
-/** The tokens that a query's band reaches, held or not. */
-function seenBy({ segment }: Lane, query: number): TokenRange {
+/** Returns the range of tokens within the segment's band of a query, whether or not the cache holds them. */
+function tokensInBand({ segment }: Lane, query: number): Interval {
   const asks = !segment.queries || (query >= segment.queries.from && query < segment.queries.to);
   return asks ? { from: query - segment.band.to + 1, to: query - segment.band.from + 1 } : { from: 0, to: 0 };
 }
 
-/** Does each of the queries see anything? */
+/** Returns for each of the queries whether it sees any token. */
 export function sight(lanes: readonly Lane[], first: number, count: number): boolean[] {
   return Array.from({ length: count }, (_, t) =>
     lanes.some((lane) => {
       if (!lane.masked) return lane.width > 0;
-      const { from, to } = seenBy(lane, first + t);
-      const listed = listOf(lane);
+      const { from, to } = tokensInBand(lane, first + t);
+      const listed = listedTokens(lane);
       if (listed) return listed.some(({ token }) => token >= from && token < to);
       return Math.max(from, lane.token) < Math.min(to, lane.token + lane.width);
     }),

@@ -1,26 +1,27 @@
 import { LongctxError } from "../common/errors.ts";
+import type { RingLayout } from "../method/method.ts";
 
-/** How a cache of fixed capacity places tokens: the first `pinned` stay, the others go round the remaining slots. */
-export interface CacheLayout {
-  readonly capacity: number;
-  /** Tokens [0, pinned) are never evicted. Without eviction `pinned` is the capacity. */
-  readonly pinned: number;
-}
-
-/** Slots [from, to) that hold consecutive tokens beginning with `token`. */
+/** A run of slots: slots [from, to) hold consecutive tokens beginning with `token`. */
 export interface SlotRun {
   readonly from: number;
   readonly to: number;
   readonly token: number;
 }
 
-/** Which token is in which slot. Token n < pinned is in slot n; later ones go round a ring, so nothing is ever moved. */
+/**
+ * The map from tokens to slots of one ring buffer. Pinned token n is in slot n; later tokens go round the other slots
+ * and overwrite the oldest, so no token ever moves to another slot.
+ */
 export class SlotMap {
-  readonly layout: CacheLayout;
-  /** Tokens seen so far; the next one has this text index. */
+  readonly layout: RingLayout;
+  /** The number of tokens read so far, which is the text index of the next token. */
   length = 0;
+  /**
+   * The number of tokens of the longest text so far; tokens that it overwrote stay lost after the text is truncated.
+   */
+  longest = 0;
 
-  constructor(layout: CacheLayout) {
+  constructor(layout: RingLayout) {
     if (!Number.isInteger(layout.capacity) || layout.capacity < 1) {
       throw new LongctxError(
         "capacity",
@@ -45,23 +46,27 @@ export class SlotMap {
     return token < pinned ? token : pinned + ((token - pinned) % this.#ring);
   }
 
-  /** The oldest token behind the pinned ones that is still held. */
+  /** Returns the text index of the oldest token that the ring still holds, not counting the pinned tokens. */
   oldest(): number {
-    return Math.max(Math.min(this.layout.pinned, this.length), this.length - this.#ring);
+    const end = Math.max(this.length, this.longest);
+    return Math.max(Math.min(this.layout.pinned, this.length), end - this.#ring);
   }
 
   holds(token: number): boolean {
     return token >= 0 && token < this.length && (token < this.layout.pinned || token >= this.oldest());
   }
 
-  /** Make room for `count` more tokens; the slots they go to. @throws LongctxError "capacity" */
+  /**
+   * Assigns slots to the next `count` tokens and returns them as runs.
+   * @throws LongctxError "capacity" where they do not fit
+   */
   append(count: number): SlotRun[] {
     const { capacity, pinned } = this.layout;
     const end = this.length + count;
     if (this.#ring === 0 && end > capacity) {
       throw new LongctxError(
         "capacity",
-        `The text has ${end} tokens, but the cache holds ${capacity}. Give a larger capacity, a shorter text, or a method that bounds the cache (streaming).`,
+        `The text has ${end} tokens, but the cache holds ${capacity}. Give a larger capacity, a shorter text, or a method that bounds the cache.`,
       );
     }
     if (this.#ring > 0 && count > this.#ring + Math.max(0, pinned - this.length)) {
@@ -72,10 +77,13 @@ export class SlotMap {
     }
     const first = this.length;
     this.length = end;
+    this.longest = Math.max(this.longest, end);
     return this.runs(first, end);
   }
 
-  /** The slots of tokens [from, to), in order of the text, as few runs as possible. Tokens no longer held are left out. */
+  /**
+   * Returns the slots of tokens [from, to) as few runs of contiguous slots, in text order; evicted tokens are left out.
+   */
   runs(from: number, to: number): SlotRun[] {
     const { pinned, capacity } = this.layout;
     const runs: SlotRun[] = [];
@@ -87,7 +95,9 @@ export class SlotMap {
       const room = token < pinned ? pinned - token : capacity - slot;
       const end = Math.min(stop, token + room);
       const last = runs.at(-1);
-      const joins = last?.to === slot && last.token + (last.to - last.from) === token; // before the ring has gone round
+      // Two runs join where slots and tokens both continue, as pinned slots and the rest do before the ring has wrapped
+      // around.
+      const joins = last?.to === slot && last.token + (last.to - last.from) === token;
       if (joins) runs.pop();
       runs.push(joins ? { ...last, to: slot + (end - token) } : { from: slot, to: slot + (end - token), token });
       token = end;
@@ -95,7 +105,10 @@ export class SlotMap {
     return runs;
   }
 
-  /** Forget all but the first `length` tokens. @throws LongctxError "capacity" when tokens before it were evicted */
+  /**
+   * Forgets all but the first `length` tokens.
+   * @throws LongctxError "capacity" when later queries would see tokens that the ring buffer has evicted
+   */
   truncate(length: number): void {
     if (!Number.isInteger(length) || length < 0 || length > this.length) {
       throw new LongctxError(
@@ -103,18 +116,23 @@ export class SlotMap {
         `Cannot truncate a cache of ${this.length} tokens to ${length}; give a whole number from 0 to ${this.length}.`,
       );
     }
-    if (length < this.length && this.oldest() > this.layout.pinned) {
+    const { pinned, reach } = this.layout;
+    const oldest = this.oldest();
+    const lost = reach === undefined ? oldest > pinned : length > 0 && oldest > Math.max(pinned, length - reach);
+    if (length < this.length && lost) {
       throw new LongctxError(
         "capacity",
-        `Cannot truncate to ${length}: the tokens before ${this.oldest()} were evicted. Fork the session before going past its window, or prefill again.`,
+        `Cannot truncate to ${length}: the tokens before ${oldest} were evicted. Fork the session before going past its window, or prefill again.`,
       );
     }
     this.length = length;
+    if (length === 0) this.longest = 0; // nothing is left that the slots would have to hold
   }
 
   fork(): SlotMap {
     const copy = new SlotMap(this.layout);
     copy.length = this.length;
+    copy.longest = this.longest;
     return copy;
   }
 }

@@ -1,4 +1,16 @@
 import type { Precision } from "../backend/backend.ts";
+import {
+  ANY_ACTIVATION,
+  checkComputes,
+  DESCRIPTION,
+  EXPERTS,
+  FLAG,
+  oneOf,
+  optional,
+  POSITIVE,
+  RMS_NORM,
+  type Computes,
+} from "../backend/computes.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Weights } from "../model/weights.ts";
 import { alignModel, type AlignedModel } from "./weights/aligned.ts";
@@ -20,16 +32,33 @@ export interface WebGpuOptions extends GpuOptions, LoadingOptions {
   readonly device?: Gpu;
 }
 
+/** What webgpu computes of a model; a mixture of experts behind norms is refused when its weights are read. */
+const COMPUTES: Computes = {
+  ...DESCRIPTION,
+  norm: RMS_NORM,
+  feedForward: oneOf("gated"),
+  experts: optional(EXPERTS),
+  activation: ANY_ACTIVATION,
+  position: oneOf("rope"),
+  postNorms: optional(FLAG),
+  embeddingScale: optional(POSITIVE),
+  attentionScale: optional(POSITIVE),
+  logitSoftCap: optional(POSITIVE),
+  attentionSoftCap: optional(POSITIVE),
+};
+
 /**
  * The model on a GPU: weights packed as they are stored, one compute pass a chunk or token. The checkpoint may be closed
  * then, for nothing more is read of it. While it is loaded the thread is held for some milliseconds at a time.
- * @throws LongctxError "device" when there is no adapter, or not the one asked for; "aborted" on the signal
+ * @throws LongctxError "config" for a model it does not compute, "device" when there is no adapter, or not the one asked
+ * for, "aborted" on the signal
  */
 export async function createWebGpu(
   config: ModelConfig,
   weights: Weights,
   options: WebGpuOptions = {},
 ): Promise<WebGpuBackend> {
+  checkComputes("webgpu", COMPUTES, config, "reference");
   checkSignal(options.signal);
   const gpu = options.device ?? (await openGpu(options));
   let backend: WebGpuBackend | undefined;

@@ -1,4 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { askingQueryKernel } from "../../src/webgpu/choice/asking-query.ts";
+import { blockMeansKernel } from "../../src/webgpu/choice/block-means.ts";
+import { blockScoresKernel, chooseBlocksKernel } from "../../src/webgpu/choice/choose-blocks.ts";
 import type { GpuSlice } from "../../src/webgpu/device/kernel.ts";
 import { activationKernel } from "../../src/webgpu/products/activation.ts";
 import { argmax } from "../../src/webgpu/sampling/argmax.ts";
@@ -6,6 +9,7 @@ import { broadcastTilesKernel } from "../../src/webgpu/attention/attention-broad
 import { reduceKernel } from "../../src/webgpu/attention/attention-reduce.ts";
 import { splitKernel } from "../../src/webgpu/attention/attention-split.ts";
 import { tiledKernel } from "../../src/webgpu/attention/attention-tiled.ts";
+import { memoryReadKernel, memoryResidualKernel, memoryWriteKernel } from "../../src/webgpu/memory/memory-kernels.ts";
 import { embeddingKernel } from "../../src/webgpu/products/embedding.ts";
 import { expertProductKernel } from "../../src/webgpu/products/expert-product.ts";
 import { routeKernel } from "../../src/webgpu/products/experts.ts";
@@ -41,6 +45,14 @@ const KERNELS = {
     { ...KEY, type: "F16", norm: true, activation: "silu" },
     { teamSize: 8, teams: 4, rows: 2, tokens: 1, unit: "quarter" },
   ),
+  "mean keys of blocks": blockMeansKernel("f16"),
+  "what a choice asks with": askingQueryKernel(),
+  "scores of blocks": blockScoresKernel(),
+  "the best blocks": chooseBlocksKernel(),
+  "reading a compressive memory": memoryReadKernel({ headSize: 8 }),
+  "what a segment adds to a memory": memoryResidualKernel({ headSize: 8, storage: "f16" }),
+  "writing a segment to a memory": memoryWriteKernel("linear", "f16"),
+  "writing what a segment adds": memoryWriteKernel("delta", "f32"),
   "the largest logit of a span": spans.kernel,
   "the largest logit of all spans": whole.kernel,
 } as const;

@@ -1,17 +1,17 @@
-import type { AttentionPlan, Cache, Composition, ModelConfig } from "@longctx/core";
+import type { AttentionPlan, Composition, ModelConfig, SequenceState } from "@longctx/core";
 
 /** The plans of the next `count` tokens, as a session makes them: one for all layers. */
 export function planOf(
   config: ModelConfig,
   method: Composition,
-  { slots }: Cache,
+  { rings }: SequenceState,
   count: number,
 ): (layer: number) => AttentionPlan {
-  const length = slots.length + count;
+  const length = rings.length + count;
   const plan = method.plan({
     config,
     trainedWindow: config.trainedWindow,
-    first: slots.length,
+    first: rings.length,
     count,
     layer: 0,
     length,

@@ -4,18 +4,19 @@ import { openFolder, openGgufFile, type Checkpoint, type CheckpointOptions } fro
 import type { DownloadOptions } from "../download/options.ts";
 import type { Folder } from "../common/folder.ts";
 
-/** Bytes of a piece: a page's heap takes a large file more easily in parts. */
+/** Bytes of one read: many arrays of 32 MiB fit into a page's heap more easily than one array of a file's size. */
 const PIECE = 2 ** 25;
 
-/** `onProgress` tells how much of a file is in memory, where it is taken there; the signal ends that. */
+/** `onProgress` hears how much of a file was read into memory; `signal` ends the reading. */
 type ReadingOptions = Pick<DownloadOptions, "onProgress" | "signal">;
 
 /**
- * Opens the files that a page was given, or made: one .gguf file, or those of a folder in Hugging Face's layout
- * (config.json, safetensors and what there is of the tokenizer), found by their names. In a worker tensors are read out of
- * the files when they are asked for. Elsewhere files cannot be read at once, so what is needed is in memory until `close`.
- * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have, "aborted" on
- * the signal
+ * Opens a model that a page holds as Blobs: one .gguf file, or the files of a folder in Hugging Face's layout
+ * (config.json, safetensors and, where there is one, the tokenizer), told apart by their names. A worker reads each
+ * tensor from its file when a backend asks for it. The page's main thread cannot read synchronously, so `openFiles`
+ * reads the weights into memory there, and `close` frees them.
+ * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have, "aborted"
+ * on the signal
  */
 export async function openFiles(
   files: Blob | readonly File[],
@@ -79,7 +80,7 @@ async function pieceOf(blob: Blob, from: number, name: string): Promise<Uint8Arr
   }
 }
 
-/** The part of FileReaderSync that is used; only workers have one. */
+/** The part of FileReaderSync that BlobInWorker calls; browsers have a FileReaderSync in workers only. */
 interface BlobReader {
   readAsArrayBuffer(blob: Blob): ArrayBuffer;
 }
@@ -132,7 +133,10 @@ class BlobInMemory extends CheckedSource {
   }
 }
 
-/** Browsers refuse a file that changed since it was given. */
+/**
+ * The error for a blob that the browser refuses to read, as it does when the file changed on disk after the user chose
+ * it.
+ */
 function unreadable(name: string, cause: unknown): LongctxError {
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new LongctxError("file", `${name} cannot be read (${reason.replace(/\.$/, "")}). Give it again.`, { cause });

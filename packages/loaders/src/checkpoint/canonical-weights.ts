@@ -5,8 +5,9 @@ import type { SafetensorsFile } from "../hugging-face/safetensors.ts";
 import { RowView, type StoredTensor } from "../tensor/stored-tensor.ts";
 
 /**
- * The weights of a safetensors checkpoint under core's names. Names that are no part of the architecture are left out,
- * as in transformers. @throws LongctxError "file" when one is missing, shaped otherwise or stored in another type
+ * The weights of a safetensors checkpoint under the core's canonical names. Tensors that the architecture does not have
+ * are left out, as transformers does.
+ * @throws LongctxError "file" when a weight is missing, has another shape, or has a type other than F32, F16 and BF16
  */
 export function weightsFromSafetensors(file: SafetensorsFile, config: ModelConfig): Weights {
   const nameOf = (name: string) => fromHuggingFaceName(name, config.modelType);
@@ -21,7 +22,10 @@ export function weightsFromSafetensors(file: SafetensorsFile, config: ModelConfi
   return config.modelType === "gemma2" ? withWholeGains(weights) : weights;
 }
 
-/** Gemma's norms are stored as what the gain is beyond 1; in GGUF files the 1 is added already. */
+/**
+ * Gemma's safetensors store gain − 1 for each RMSNorm; this adds the 1, which llama.cpp's converter adds for GGUF
+ * files.
+ */
 function withWholeGains(weights: Weights): Weights {
   const whole = (tensor: WeightTensor): WeightTensor => {
     const toFloat32 = () => tensor.toFloat32().map((value) => 1 + value);
@@ -38,13 +42,18 @@ function withWholeGains(weights: Weights): Weights {
   );
 }
 
-/** Rotary tables: those the description reads, and older files' tables that follow from the base. */
+/**
+ * Tensors with rotary tables: `ropeFromGguf` reads the divisors, and the angles in older files follow from the RoPE
+ * base.
+ */
 const GGUF_EXTRAS = /^(rope_freqs|rope_factors_short|rope_factors_long|blk\.\d+\.attn_rot_embd)\.weight$/;
 
 /**
- * The weights of a GGUF file under core's names. Files of the architecture `llama` hold the rows of query and key in the
- * order of interleaved rotary pairs (llama.cpp's converter permutes them, biases too); they come back in Hugging Face's.
- * @throws LongctxError "config" for a tensor that longctx's architectures do not have, else as above
+ * The weights of a GGUF file under the core's canonical names. llama.cpp's converter permutes the rows of query and
+ * key, biases included, to interleaved rotary pairs for the architecture `llama`; this puts them back in Hugging Face's
+ * order.
+ * @throws LongctxError "config" for a tensor that longctx's architectures do not have, "file" when a weight is missing
+ * or has another shape
  */
 export function weightsFromGguf({ path, tensors }: Pick<GgufFile, "path" | "tensors">, config: ModelConfig): Weights {
   const weights = new Map<string, StoredTensor>();
@@ -67,7 +76,7 @@ export function weightsFromGguf({ path, tensors }: Pick<GgufFile, "path" | "tens
   );
 }
 
-/** Phi-3's `ffn_up` holds gate and up, one after the other, when there is no `ffn_gate`. */
+/** In a Phi-3 file without `ffn_gate`, `ffn_up` holds the rows of gate followed by the rows of up. */
 function fusedGateUp(name: CanonicalName | null, fused: boolean): CanonicalName | null {
   return name?.part === "up" && fused ? { ...name, part: "gateUp" } : name;
 }
@@ -105,7 +114,7 @@ function partsOf(tensor: StoredTensor, part: Part, config: ModelConfig, interlea
   const [queryRows, keyRows] = [config.queryHeads * config.headSize, config.keyHeads * config.headSize];
   if (part === "queryKeyValue") return sliced(tensor, [["query", queryRows], ["key", keyRows], ["value", keyRows]]); // prettier-ignore
   if (part === "gateUp") return sliced(tensor, [["gate", config.feedForwardSize], ["up", config.feedForwardSize]]); // prettier-ignore
-  // A tensor of another height is refused by its shape; the permutation is only for whole heads.
+  // The permutation needs whole heads; the check of shapes refuses a tensor with any other number of rows.
   if (interleaved && (part === "query" || part === "key") && tensor.rowCount % config.headSize === 0) {
     return [
       [part, new RowView(tensor, { name: tensor.name, from: 0, to: tensor.rowCount, order: interleavedRow(config) })],
@@ -114,7 +123,7 @@ function partsOf(tensor: StoredTensor, part: Part, config: ModelConfig, interlea
   return [[part, tensor]];
 }
 
-/** The matrices of all experts, out of one tensor [E, outputs, inputs]. */
+/** The matrices of the E experts, views of one stacked tensor [E, outputs, inputs]. */
 function* unstacked(
   tensor: StoredTensor,
   stack: Part,
@@ -161,7 +170,10 @@ function sliced(tensor: StoredTensor, parts: readonly (readonly [Part, number])[
   });
 }
 
-/** Rotary pair i of a head, channels (i, i + d/2), is stored at (2i, 2i + 1); channels beyond d stay. */
+/**
+ * The stored row of each row of a query or key matrix: rotary pair i, channels (i, i + d/2) of a head with d rotated
+ * channels, is stored at (2i, 2i + 1); channels from d on stay where they are.
+ */
 function interleavedRow({ headSize, rope: { rotarySize } }: ModelConfig): (row: number) => number {
   const half = rotarySize / 2;
   return (row) => {
@@ -171,7 +183,7 @@ function interleavedRow({ headSize, rope: { rotarySize } }: ModelConfig): (row: 
   };
 }
 
-/** Every weight a model of this description has, by core's name. */
+/** The canonical name and the shape of every weight that a model of this description has. */
 export function* expectedShapes(config: ModelConfig): Generator<[string, readonly number[]]> {
   const { hiddenSize: hidden, vocabSize, headSize, feedForwardSize: inner, bias, experts } = config;
   const [queryRows, keyRows] = [config.queryHeads * headSize, config.keyHeads * headSize];

@@ -12,17 +12,17 @@ import { readSafetensors } from "../hugging-face/safetensors.ts";
 import { readTokenizer } from "../tokenizer/tokenizer-folder.ts";
 
 export interface CheckpointOptions {
-  /** T, tokens: what the model was trained for, when the description does not say it or says it wrongly. */
+  /** The trained window T in tokens, in place of what the checkpoint's description says. */
   readonly trainedWindow?: number;
 }
 
-/** A model in its files. The tensors are read from them when they are asked for, until `close`. */
+/** A model in its files; each tensor is read from its file when a backend asks for it, until `close`. */
 export interface Checkpoint {
   readonly path: string;
   readonly format: "safetensors" | "gguf";
   readonly config: ModelConfig;
   readonly weights: Weights;
-  /** Null when the checkpoint comes without one. */
+  /** Null when the checkpoint has no tokenizer. */
   readonly tokenizer: Tokenizer | null;
   readonly chatTemplate: ChatTemplate | null;
   close(): void;
@@ -32,7 +32,10 @@ export function beginsLikeGguf(source: ByteSource): boolean {
   return new TextDecoder("latin1").decode(source.read(0, Math.min(4, source.size))) === "GGUF";
 }
 
-/** A .gguf file; the checkpoint closes it. @throws LongctxError "file" when it is damaged, "config" for another model */
+/**
+ * Opens a GGUF file as a model; closing the checkpoint closes `source`.
+ * @throws LongctxError "file" for a damaged file, "config" for a model that longctx does not have
+ */
 export function openGgufFile(source: ByteSource, options: CheckpointOptions = {}): Checkpoint {
   const file = readGguf(source);
   return closingOnError(file, () => {
@@ -52,7 +55,8 @@ export function openGgufFile(source: ByteSource, options: CheckpointOptions = {}
 }
 
 /**
- * Files in Hugging Face's layout: config.json, safetensors (those named, else the usual ones) and, if there, the tokenizer.
+ * Opens a folder in Hugging Face's layout: config.json, the tokenizer where there is one, and the safetensors file or
+ * index `weightsName`, by default the checkpoint's usual one.
  * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have
  */
 export async function openFolder(
@@ -101,7 +105,7 @@ function withWindow(config: ModelConfig, { trainedWindow }: CheckpointOptions): 
 function usualWeights({ path, names }: Folder): string {
   const indices = names.filter((name) => name.endsWith(".safetensors.index.json"));
   const wholes = names.filter((name) => name.endsWith(".safetensors"));
-  // A checkpoint's usual names first; otherwise the only file there is.
+  // transformers' own names come first; any other name counts when the folder has a single index or a single file.
   const chosen = [
     ...["model.safetensors", "model.safetensors.index.json"].filter((name) => names.includes(name)),
     ...single(indices),

@@ -9,10 +9,10 @@ import { readShardedSafetensors } from "../hugging-face/safetensors-index.ts";
 import { readSafetensors, type SafetensorsFile } from "../hugging-face/safetensors.ts";
 import { readTokenizer, type LoadedTokenizer } from "../tokenizer/tokenizer-folder.ts";
 
-/** One read of the operating system takes less than 2^31 bytes. */
+/** Bytes of one read; operating systems refuse reads of 2^31 bytes and more. */
 const MAX_READ = 2 ** 30;
 
-/** A file on disk. Opening it costs a file descriptor and nothing else. */
+/** A file on disk, held by a file descriptor; opening it reads nothing. */
 export class DiskFile extends CheckedSource {
   readonly #descriptor: number;
 
@@ -80,8 +80,9 @@ class DiskFolder implements Folder {
 }
 
 /**
- * Opens a .gguf file, a .safetensors file beside its config.json, or a folder in Hugging Face's layout. Reads headers,
- * description and tokenizer; every weight the model needs is there and has its shape, or this throws.
+ * Opens a .gguf file, a .safetensors file beside its config.json, or a folder in Hugging Face's layout.
+ * `openCheckpoint` reads headers, description and tokenizer, and checks that every weight the model needs is there and
+ * has its shape.
  * @throws LongctxError "file" for missing or damaged files, "config" for a model that longctx does not have
  */
 export async function openCheckpoint(path: string, options: CheckpointOptions = {}): Promise<Checkpoint> {
@@ -94,7 +95,7 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
   if (path.endsWith(".safetensors"))
     return { ...(await openFolder(new DiskFolder(dirname(path)), options, basename(path))), path };
   const file = new DiskFile(path);
-  // Some tools store GGUF files under their hash.
+  // Some tools name GGUF files by their hash, without an extension.
   if (path.endsWith(".gguf") || beginsLikeGguf(file)) return openGgufFile(file, options);
   file.close();
   throw new LongctxError(
@@ -103,22 +104,22 @@ export async function openCheckpoint(path: string, options: CheckpointOptions = 
   );
 }
 
-/** @throws as `readGguf` */
+/** Opens a GGUF file on disk. @throws as `readGguf` */
 export function openGguf(path: string): GgufFile {
   return readGguf(new DiskFile(path));
 }
 
-/** @throws as `readSafetensors` */
+/** Opens a safetensors file on disk. @throws as `readSafetensors` */
 export function openSafetensors(path: string): SafetensorsFile {
   return readSafetensors(new DiskFile(path));
 }
 
-/** All shards that a `model.safetensors.index.json` names, as one file. @throws as `readShardedSafetensors` */
+/** Opens all shards that a `model.safetensors.index.json` names, as one file. @throws as `readShardedSafetensors` */
 export function openShardedSafetensors(indexPath: string): Promise<SafetensorsFile> {
   return readShardedSafetensors(new DiskFolder(dirname(indexPath)), basename(indexPath));
 }
 
-/** The tokenizer and the chat template of a checkpoint folder; null when it has no tokenizer.json. */
+/** Reads the tokenizer and the chat template of a checkpoint folder; null when the folder has no tokenizer.json. */
 export function loadTokenizerFolder(directory: string): Promise<LoadedTokenizer | null> {
   return readTokenizer(new DiskFolder(directory));
 }

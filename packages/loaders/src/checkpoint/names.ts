@@ -1,18 +1,21 @@
-/** Where a tensor belongs: `layers.3.query` and the like, or one that has to be taken apart first. */
+/** What a tensor's name in a file stands for: one weight of the core, or several that are stored in one tensor. */
 export interface CanonicalName {
-  /** The layer, or null for the three that are outside of all layers. */
+  /** Null for embedding, final norm and head, which belong to no layer. */
   readonly layer: number | null;
-  /** Which of a mixture of experts it belongs to. */
+  /** The index of the expert in a mixture of experts, else null. */
   readonly expert: number | null;
   readonly part: Part;
   readonly bias: boolean;
 }
 
-/** Parts of core's Weights, the fused ones of Phi-3, and those of all experts stacked. */
+/**
+ * The parts of the core's Weights, Phi-3's fused matrices, matrices of all experts stacked, and parameters of methods.
+ */
 export type Part =
   | "embedding" | "finalNorm" | "head" | "attentionNorm" | "query" | "key" | "value" | "output" | "queryNorm" | "keyNorm"
   | "feedForwardNorm" | "gate" | "up" | "down" | "queryKeyValue" | "gateUp"
-  | "attentionPostNorm" | "feedForwardPostNorm" | "router" | "gateExperts" | "upExperts" | "downExperts" | "gateUpExperts"; // prettier-ignore
+  | "attentionPostNorm" | "feedForwardPostNorm" | "router" | "gateExperts" | "upExperts" | "downExperts" | "gateUpExperts"
+  | "method.infini_gate" | "method.knn_gate" | "method.knn_scale"; // prettier-ignore
 
 const HUGGING_FACE_OUTER: Readonly<Record<string, Part>> = {
   embed_tokens: "embedding",
@@ -34,7 +37,7 @@ const HUGGING_FACE_INNER: Readonly<Record<string, Part>> = {
   "mlp.up_proj": "up",
   "mlp.down_proj": "down",
   "mlp.gate_up_proj": "gateUp",
-  // Mixtures of experts: as published, and stacked as transformers 5 keeps them.
+  // Experts have one matrix each in published checkpoints, and a stacked tensor in what transformers 5 saves.
   "block_sparse_moe.gate": "router",
   "block_sparse_moe.experts.*.w1": "gate",
   "block_sparse_moe.experts.*.w3": "up",
@@ -45,9 +48,16 @@ const HUGGING_FACE_INNER: Readonly<Record<string, Part>> = {
   "mlp.experts.*.down_proj": "down",
   "mlp.experts.gate_up_proj": "gateUpExperts",
   "mlp.experts.down_proj": "downExperts",
+  // Trained parameters of methods, one value for each query head.
+  "self_attn.infini_gate": "method.infini_gate",
+  "self_attn.knn_gate": "method.knn_gate",
+  "self_attn.knn_scale": "method.knn_scale",
 };
 
-/** Gemma 2 has norms before and behind; what others call the norm after attention is the one before their network. */
+/**
+ * Gemma 2 normalises before and after each block: its `post_attention_layernorm` follows the attention, where other
+ * architectures use that name for the norm before the feed-forward network.
+ */
 const GEMMA_INNER: Readonly<Record<string, Part>> = {
   ...HUGGING_FACE_INNER,
   post_attention_layernorm: "attentionPostNorm",
@@ -80,7 +90,7 @@ const GGUF_INNER: Readonly<Record<string, Part>> = {
   ffn_gate_exps: "gateExperts",
   ffn_up_exps: "upExperts",
   ffn_down_exps: "downExperts",
-  // The first files with experts.
+  // The first GGUF files with experts hold one tensor for each expert.
   "ffn_gate.*": "gate",
   "ffn_up.*": "up",
   "ffn_down.*": "down",
@@ -99,13 +109,16 @@ const BIASED: ReadonlySet<Part> = new Set([
   "gateUp",
 ]);
 
-/** Parameters, and not modules with a weight. */
-const STACKED = /\.mlp\.experts\.(gate_up_proj|down_proj)$/;
+/** Names of tensors that checkpoints store without `.weight` behind them. */
+const BARE = /\.(mlp\.experts\.(gate_up_proj|down_proj)|self_attn\.(infini_gate|knn_gate|knn_scale))$/;
 
-/** `model.layers.0.self_attn.q_proj.weight`, with or without `model.` before it; null for a name that is no part. */
+/**
+ * The meaning of a name in a safetensors file, such as `model.layers.0.self_attn.q_proj.weight`, with or without
+ * `model.` before it; null for a tensor that no architecture of longctx has.
+ */
 export function fromHuggingFaceName(name: string, modelType: string): CanonicalName | null {
   return parse(
-    STACKED.test(name) ? `${name}.weight` : name,
+    BARE.test(name) ? `${name}.weight` : name,
     /^(?:model\.)?layers\.(\d{1,6})\.(.+)\.(weight|bias)$/,
     /^(?:model\.)?(\w+)\.(weight|bias)$/,
     modelType === "gemma2" ? GEMMA_INNER : HUGGING_FACE_INNER,
@@ -113,7 +126,10 @@ export function fromHuggingFaceName(name: string, modelType: string): CanonicalN
   );
 }
 
-/** `blk.0.attn_q.weight`; null for a name that is no part. */
+/**
+ * The meaning of a name in a GGUF file, such as `blk.0.attn_q.weight`; null for a tensor that no architecture of
+ * longctx has.
+ */
 export function fromGgufName(name: string): CanonicalName | null {
   return parse(name, /^blk\.(\d{1,6})\.(.+)\.(weight|bias)$/, /^(\w+)\.(weight|bias)$/, GGUF_INNER, GGUF_OUTER);
 }
@@ -139,7 +155,7 @@ function parse(
   return { layer: inside ? Number(inside[1]) : null, expert, part, bias };
 }
 
-/** The name in core's Weights. */
+/** The name of a weight in the core's Weights, such as `layers.3.query.bias`. */
 export function canonicalName(
   layer: number | null,
   part: Part,

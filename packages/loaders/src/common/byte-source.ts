@@ -1,17 +1,17 @@
 import { LongctxError } from "@longctx/core";
 
-/** Bytes of known size, read in places: a file on disk, or one that a page was given. */
+/** A file of known size with random access: on disk, or a Blob in a page. */
 export interface ByteSource {
-  /** The place, for messages. */
+  /** The file's path or name, for messages. */
   readonly path: string;
   readonly size: number;
-  /** `length` bytes from `offset`, owned by the caller. @throws LongctxError "file" beyond the end or after `close` */
+  /** `length` bytes from `offset`, a new array. @throws LongctxError "file" beyond the end or after `close` */
   read(offset: number, length: number): Uint8Array<ArrayBuffer>;
   readInto(target: Uint8Array, offset: number): void;
   close(): void;
 }
 
-/** What every source does alike: it checks places before it reads. */
+/** The base of all byte sources: it checks that a read lies within the file, and that the file is open. */
 export abstract class CheckedSource implements ByteSource {
   readonly path: string;
   readonly size: number;
@@ -39,7 +39,7 @@ export abstract class CheckedSource implements ByteSource {
     this.#closed = true;
   }
 
-  /** The bytes of a place inside the source. */
+  /** Reads `target.length` bytes from `offset`, which lie within the file. */
   protected abstract fill(target: Uint8Array, offset: number): void;
   protected abstract release(): void;
 
@@ -58,7 +58,10 @@ export abstract class CheckedSource implements ByteSource {
   }
 }
 
-/** The honest tensors of a large model may still be too large for one array. @throws LongctxError "capacity" */
+/**
+ * Runs an allocation; a correct file of a large model may hold a tensor too large for one array.
+ * @throws LongctxError "capacity"
+ */
 export function allocated<T>(what: string, make: () => T): T {
   try {
     return make();

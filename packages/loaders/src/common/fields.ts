@@ -1,7 +1,10 @@
 import { LongctxError } from "@longctx/core";
 import { shown } from "./message.ts";
 
-/** No size of a decoder is near this; what is beyond it overflows somewhere. */
+/**
+ * The largest size that a description may state; decoders' sizes are far below, and larger ones overflow 32-bit
+ * integers.
+ */
 const MAX_COUNT = 2 ** 31 - 1;
 
 export interface CountOptions {
@@ -9,7 +12,9 @@ export interface CountOptions {
   readonly max?: number;
 }
 
-/** A model's description, read field by field; every complaint names the place, the field, its value and what it has to be. */
+/**
+ * A model's description, read field by field; an error names the file, the field, its value and the values possible.
+ */
 export class Fields {
   readonly place: string;
   readonly #values: Readonly<Record<string, unknown>>;
@@ -19,12 +24,12 @@ export class Fields {
     this.#values = values;
   }
 
-  /** Is the field written at all, be it as null? */
+  /** Whether the description has the field, also with the value null. */
   has(name: string): boolean {
     return Object.hasOwn(this.#values, name);
   }
 
-  /** The raw value; undefined when it is missing or null. */
+  /** The field's value, unchecked; undefined when the field is missing or null. */
   get(name: string): unknown {
     return Object.hasOwn(this.#values, name) ? (this.#values[name] ?? undefined) : undefined;
   }
@@ -59,7 +64,7 @@ export class Fields {
     return this.get(name) === undefined ? undefined : this.positive(name);
   }
 
-  /** A base b of θ_i = b^(−2i/d), where it is written; at 1 and below slow pairs would not be slower than fast ones. */
+  /** The RoPE base b of θ_i = b^(−2i/d), where the field is written; b has to be above 1, so that θ_i falls with i. */
   ropeBase(name: string): number | undefined {
     const base = this.get(name);
     if (base === undefined || (typeof base === "number" && base > 1 && base < Infinity)) return base;
@@ -76,7 +81,7 @@ export class Fields {
     return value === undefined || typeof value === "string" ? value : this.fail(name, "a text");
   }
 
-  /** Divisors of the frequencies: `length` finite numbers above 0. */
+  /** Divisors of the rotary frequencies: `length` finite numbers above 0. */
   divisors(name: string, length: number): readonly number[] {
     const value = this.get(name);
     const wanted = `a list of ${length} finite numbers above 0, one for each rotated pair`;
@@ -89,7 +94,7 @@ export class Fields {
     return value as number[];
   }
 
-  /** An object inside this description. */
+  /** The fields of an object inside this description. */
   nested(name: string): Fields | undefined {
     const value = this.get(name);
     if (value === undefined) return undefined;

@@ -1,18 +1,18 @@
 import { LongctxError, type ErrorCode } from "@longctx/core";
 import type { ByteSource } from "./byte-source.ts";
 
-/** Files side by side: a folder on disk, or what a page was given. */
+/** The files of one checkpoint: a folder on disk, or the File objects that a page was given. */
 export interface Folder {
-  /** The place, for messages. */
+  /** The folder's path or description, for messages. */
   readonly path: string;
   readonly names: readonly string[];
-  /** The place of one of its files, for messages. */
+  /** The path of one of the files, for messages. */
   placeOf(name: string): string;
-  /** The caller closes it. @throws LongctxError "file" when there is no such file */
+  /** Opens a file, which the caller closes. @throws LongctxError "file" when there is no such file */
   open(name: string): Promise<ByteSource>;
 }
 
-/** A whole text file. @throws LongctxError "file" when it cannot be read, `code` when it is longer than `maxBytes` */
+/** The text of a file. @throws LongctxError "file" when it cannot be read, `code` when it has more than `maxBytes` */
 export async function readText(folder: Folder, name: string, maxBytes: number, code: ErrorCode): Promise<string> {
   const source = await folder.open(name);
   try {

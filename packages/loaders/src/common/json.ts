@@ -7,10 +7,13 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The index of a model of a million tensors is below this, and so is the tokenizer of any vocabulary. */
+/** The largest JSON file that is read: the index of a million tensors is smaller, and so is any tokenizer.json. */
 const MAX_JSON_BYTES = 200_000_000;
 
-/** A JSON file that holds an object. @throws LongctxError "file" when it cannot be read, `code` when it is something else */
+/**
+ * The object in a JSON file.
+ * @throws LongctxError "file" when it cannot be read, `code` when it holds no JSON object
+ */
 export async function readJson(folder: Folder, name: string, code: ErrorCode): Promise<JsonObject> {
   const text = await readText(folder, name, MAX_JSON_BYTES, code);
   const path = folder.placeOf(name);
@@ -28,7 +31,7 @@ export async function readJson(folder: Folder, name: string, code: ErrorCode): P
   return value;
 }
 
-/** Null when the folder has no such file. */
+/** As `readJson`; null when the folder has no such file. */
 export async function readJsonIfThere(folder: Folder, name: string, code: ErrorCode): Promise<JsonObject | null> {
   return folder.names.includes(name) ? readJson(folder, name, code) : null;
 }

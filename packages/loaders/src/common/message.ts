@@ -1,6 +1,6 @@
-/** A value of a file as a message shows it, cut to `limit` characters. */
+/** How an error message shows a value of a file, cut to `limit` characters. */
 export function shown(value: unknown, limit: number = 60): string {
-  // JSON has neither NaN nor bigints.
+  // JSON.stringify writes NaN as null, and throws on a bigint.
   const text =
     value === undefined
       ? "missing"
@@ -10,7 +10,7 @@ export function shown(value: unknown, limit: number = 60): string {
   return text.length > limit ? `${text.slice(0, limit - 3)}...` : text;
 }
 
-/** The first line of what was thrown, without a full stop behind it. */
+/** The first line of a thrown error's message, without its full stop. */
 export function oneLine(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return (text.split("\n", 1)[0] ?? "").trim().replace(/\.$/, "").slice(0, 300);

@@ -8,7 +8,9 @@ import { LongctxError } from "@longctx/core";
 import type { DownloadOptions } from "./options.ts";
 import { oneLine } from "../common/message.ts";
 
-/** Where downloads are kept: LONGCTX_CACHE, else XDG_CACHE_HOME/longctx, else ~/.cache/longctx. Not created here. */
+/**
+ * The folder of downloads, which may not exist yet: LONGCTX_CACHE, else XDG_CACHE_HOME/longctx, else ~/.cache/longctx.
+ */
 export function cacheDirectory(): string {
   const own = process.env["LONGCTX_CACHE"];
   if (own) return resolve(own);
@@ -16,6 +18,7 @@ export function cacheDirectory(): string {
   return shared ? join(resolve(shared), "longctx") : join(homedir(), ".cache", "longctx");
 }
 
+/** A file on a server, with what is known about it beforehand. */
 export interface RemoteFile {
   readonly url: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -25,13 +28,14 @@ export interface RemoteFile {
   readonly sha256?: string;
 }
 
-/** A connection that sends nothing for this long is given up. */
+/** Milliseconds after which a connection that sends nothing is given up. */
 const STALLED_MS = 60_000;
 
 /**
- * Fetches `remote` to `path`. Bytes go to `<path>.part`, which a later call continues with a range request;
- * size and hash are checked before it gets its name, so a file at `path` is whole.
- * @throws LongctxError "network" when it cannot be fetched or is not what was expected, "aborted" on the signal, "file" when it cannot be written
+ * Fetches `remote` to `path`. The bytes go to `<path>.part`, which a later call continues with a range request; the
+ * part is renamed to `path` only after its size and SHA-256 were checked, so a file at `path` is whole.
+ * @throws LongctxError "network" when the file cannot be fetched or has another size or SHA-256, "aborted" on the
+ * signal, "file" when it cannot be written
  */
 export async function download(remote: RemoteFile, path: string, options: DownloadOptions = {}): Promise<void> {
   const part = `${path}.part`;
@@ -60,7 +64,7 @@ export async function download(remote: RemoteFile, path: string, options: Downlo
   await finishPart(part, path, remote);
 }
 
-/** Checks `part` and gives it its name; a part that is wrong is removed. */
+/** Checks the size and the SHA-256 of `part` and renames it to `path`, or removes it when they are wrong. */
 export async function finishPart(
   part: string,
   path: string,
@@ -82,14 +86,14 @@ export async function finishPart(
   await writing(path, () => rename(part, path));
 }
 
-/** Of a file, in lower-case hexadecimal. */
+/** The SHA-256 of a file, in lower-case hexadecimal. */
 export async function sha256(path: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
   return hash.digest("hex");
 }
 
-/** Worth another attempt. */
+/** A failure that another attempt may overcome. */
 class BrokenConnection extends Error {}
 
 async function receive(remote: RemoteFile, part: string, file: string, options: DownloadOptions): Promise<void> {
@@ -107,7 +111,8 @@ async function receive(remote: RemoteFile, part: string, file: string, options: 
     );
     if (response.status >= 500 || response.status === 429)
       throw new BrokenConnection(`the server answers ${response.status}`);
-    // 416: the part has all bytes or belongs to another file; the check that follows, or the next call, tells.
+    // 416 (range not satisfiable): the part has all bytes, or is of another file; `finishPart` checks its size and
+    // hash.
     if (response.status === 416 && held > 0) return;
     if (!response.ok) throw refused(remote.url, response.status);
     const continued =
@@ -167,7 +172,7 @@ async function connected<T>(answer: Promise<T>): Promise<T> {
   }
 }
 
-/** `fetch failed` says nothing; its cause does. */
+/** The reason of a failed fetch: the message of its cause, as the error itself says only "fetch failed". */
 export function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;

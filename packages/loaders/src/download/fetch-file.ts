@@ -3,8 +3,9 @@ import type { DownloadOptions } from "./options.ts";
 import { oneLine } from "../common/message.ts";
 
 /**
- * A file that a server has, under the last part of its address as its name; nothing is kept between visits but what the
- * browser keeps. @throws LongctxError "network" when it cannot be fetched, "aborted" on the signal
+ * Fetches a file into memory; its name is the last part of the URL's path. longctx keeps no copy: a page that is opened
+ * again fetches it again, unless the browser cached it.
+ * @throws LongctxError "network" when the file cannot be fetched, "aborted" on the signal
  */
 export async function fetchFile(
   url: string,
@@ -19,7 +20,7 @@ export async function fetchFile(
     const response = await (options.fetch ?? fetch)(url, { signal: options.signal });
     if (!response.ok || !response.body) throw refused(`the server answers ${response.status}`);
     const length = response.headers.get("content-length");
-    // Of a compressed answer the length is another one than that of the file.
+    // The content-length of a compressed answer is not the length of the file.
     const total = length === null || response.headers.has("content-encoding") ? null : Number(length);
     let received = 0;
     const counted = new TransformStream<Uint8Array, Uint8Array>({
@@ -36,7 +37,7 @@ export async function fetchFile(
   }
 }
 
-/** The last part of an address, as it is written where it cannot be decoded ("50%.gguf"). */
+/** The last part of a URL's path, percent-decoded where that is possible ("50%.gguf" stays as it is). */
 function nameOf(url: string): string {
   const last = new URL(url, "http://page/").pathname.split("/").at(-1)!;
   try {

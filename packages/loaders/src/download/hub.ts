@@ -8,16 +8,18 @@ import { cacheDirectory, download, reasonOf } from "./download.ts";
 import { isObject } from "../common/json.ts";
 
 export interface HubOptions extends DownloadOptions {
-  /** Answer from the cache or fail. */
+  /** Whether to fail instead of fetching what the cache does not have. */
   readonly offline?: boolean;
-  /** Default HF_ENDPOINT, else https://huggingface.co. */
+  /** The Hub's address; by default HF_ENDPOINT, else https://huggingface.co. */
   readonly hubUrl?: string;
 }
 
-/** `hf:org/name`, `hf:org/name/file.gguf`, either with `@revision` behind. */
+/**
+ * A model of the Hugging Face Hub, written `hf:org/name` or `hf:org/name/file.gguf`, each with an optional `@revision`.
+ */
 export interface HubReference {
   readonly repository: string;
-  /** null for the whole checkpoint. */
+  /** The path of a .gguf file in the repository; null for the whole checkpoint. */
   readonly file: string | null;
   readonly revision: string;
 }
@@ -27,17 +29,17 @@ const REFERENCE = new RegExp(
   `^hf:(${NAME}/${NAME})(?:/((?:${NAME}/)*${NAME}\\.gguf))?(?:@([A-Za-z0-9_][A-Za-z0-9_./-]*))?$`,
 );
 
-/** What of a checkpoint is fetched beside its weights, where the repository has it. */
+/** The files of a checkpoint that are fetched beside its weights, where the repository has them. */
 const DESCRIPTIONS: ReadonlySet<string> = new Set([
   "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
   "chat_template.jinja", "chat_template.json",
 ]); // prettier-ignore
 const SHARD = /^model-\d{5}-of-\d{5}\.safetensors$/;
 
-/** Written last into the folder of a checkpoint: the sizes of all its files. */
+/** The file with the sizes of all files of a checkpoint, written last: a folder that has it was fetched whole. */
 const COMPLETE = "longctx-complete.json";
 
-/** @throws LongctxError "argument" */
+/** The parts of a reference such as `hf:org/name@revision`. @throws LongctxError "argument" for another text */
 export function parseHubReference(reference: string): HubReference {
   const [, repository, file, revision] = REFERENCE.exec(reference) ?? [];
   if (!repository || reference.includes(".."))
@@ -49,10 +51,12 @@ export function parseHubReference(reference: string): HubReference {
 }
 
 /**
- * The path of a model of the Hugging Face Hub in the cache: a folder, or a .gguf file. What is not there yet is fetched:
- * config, tokenizer and safetensors with all shards, or the one file. What was fetched whole is not asked for again,
- * also when the revision is a branch that moved on. HF_TOKEN gives access to gated models.
- * @throws LongctxError "network" when it cannot be fetched, "argument" when the reference or the repository names no model, "aborted"
+ * The path in the cache of a model of the Hugging Face Hub: a folder, or a .gguf file. `fetchFromHub` fetches the files
+ * that the cache does not have: config, tokenizer and all shards of the safetensors, or the one .gguf file. A model
+ * that was fetched whole is never asked for again, even when its revision is a branch that moved on. HF_TOKEN gives
+ * access to gated models.
+ * @throws LongctxError "network" when the model cannot be fetched, "argument" when the repository does not hold it,
+ * "aborted" on the signal, "file" when it cannot be written
  */
 export async function fetchFromHub(reference: HubReference, options: HubOptions = {}): Promise<string> {
   const directory = join(
@@ -112,7 +116,7 @@ async function filesOf(
     if (options.signal?.aborted)
       throw new LongctxError("aborted", `The download of ${spelled} was stopped.`, { cause: error });
     const status = error instanceof HubApiError ? error.statusCode : null;
-    // The Hub answers 401 for repositories that do not exist, too.
+    // The Hub answers 401 also for repositories that do not exist.
     const reason =
       status === 404
         ? "there is no such model or revision (404)"

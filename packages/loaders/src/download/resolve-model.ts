@@ -5,10 +5,11 @@ import { fetchFromHub, parseHubReference, type HubOptions } from "./hub.ts";
 import { FETCHABLE_MODELS, findSmolLM2 } from "./smollm2.ts";
 
 /**
- * The local path of a model: a checkpoint folder or a .gguf file. `reference` is a path, `smollm2` (once fetched), or
- * `hf:org/name[@revision]` or `hf:org/name/file.gguf[@revision]`, which is fetched into the cache when it is not there.
- * Only `hf:` uses the network, and not with `offline`.
- * @throws LongctxError "file" when there is no such path, "argument" for a malformed reference, "network", "aborted"
+ * The local path of a model, a checkpoint folder or a .gguf file. `reference` is a path, `smollm2` (which has to be
+ * fetched before), or `hf:org/name[@revision]` or `hf:org/name/file.gguf[@revision]`, which is fetched when the cache
+ * does not have it. Only `hf:` uses the network, unless `offline` is set.
+ * @throws LongctxError "file" when there is no such path, "argument" for a malformed reference, "network" when the
+ * model cannot be fetched, "aborted" on the signal
  */
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<string> {
   if (reference.startsWith("hf:")) return await fetchFromHub(parseHubReference(reference), options);

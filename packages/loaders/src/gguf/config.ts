@@ -3,13 +3,13 @@ import { Fields } from "../common/fields.ts";
 import type { GgufFile } from "./file.ts";
 import { ropeFromGguf } from "./rope.ts";
 
-/** `llama` carries Llama, Mistral, Mixtral and SmolLM2. */
+/** The values of `general.architecture` that longctx reads; `llama` stands for Llama, Mistral, Mixtral and SmolLM2. */
 export const GGUF_ARCHITECTURES = ["llama", "qwen2", "qwen3", "qwen3moe", "phi3", "gemma2"] as const;
 
 const MAX_LAYERS = 4096;
 const MAX_EXPERTS = 4096;
 
-/** Keys that change what the model computes, in ways longctx does not have; harmless only with the value given. */
+/** Keys of computations that longctx does not have, each with the one value at which the computation does nothing. */
 const NEUTRAL_VALUES: Readonly<Record<string, unknown>> = {
   expert_shared_count: 0,
   logit_scale: 1,
@@ -21,7 +21,8 @@ const NEUTRAL_VALUES: Readonly<Record<string, unknown>> = {
 };
 
 /**
- * GGUF metadata as a model's description. What the metadata does not say (biases, tied head) the tensors do.
+ * The model's description out of GGUF metadata; which biases the model has and whether its head is tied to the
+ * embedding, follow from the tensors there are.
  * @throws LongctxError "config" naming the key, its value and what is possible
  */
 export function configFromGguf({
@@ -106,7 +107,7 @@ function checkSupported(fields: Fields, key: (name: string) => string): void {
   }
 }
 
-/** llama.cpp divides the weights of the chosen experts by their sum, whatever the checkpoint it was made from did. */
+/** `renormalise` is true because llama.cpp always divides the router's weights of the chosen experts by their sum. */
 function expertsOf(fields: Fields, key: (name: string) => string): ExpertsConfig | undefined {
   const count = fields.count(key("expert_count"), 0, { min: 0, max: MAX_EXPERTS });
   if (count === 0) return undefined;
@@ -117,12 +118,15 @@ function expertsOf(fields: Fields, key: (name: string) => string): ExpertsConfig
   return { count, perToken, feedForwardSize, renormalise: true };
 }
 
-/** 0 means none. */
+/** A soft cap; the value 0 means none. */
 function capOf(fields: Fields, name: string, missing: number | undefined): number | undefined {
   return fields.get(name) === 0 ? undefined : (fields.optionalPositive(name) ?? missing);
 }
 
-/** What files of Gemma 2 do not say. Scores go by the size of a head, but by that of 32 heads in the one of 46 layers (27B). */
+/**
+ * What Gemma 2 computes and its GGUF files do not say. Attention scores are scaled by 1/√D; the model of 46 layers
+ * (27B) scales them by 1/√(hidden size / H) instead.
+ */
 function gemmaScales(
   model: Pick<ModelConfig, "layerCount" | "hiddenSize" | "queryHeads" | "headSize">,
 ): Partial<ModelConfig> {
@@ -134,7 +138,7 @@ function gemmaScales(
   };
 }
 
-/** The rows of the embedding are what the logits have; the list of tokens may be shorter. */
+/** V is the number of rows of the embedding, padding included; the tokenizer may have fewer tokens. */
 function vocabSizeOf(fields: Fields, tensors: GgufFile["tensors"]): number {
   const rows = tensors.get("token_embd.weight")?.shape[0];
   const tokens = fields.get("tokenizer.ggml.tokens");
@@ -152,7 +156,10 @@ function vocabSizeOf(fields: Fields, tensors: GgufFile["tensors"]): number {
   );
 }
 
-/** 0 means none. With a pattern, only its layers are bounded; Gemma 2 has one without writing it. */
+/**
+ * The sliding window of each layer in tokens, null for full attention; a window of 0 means none. A pattern says which
+ * layers have the window; Gemma 2 has it in every second layer, and its files do not say so.
+ */
 function slidingWindowsOf(
   fields: Fields,
   key: (name: string) => string,
@@ -181,7 +188,10 @@ function tokenOf(fields: Fields, name: string, vocabSize: number): number | null
   return id === undefined || id >= vocabSize ? null : id;
 }
 
-/** Head counts and feed-forward sizes may be written once for each layer; equal ones are one value. */
+/**
+ * Head counts and feed-forward sizes may be arrays of a value for each layer; an array of equal values becomes that
+ * value.
+ */
 function withUniformArrays(metadata: GgufFile["metadata"]): Record<string, unknown> {
   return Object.fromEntries(
     [...metadata].map(([name, value]) => {

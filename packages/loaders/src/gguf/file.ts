@@ -9,7 +9,7 @@ const MAX_DIMENSIONS = 4;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 2 ** 20;
 
-/** ggml's codes of tensor types; those that longctx does not read are there for the message. */
+/** ggml's codes of tensor types, also of those that longctx does not read, so that an error can name them. */
 const GGML_TYPES: Readonly<Record<number, string>> = {
   0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K",
   13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
@@ -17,6 +17,7 @@ const GGML_TYPES: Readonly<Record<number, string>> = {
   35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
 }; // prettier-ignore
 
+/** An open GGUF file: its metadata, and its tensors by name. */
 export interface GgufFile {
   readonly path: string;
   readonly version: number;
@@ -30,14 +31,15 @@ interface TensorInfo {
   readonly type: TensorType;
   readonly shape: readonly number[];
   readonly byteLength: number;
-  /** From the start of the tensor data. */
+  /** Bytes from the start of the tensor data. */
   readonly offset: number;
 }
 
 /**
- * A GGUF file of version 2 or 3. Reads and checks the header, no tensor; those are read when asked for, until
- * `close`. Shapes are row-major, [outputs, inputs], the reverse of the file's.
- * @throws LongctxError "file" when the file is no GGUF, cut off or damaged, "config" for a type that longctx does not read
+ * Reads the header of a GGUF file of version 2 or 3 and checks it; tensors are read when they are asked for, until
+ * `close`. Shapes are row-major, [outputs, inputs], the reverse of the order in the file.
+ * @throws LongctxError "file" when the file is no GGUF, cut off or damaged, "config" for a type that longctx does not
+ * read
  */
 export function readGguf(source: ByteSource): GgufFile {
   const { path } = source;

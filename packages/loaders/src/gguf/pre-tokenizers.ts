@@ -2,13 +2,13 @@ import { LongctxError, listed } from "@longctx/core";
 import { BYTES, GPT2_WORDS, isolated } from "../tokenizer/components.ts";
 import type { Component } from "../tokenizer/tokenizer-json.ts";
 
-/** What a name in GGUF's `tokenizer.ggml.pre` stands for. */
+/** How a byte-level tokenizer splits a text into words before it merges; GGUF names it in `tokenizer.ggml.pre`. */
 export interface PreTokenizer {
   readonly component: Component;
   readonly normalizer: Component | null;
-  /** A piece that is a token as a whole is that token, whatever the merges say. */
+  /** Whether a word that is a token as a whole becomes that token, whatever the merges say. */
   readonly ignoreMerges: boolean;
-  /** When the file has no `tokenizer.ggml.add_bos_token`. */
+  /** Whether BOS is put in front of a text when the file has no `tokenizer.ggml.add_bos_token`. */
   readonly addBos: boolean;
 }
 
@@ -16,11 +16,13 @@ const NFC: Component = { type: "NFC" };
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const SPACES = String.raw`\s*[\r\n]+|\s+(?!\S)|\s+`;
 
-/** Tiktoken's cl100k words, with numbers cut into pieces of `digits`. */
+/** The pattern of tiktoken's cl100k; the pattern `digits` says how a number is cut. */
 const cl100k = (digits: string) =>
   String.raw`${CONTRACTIONS}|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|${SPACES}`;
 
-/** Tiktoken's o200k words: capitals part words; `ending` may stick to a word. */
+/**
+ * The pattern of tiktoken's o200k, which cuts before capitals; the pattern `ending` says what may follow within a word.
+ */
 const o200k = (digits: string, ending: string) =>
   String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+${ending}|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*${ending}|${digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${SPACES}`;
 
@@ -31,7 +33,7 @@ function splitting(patterns: readonly string[], options: Partial<PreTokenizer> =
   return { component, normalizer: null, ignoreMerges: false, addBos: false, ...options };
 }
 
-/** Each digit on its own, then GPT-2's words. */
+/** Splits each digit off, then the rest into GPT-2's words. */
 const DIGITS_THEN_WORDS = splitting([String.raw`\p{N}`, GPT2_WORDS]);
 const GPT2 = splitting([GPT2_WORDS]);
 const LLAMA3 = splitting([cl100k(String.raw`\p{N}{1,3}`)], { ignoreMerges: true, addBos: true });
@@ -39,8 +41,8 @@ const QWEN2 = [cl100k(String.raw`\p{N}`)];
 const GPT4O = splitting([o200k(String.raw`\p{N}{1,3}`, `${CONTRACTIONS}?`)]);
 
 /**
- * By the names that llama.cpp's converter writes. The patterns are those of the models' own tokenizer.json
- * (llama.cpp computes the same splits with its own spelling of them); `default`, the name for an unknown model, is llama.cpp's.
+ * The pre-tokenizers by the names that llama.cpp's converter writes. The patterns are those of the models' own
+ * tokenizer.json; that of `default`, the name for an unknown model, is llama.cpp's.
  */
 const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   default: splitting([String.raw`[\p{P}$+<=>^~|]+`, GPT2_WORDS, String.raw`\p{N}+`, "[0-9][0-9][0-9]"]),
@@ -67,7 +69,7 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   llama4: GPT4O,
 };
 
-/** @throws LongctxError "file" for a name that is not known */
+/** The pre-tokenizer that GGUF calls `name`. @throws LongctxError "file" for an unknown name */
 export function preTokenizer(name: string, place: string): PreTokenizer {
   const known = Object.hasOwn(PRE_TOKENIZERS, name) ? PRE_TOKENIZERS[name] : undefined;
   if (!known)

@@ -1,13 +1,16 @@
 import { LongctxError } from "@longctx/core";
 import type { ByteSource } from "../common/byte-source.ts";
 
-/** The value types of GGUF metadata, by their code in the file. */
+/** The value types of GGUF metadata; a type's index is its code in the file. */
 const GGUF_VALUE_TYPES = [
   "uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array", "uint64", "int64", "float64",
 ] as const; // prettier-ignore
 type GgufValueType = (typeof GGUF_VALUE_TYPES)[number];
 
-/** Numbers that fit 32 bits are in typed arrays; 64-bit integers are numbers where they are safe integers, else bigints. */
+/**
+ * An array of metadata: a typed array for numbers other than 64-bit integers; those are bigints beyond 2^53, else
+ * numbers.
+ */
 export type GgufArray =
   | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | Float64Array
   | readonly string[] | readonly boolean[] | readonly (number | bigint)[] | readonly GgufArray[]; // prettier-ignore
@@ -15,27 +18,32 @@ export type GgufArray =
 /** One value of GGUF metadata; a 64-bit integer beyond 2^53 is a bigint, every other number a number. */
 export type GgufValue = number | bigint | boolean | string | GgufArray;
 
+/** The values of a GGUF header by key, such as `llama.context_length`. */
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
-/** Real headers end below 50 MB; a vocabulary with its merges has at most a few million entries. */
+/** Limits far above what real files have: headers below 50 MB, vocabularies with merges of a few million entries. */
 const MAX_HEADER_BYTES = 2 ** 28;
 const MAX_ARRAY_ITEMS = 2 ** 23;
 const MAX_ARRAY_DEPTH = 4;
-/** An array costs more memory than the 12 bytes it may take in the file, and a text more than its bytes. */
+/**
+ * Limits of what takes more memory than bytes in the file: an empty array takes 12 bytes there, a text its characters.
+ */
 const MAX_NESTED_ARRAYS = 2 ** 16;
 const MAX_STRING_BYTES = 2 ** 26;
 const FIRST_CHUNK = 2 ** 16;
 const LARGEST_CHUNK = 2 ** 23;
 
-/** A token may be the byte order mark. */
+/** A decoder that keeps the byte order mark, which may be a token. */
 const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** The least that a value of each type takes in the file. */
+/** The least number of bytes that a value of each type takes in the file. */
 const VALUE_BYTES: Readonly<Record<GgufValueType, number>> = {
   uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, float32: 4, bool: 1, string: 8, array: 12, uint64: 8, int64: 8, float64: 8,
 }; // prettier-ignore
 
-/** Reads a GGUF header from front to end in growing chunks; every length is checked against what is left of the file. */
+/**
+ * Reads a GGUF header from front to end in growing chunks, and checks every length against the bytes left in the file.
+ */
 export class GgufReader {
   readonly #source: ByteSource;
   readonly #end: number;
@@ -70,7 +78,7 @@ export class GgufReader {
     return this.#view.getBigUint64(at, true);
   }
 
-  /** A count of things that take at least `bytesEach` in the header. */
+  /** Reads the count of items that take at least `bytesEach` bytes each in the header. */
   count(what: string, bytesEach: number): number {
     const count = this.uint64(what);
     if (count > BigInt(Math.floor(this.remaining / bytesEach)))
@@ -117,7 +125,7 @@ export class GgufReader {
     const typed = TYPED_ARRAYS[type];
     if (typed) {
       const at = this.#take(length * VALUE_BYTES[type], key);
-      // A copy: the chunk is let go, and its place in it need not be aligned.
+      // A copy, because a typed array needs an aligned offset, and a view would keep the whole chunk in memory.
       return new typed(new Uint8Array(this.#chunk.subarray(at, at + length * VALUE_BYTES[type])).buffer);
     }
     const items: GgufValue[] = [];
@@ -125,7 +133,7 @@ export class GgufReader {
     return items as GgufArray;
   }
 
-  /** Where in the chunk the next `length` bytes begin, once they are read. */
+  /** Reads the next `length` bytes if need be, passes over them, and returns their offset in the chunk. */
   #take(length: number, what: string): number {
     if (length > this.remaining) this.fail(`ends in the middle of ${what}`);
     if (this.#at + length > this.#chunk.length) {

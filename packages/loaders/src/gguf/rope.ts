@@ -5,7 +5,7 @@ import type { StoredTensor } from "../tensor/stored-tensor.ts";
 
 const SCALING_TYPES = ["none", "linear", "yarn", "longrope"] as const;
 
-/** The tensors that carry divisors of the rotary frequencies, d/2 values each. */
+/** Names of the tensors that hold divisors of the rotary frequencies, d/2 values each for d rotated channels. */
 const ROPE_TENSORS = {
   divisors: "rope_freqs.weight",
   short: "rope_factors_short.weight",
@@ -13,8 +13,10 @@ const ROPE_TENSORS = {
 } as const;
 
 /**
- * The rotary part of GGUF metadata, as llama.cpp reads it: `rope.*` keys and the divisor tensors, which count as
- * longrope whether or not the scaling type says so (Phi-3 files do not write it).
+ * RoPE as GGUF metadata describes it and llama.cpp reads it: the `rope.*` keys, and tensors of frequency divisors. A
+ * file with short and long divisors is of the type longrope also when it does not write that type, as Phi-3 files do
+ * not.
+ * @throws LongctxError "config" naming the key or the tensor
  */
 export function ropeFromGguf(
   fields: Fields,
@@ -67,7 +69,7 @@ export function ropeFromGguf(
       rotarySize,
       factor,
       originalMaxPositions: originalMaxPositions ?? model.maxPositions,
-      // yarn_attn_factor is Hugging Face's attention_factor; attn_factor multiplies what the formula gives.
+      // yarn_attn_factor is Hugging Face's attention_factor; attn_factor multiplies YaRN's own 0.1 ln(factor) + 1.
       attentionFactor:
         factorOf(fields, key("scaling.yarn_attn_factor")) ??
         (attentionFactor === undefined ? undefined : attentionFactor * yarnAmplitude(factor)),
@@ -77,7 +79,7 @@ export function ropeFromGguf(
   }
   const factor = type === "linear" ? (scalingFactor ?? 1) : 1;
   if (frequencyDivisors) {
-    // Llama 3.1 writes its bands as divisors; a linear factor comes on top of them.
+    // Files of Llama 3.1 hold its frequency bands as divisors; a linear factor multiplies them.
     return {
       type: "default",
       base,
@@ -91,7 +93,7 @@ export function ropeFromGguf(
     : { type: "linear", base, rotarySize, factor, originalMaxPositions };
 }
 
-/** llama.cpp takes 0 for "not given". */
+/** A factor, where the key is written; llama.cpp takes the value 0 for "not written". */
 function factorOf(fields: Fields, key: string): number | undefined {
   return fields.get(key) === 0 ? undefined : fields.optionalPositive(key);
 }

@@ -15,10 +15,10 @@ const CONTROL = 3;
 const USER_DEFINED = 4;
 
 /**
- * The tokenizer and the chat template in a GGUF file: byte-level BPE (`tokenizer.ggml.model` = gpt2) or
- * SentencePiece BPE (llama). Ids are those of the model's original tokenizer. Control tokens written in a text are recognised.
- * `place` names the file in messages.
- * @throws LongctxError "file" when a key is missing or impossible, or the kind of tokenizer is not supported
+ * The tokenizer and the chat template of a GGUF file: byte-level BPE (`tokenizer.ggml.model` = gpt2) or SentencePiece
+ * BPE (llama). The ids are those of the model's original tokenizer; control tokens that a text spells out become their
+ * ids. `place` names the file in messages.
+ * @throws LongctxError "file" when a key is missing or has an impossible value, or for another kind of tokenizer
  */
 export function tokenizerFromGguf(metadata: GgufMetadata, place = "GGUF metadata"): LoadedTokenizer {
   const vocabulary = new GgufVocabulary(metadata, place);
@@ -82,7 +82,7 @@ function templateOf(vocabulary: GgufVocabulary): ChatTemplate | null {
   return chatTemplate(source, Object.fromEntries(tokens), vocabulary.place);
 }
 
-/** The `tokenizer.ggml.*` keys, checked as they are asked for. */
+/** The values of the `tokenizer.ggml.*` keys, each checked when it is read. */
 class GgufVocabulary {
   readonly metadata: GgufMetadata;
   readonly place: string;
@@ -126,7 +126,8 @@ class GgufVocabulary {
 
   merges(): [string, string][] {
     return this.#texts("merges").map((merge) => {
-      // Byte-level tokens have no spaces; a first character that is one belongs to the left part.
+      // The space between the two tokens is not the first character: byte-level tokens have none, others may begin with
+      // one.
       const space = merge.indexOf(" ", 1);
       if (space < 0 || space === merge.length - 1)
         throw this.#impossible("merges", shown(merge), "two tokens with a space between");
@@ -134,7 +135,7 @@ class GgufVocabulary {
     });
   }
 
-  /** Normal pieces and their scores. */
+  /** The scores of the normal pieces, by piece. */
   pieces(): Map<string, number> {
     const scores = this.#numbers("scores");
     if (!scores) throw this.#impossible("scores", "missing", "a number per token");
@@ -145,13 +146,15 @@ class GgufVocabulary {
     return pieces;
   }
 
-  /** undefined when the file names none; some write an impossible id for that. */
+  /**
+   * The token with that role; undefined when the file names none, or an id outside of the vocabulary, as some files do.
+   */
   specialToken(role: "bos" | "eos" | "unknown" | "padding"): string | undefined {
     const id = this.metadata.get(`tokenizer.ggml.${role}_token_id`);
     return typeof id === "number" ? this.tokens[id] : undefined;
   }
 
-  /** The post-processor for `add_bos_token` and `add_eos_token`. */
+  /** The post-processor that puts BOS and EOS around a text, as `add_bos_token` and `add_eos_token` say. */
   around(bosOtherwise: boolean) {
     const bos = this.#tokenToAdd("bos", bosOtherwise);
     const eos = this.#tokenToAdd("eos", false);

@@ -20,8 +20,8 @@ const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
 };
 
 /**
- * A Hugging Face `config.json` as a model's description, with transformers' own fallbacks.
- * `generation`, the content of `generation_config.json`, may name more tokens that end a text.
+ * The model's description out of a Hugging Face `config.json`; missing fields have transformers' default values.
+ * `generation` is the content of `generation_config.json`, which may name more tokens that end a text.
  * @throws LongctxError "config" naming the field, its value and what is possible
  */
 export function configFromHuggingFace(
@@ -118,9 +118,12 @@ function activationOf(fields: Fields, { activationField, activation }: ModelFami
     : fields.fail(activationField, listed(Object.keys(ACTIVATION_NAMES)));
 }
 
-/** Defaults are those of transformers' config classes. @throws LongctxError "config" for layers without experts among them */
+/**
+ * The mixture of experts, with the defaults of transformers' config classes.
+ * @throws LongctxError "config" when a layer has no experts
+ */
 function expertsOf(fields: Fields, kind: ExpertFields, layerCount: number): ExpertsConfig {
-  // Qwen's `num_experts` is written as `num_local_experts` by transformers 5.
+  // transformers 5 writes Qwen's `num_experts` as `num_local_experts`.
   const name = kind === "qwen" && fields.has("num_experts") ? "num_experts" : "num_local_experts";
   const count = fields.count(name, kind === "mixtral" ? 8 : 128, { max: MAX_EXPERTS });
   const perToken = fields.count("num_experts_per_tok", kind === "mixtral" ? 2 : 8);
@@ -140,7 +143,9 @@ function expertsOf(fields: Fields, kind: ExpertFields, layerCount: number): Expe
   };
 }
 
-/** What sets Gemma 2 apart. A cap that is written as null is none. */
+/**
+ * What Gemma 2 computes beyond a Llama: norms after each block, scales, soft caps. A cap written as null means none.
+ */
 function gemmaOf(fields: Fields, hiddenSize: number): Partial<ModelConfig> {
   if (fields.flag("use_bidirectional_attention", false))
     fields.fail("use_bidirectional_attention", "false or left out: longctx reads texts from left to right");
@@ -197,7 +202,10 @@ function specialTokensOf(
   return { bos: one("bos_token_id", family.bos), eos: [...new Set(eos)], pad: one("pad_token_id", family.pad) };
 }
 
-/** Ids outside the vocabulary mean "none": old checkpoints write −1, and class defaults are for the full-sized model. */
+/**
+ * The token ids of a field, without those outside of the vocabulary: old checkpoints write −1 for "none", and the
+ * defaults of transformers are ids of the full-sized vocabulary.
+ */
 function idsOf(fields: Fields, name: string, fallback: number | null, vocabSize: number): number[] {
   const value = fields.get(name) ?? (fields.has(name) ? null : fallback);
   const ids: unknown[] = value === null ? [] : Array.isArray(value) ? value : [value];

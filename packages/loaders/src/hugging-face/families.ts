@@ -3,33 +3,41 @@ import type { Activation } from "@longctx/core";
 /** The two ways in which a `config.json` describes a mixture of experts. */
 export type ExpertFields = "mixtral" | "qwen";
 
-/** What transformers' config and model classes fix for a model type: the defaults of missing fields, and the architecture. */
+/**
+ * What transformers' classes fix for a model type: the defaults of missing fields of config.json, and the architecture.
+ */
 export interface ModelFamily {
   readonly maxPositions: number;
   readonly epsilon: number;
-  /** Null: the number of query heads. Only for a missing field; written as null it is the number of query heads too. */
+  /**
+   * The default of a missing `num_key_value_heads`; null means the number of query heads, as does a field written as
+   * null.
+   */
   readonly keyHeads: number | null;
-  /** Null: hidden size / query heads. */
+  /** The default of a missing `head_dim`; null means hidden size / query heads. */
   readonly headSize: number | null;
   readonly bos: number | null;
   readonly eos: number | null;
   readonly pad: number | null;
-  /** Biases of query, key and value; "config": as `attention_bias` says, which then counts for the output too. */
+  /** Whether query, key and value have biases; with "config" the field `attention_bias` decides, for the output too. */
   readonly queryKeyValueBias: boolean | "config";
   readonly feedForwardBias: boolean;
   readonly queryKeyNorm: boolean;
-  /** "all": `sliding_window` bounds every layer ("used": with `use_sliding_window`); "some": then the layers of `layer_types`. */
+  /**
+   * Which layers `sliding_window` bounds: with "all" every layer, with "used" every layer if `use_sliding_window` is
+   * true, with "some" the layers that `layer_types` names.
+   */
   readonly sliding: "none" | "all" | "used" | "some";
-  /** What a missing `sliding_window` means. */
+  /** The default of a missing `sliding_window`, in tokens; null means full attention. */
   readonly slidingWindow: number | null;
-  /** The base of the rotation where none is written. */
+  /** The default of a missing `rope_theta`. */
   readonly ropeBase: number;
   readonly activationField: "hidden_act" | "hidden_activation";
   readonly activation: Activation;
   readonly tiedEmbedding: boolean;
-  /** Norms behind, scaled embeddings and scores, soft caps, windows in every second layer. */
+  /** Whether the model has Gemma 2's norms after each block, scales, soft caps, and windows in every second layer. */
   readonly gemma: boolean;
-  /** How the fields of a mixture of experts are called. */
+  /** The names of the fields that describe a mixture of experts; null for a dense model. */
   readonly experts: ExpertFields | null;
 }
 

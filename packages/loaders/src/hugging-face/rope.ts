@@ -1,15 +1,17 @@
 import { listed, ROPE_TYPES, type RopeConfig, type RopeType } from "@longctx/core";
 import type { Fields } from "../common/fields.ts";
 
-/** Older names of rotary types. */
+/** Older names of RoPE types. */
 const LEGACY_TYPES: Readonly<Record<string, RopeType>> = { su: "longrope" };
-/** Phi-3's first long checkpoints called their factors "yarn". */
+/** The first long checkpoints of Phi-3 write "yarn" for longrope. */
 const PHI3_LEGACY_TYPES: Readonly<Record<string, RopeType>> = { ...LEGACY_TYPES, yarn: "longrope" };
 
 /**
- * The rotary part of a `config.json`, in the old layout (`rope_theta`, `rope_scaling`) and the new one
- * (`rope_parameters`), with the precedence of transformers (`RotaryEmbeddingConfigMixin`): `rope_scaling` over
- * `rope_parameters`, a value inside over the same one beside it, except `original_max_position_embeddings`.
+ * RoPE as a `config.json` describes it, in the old layout (`rope_theta`, `rope_scaling`) or the new one
+ * (`rope_parameters`). Precedence is that of transformers (`RotaryEmbeddingConfigMixin`): `rope_scaling` before
+ * `rope_parameters`, and a value inside that object before one of the same name outside, except for
+ * `original_max_position_embeddings`.
+ * @throws LongctxError "config" naming the field
  */
 export function ropeFromHuggingFace(
   fields: Fields,
@@ -44,7 +46,7 @@ export function ropeFromHuggingFace(
   }
   return {
     ...scaled,
-    // transformers takes 0 for "not given" here.
+    // transformers takes 0 for "not written" in these four fields.
     betaFast: positiveUnlessZero(rope, "beta_fast"),
     betaSlow: positiveUnlessZero(rope, "beta_slow"),
     mscale: positiveUnlessZero(rope, "mscale"),
@@ -74,7 +76,7 @@ function typeOf(rope: Fields | undefined, modelType: string): RopeType {
   return known ?? rope!.fail(key, listed([...ROPE_TYPES, ...Object.keys(LEGACY_TYPES)]));
 }
 
-/** Only Phi-3's implementation rotates a part of a head; the others' would fail on it. */
+/** The number of rotated channels of a head; only Phi-3 may rotate fewer than all. */
 function rotarySizeOf(fields: Fields, rope: Fields | undefined, model: { type: string; headSize: number }): number {
   const holder = rope?.get("partial_rotary_factor") === undefined ? fields : rope;
   const part = holder.positive("partial_rotary_factor", 1);

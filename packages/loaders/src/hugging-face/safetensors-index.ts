@@ -4,15 +4,15 @@ import { readJson } from "../common/json.ts";
 import { readSafetensors, type SafetensorsFile } from "./safetensors.ts";
 import type { StoredTensor } from "../tensor/stored-tensor.ts";
 
-/** The largest published checkpoints have a few hundred; each costs a file descriptor. */
+/** The limit of shards, each of which takes a file descriptor; the largest published checkpoints have a few hundred. */
 const MAX_SHARDS = 1000;
 
-/** A shard lies beside the index, nowhere else: an index may come from a stranger. */
+/** The name of a shard has no folder, so that an index of unknown origin cannot name files elsewhere on the machine. */
 const SHARD_NAME = /^[^/\\]+\.safetensors$/;
 
 /**
- * All shards that a `model.safetensors.index.json` names, as one file.
- * @throws LongctxError "file" when a shard is missing, or does not hold what the index says
+ * Opens all shards that a `model.safetensors.index.json` names, as one file.
+ * @throws LongctxError "file" when a shard is missing, or does not hold a tensor that the index places in it
  */
 export async function readShardedSafetensors(folder: Folder, indexName: string): Promise<SafetensorsFile> {
   const indexPath = folder.placeOf(indexName);

@@ -4,21 +4,24 @@ import { isObject } from "../common/json.ts";
 import { StoredTensor } from "../tensor/stored-tensor.ts";
 import { elementCount } from "../tensor/tensor-layout.ts";
 
-/** The cap of the format's own library; the header of a model with a million tensors is about this long. */
+/** The limit of the format's own library; the header of a million tensors has about this length. */
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_DIMENSIONS = 8;
 
-/** Bits of the format's data types. Only F32, F16 and BF16 can be weights; the others may lie beside them (position ids). */
+/**
+ * Bits of a value of each data type of the format; longctx reads F32, F16 and BF16, other types may be in the file too.
+ */
 const DATA_TYPE_BITS: Readonly<Record<string, number>> = {
   F4: 4, F6_E2M3: 6, F6_E3M2: 6, F8_E4M3: 8, F8_E5M2: 8, F8_E8M0: 8, BOOL: 8, U8: 8, I8: 8,
   F16: 16, BF16: 16, U16: 16, I16: 16, F32: 32, U32: 32, I32: 32, F64: 64, U64: 64, I64: 64, C64: 64,
 }; // prettier-ignore
 
+/** An open safetensors file, or all shards of a checkpoint. */
 export interface SafetensorsFile {
   readonly path: string;
-  /** The tensors longctx can read, by name. */
+  /** The tensors of type F32, F16 and BF16, by name. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** Types of the others, by name: they are only an error when the model needs one of them. */
+  /** The types of all other tensors, by name; such a tensor is an error only when the model needs it. */
   readonly unreadable: ReadonlyMap<string, string>;
   close(): void;
 }
@@ -32,8 +35,8 @@ interface Entry {
 }
 
 /**
- * A safetensors file. Reads and checks the header, no tensor; those are read when asked for, until `close`.
- * @throws LongctxError "file" when the file is cut off, or a type, shape and place do not agree with each other
+ * Reads the header of a safetensors file and checks it; tensors are read when they are asked for, until `close`.
+ * @throws LongctxError "file" when the file is cut off, or when the type, shape and offsets of a tensor disagree
  */
 export function readSafetensors(source: ByteSource): SafetensorsFile {
   const { path } = source;
@@ -121,7 +124,7 @@ function readEntry(path: string, name: string, value: unknown): Entry {
   return { name, dataType: dtype, shape, from, to };
 }
 
-/** The format allows neither overlaps nor holes, and the last tensor ends with the file. */
+/** Checks what the format demands: tensors neither overlap nor leave gaps, and the last one ends with the file. */
 function checkCoverage(path: string, entries: readonly Entry[], dataSize: number): void {
   const ordered = entries.toSorted((a, b) => a.from - b.from || a.to - b.to);
   let end = 0;

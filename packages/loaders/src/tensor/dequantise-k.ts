@@ -1,17 +1,22 @@
 import { halves } from "./half.ts";
 
-/** The K types: super-blocks of 256 values in sub-blocks whose scales are quantised too. */
+// ggml's K types: super-blocks of 256 values, cut into sub-blocks whose scales are quantised too. Formats:
+// ggml-common.h.
 
-/** Sub-block scale (12 bytes hold eight scales and eight minima of 6 bits each; ggml's get_scale_min_k4). */
+/** The scale of a sub-block; 12 bytes hold eight scales and eight minima of 6 bits each (ggml's get_scale_min_k4). */
 function scaleOf(bytes: Uint8Array, at: number, sub: number): number {
   return sub < 4 ? bytes[at + sub] & 63 : (bytes[at + sub + 4] & 15) | ((bytes[at + sub - 4] >> 6) << 4);
 }
 
+/** The minimum of a sub-block, from the same 12 bytes. */
 function minimumOf(bytes: Uint8Array, at: number, sub: number): number {
   return sub < 4 ? bytes[at + sub + 4] & 63 : (bytes[at + sub + 4] >> 4) | ((bytes[at + sub] >> 6) << 4);
 }
 
-/** d, dmin, 12 bytes of scales, 128 bytes of nibbles. Each 32 bytes hold two sub-blocks: low nibbles, then high ones. */
+/**
+ * Q4_K: a super-block holds d, dmin, 12 bytes of scales and 128 bytes of nibbles; 32 bytes of nibbles are two
+ * sub-blocks, the first in the low nibbles, the second in the high ones.
+ */
 export function q4k(bytes: Uint8Array, values: Float32Array): void {
   const half = halves();
   for (let at = 0, out = 0; at < bytes.length; at += 144, out += 256) {
@@ -27,7 +32,7 @@ export function q4k(bytes: Uint8Array, values: Float32Array): void {
   }
 }
 
-/** As Q4_K with 32 bytes of fifth bits before the nibbles: bit s of byte i belongs to value i of sub-block s. */
+/** Q5_K: as Q4_K, with 32 bytes of fifth bits before the nibbles; bit s of byte i belongs to value i of sub-block s. */
 export function q5k(bytes: Uint8Array, values: Float32Array): void {
   const half = halves();
   for (let at = 0, out = 0; at < bytes.length; at += 176, out += 256) {
@@ -47,8 +52,9 @@ export function q5k(bytes: Uint8Array, values: Float32Array): void {
 }
 
 /**
- * 128 bytes of low nibbles, 64 bytes of upper two bits, 16 signed scales (one for 16 values), d. In each half of 128
- * values, four runs of 32: nibbles low/low/high/high of bytes 0–31 and 32–63, upper bits at shift 0, 2, 4, 6.
+ * Q6_K: a super-block holds 128 bytes of low nibbles, 64 bytes of upper two bits, 16 signed scales (one for 16 values)
+ * and d. Each half of 128 values is four runs of 32: low nibbles of bytes 0–31 and of 32–63, then their high nibbles;
+ * the upper bits of the runs are at shifts 0, 2, 4 and 6.
  */
 export function q6k(bytes: Uint8Array, values: Float32Array): void {
   const half = halves();

@@ -4,10 +4,10 @@ import { halfBits, halves } from "./half.ts";
 import { TENSOR_LAYOUTS } from "./tensor-layout.ts";
 
 /**
- * Packed values to float32, bit for bit what ggml's and the `gguf` package's dequantisation give: every product is exact
- * in float32, so only the last addition rounds. Formats: ggml-common.h. Bytes and host are little-endian.
- *
- * The result is a new array. @throws LongctxError "file" when `bytes` is not a whole number of blocks
+ * Packed values as a new float32 array, bit for bit as ggml and the Python package `gguf` dequantise them: every
+ * product is exact in float32, and only the last addition rounds. Formats: ggml-common.h. Bytes and host are
+ * little-endian.
+ * @throws LongctxError "file" when `bytes` is not a whole number of blocks
  */
 export function dequantise(type: TensorType, bytes: Uint8Array): Float32Array {
   const layout = TENSOR_LAYOUTS[type];
@@ -22,7 +22,7 @@ export function dequantise(type: TensorType, bytes: Uint8Array): Float32Array {
   return values;
 }
 
-/** Reads all blocks of `bytes` into `values`. */
+/** Dequantises all blocks of `bytes` into `values`. */
 type Decoder = (bytes: Uint8Array, values: Float32Array) => void;
 
 const DECODERS: Readonly<Record<TensorType, Decoder>> = {
@@ -39,7 +39,7 @@ const DECODERS: Readonly<Record<TensorType, Decoder>> = {
   Q6_K: q6k,
 };
 
-// Both copy bits, so that NaNs keep theirs.
+// The two decoders below copy bits instead of numbers, so that a NaN keeps its payload.
 function f16(bytes: Uint8Array, values: Float32Array): void {
   const table = halfBits();
   const bits = new Uint32Array(values.buffer);
@@ -60,7 +60,7 @@ function q80(bytes: Uint8Array, values: Float32Array): void {
   }
 }
 
-// The four below hold value i in the low and value i + 16 in the high half of byte i.
+// In the four types below, byte i of a block holds value i in its low nibble and value i + 16 in its high nibble.
 function q40(bytes: Uint8Array, values: Float32Array): void {
   const half = halves();
   for (let at = 0, out = 0; at < bytes.length; at += 18, out += 32) {
@@ -86,7 +86,8 @@ function q41(bytes: Uint8Array, values: Float32Array): void {
   }
 }
 
-// Five bits: the fifth ones of the 32 values are one 32-bit word before the others.
+// A value of the two types below has five bits; the fifth bits of a block's 32 values are a 32-bit word before the
+// nibbles.
 function q50(bytes: Uint8Array, values: Float32Array): void {
   const half = halves();
   for (let at = 0, out = 0; at < bytes.length; at += 22, out += 32) {

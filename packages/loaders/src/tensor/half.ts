@@ -1,11 +1,14 @@
-/** Float32 bits of every IEEE 754 half, by its own bits. */
+/** The table of `halves` as float32 bits. */
 export function halfBits(): Uint32Array {
   return new Uint32Array(halves().buffer);
 }
 
 let table: Float32Array<ArrayBuffer> | undefined;
 
-/** Every half as a float32, by its bits. The table (256 KiB) is made at the first call. */
+/**
+ * The float32 value of every IEEE 754 half-precision number, indexed by its 16 bits; the first call makes the table
+ * (256 KiB).
+ */
 export function halves(): Float32Array<ArrayBuffer> {
   if (table) return table;
   const bits = new Uint32Array(0x10000);
@@ -14,7 +17,7 @@ export function halves(): Float32Array<ArrayBuffer> {
     const exponent = (half >> 10) & 0x1f;
     const fraction = half & 0x3ff;
     if (exponent === 0) {
-      // Subnormal halves are normal floats: fraction · 2^−24.
+      // A subnormal half, fraction · 2^−24, is a normal float32.
       bits[half] = new Uint32Array(Float32Array.of(fraction * 2 ** -24).buffer)[0] | sign;
     } else {
       bits[half] = sign | ((exponent === 0x1f ? 0xff : exponent + 112) << 23) | (fraction << 13);

@@ -3,7 +3,7 @@ import { allocated, type ByteSource } from "../common/byte-source.ts";
 import { dequantise } from "./dequantise.ts";
 import { TENSOR_LAYOUTS } from "./tensor-layout.ts";
 
-/** A tensor as it lies in a file; its place was checked against the file's size when it was made. */
+/** A tensor in a file, read when it is asked for; the reader of the header has checked that it lies within the file. */
 export class StoredTensor implements WeightTensor {
   readonly name: string;
   readonly type: TensorType;
@@ -24,12 +24,12 @@ export class StoredTensor implements WeightTensor {
     this.byteLength = place.byteLength;
   }
 
-  /** Rows along the first dimension; a vector has one row for each value. */
+  /** The size of the first dimension; a vector has a row for each value. */
   get rowCount(): number {
     return this.shape[0] ?? 1;
   }
 
-  /** Bytes of one row. @throws LongctxError "file" when the values of a row are packed with another row's */
+  /** Bytes of one row. @throws LongctxError "file" when a quantised block holds values of several rows */
   get rowBytes(): number {
     const { values } = TENSOR_LAYOUTS[this.type];
     const rowValues = this.shape.slice(1).reduce((product, size) => product * size, 1);
@@ -41,7 +41,7 @@ export class StoredTensor implements WeightTensor {
     return (rowValues / values) * TENSOR_LAYOUTS[this.type].bytes;
   }
 
-  /** All but the last dimension as one: the rows of stacked matrices below one another. */
+  /** The same tensor as a matrix: stacked matrices [E, outputs, inputs] become [E · outputs, inputs]. */
   flattened(): StoredTensor {
     const { name, type, byteLength } = this;
     const columns = this.shape.at(-1) ?? 1;
@@ -53,7 +53,7 @@ export class StoredTensor implements WeightTensor {
     return this.#source.read(this.#offset, this.byteLength);
   }
 
-  /** Rows [from, to), packed. */
+  /** Rows [from, to) as they are stored. */
   rows(from: number, to: number): Uint8Array<ArrayBuffer> {
     const { rowBytes } = this;
     return this.#source.read(this.#offset + from * rowBytes, (to - from) * rowBytes);
@@ -67,7 +67,10 @@ export class StoredTensor implements WeightTensor {
   }
 }
 
-/** Some rows of a stored tensor, in another order if need be; moves packed rows, so quantised tensors stay as they are. */
+/**
+ * Rows of a stored tensor, optionally in another order; rows are copied as they are stored, so quantised values stay
+ * so.
+ */
 export class RowView implements WeightTensor {
   readonly name: string;
   readonly type: TensorType;
@@ -76,7 +79,7 @@ export class RowView implements WeightTensor {
   readonly #from: number;
   readonly #order: ((row: number) => number) | undefined;
 
-  /** `order` gives, for a row of the view, the row of [from, to) it is taken from. */
+  /** `order(row)` is the row, counted from `from`, that row `row` of the view is taken from. */
   constructor(tensor: StoredTensor, view: { name: string; from: number; to: number; order?: (row: number) => number }) {
     this.name = view.name;
     this.type = tensor.type;
@@ -84,18 +87,18 @@ export class RowView implements WeightTensor {
     this.#tensor = tensor;
     this.#from = view.from;
     this.#order = view.order;
-    void tensor.rowBytes; // refuses a tensor that has no rows of its own
+    void tensor.rowBytes; // throws when a block holds values of several rows
   }
 
   bytes(): Uint8Array<ArrayBuffer> {
     return this.rows(0, this.shape[0]);
   }
 
-  /** Rows [from, to) of the view, packed. */
+  /** Rows [from, to) of the view, as they are stored. */
   rows(from: number, to: number): Uint8Array<ArrayBuffer> {
     if (!this.#order) return this.#tensor.rows(this.#from + from, this.#from + to);
     const places = Array.from({ length: to - from }, (_, i) => this.#order!(from + i));
-    // An order moves rows within a head, so what lies between the first and the last is little more than these.
+    // An order moves rows within a head only, so one read from the first to the last stored row reads little else.
     const first = places.reduce((a, b) => Math.min(a, b), Infinity);
     const last = places.reduce((a, b) => Math.max(a, b), -1);
     const stored = this.#tensor.rows(this.#from + first, this.#from + last + 1);

@@ -1,11 +1,12 @@
 import type { TensorType } from "@longctx/core";
 
-/** How a storage type packs values: `bytes` for every `values` consecutive values of a row. */
+/** The block of a storage type: `values` consecutive values of a row take `bytes` bytes. */
 export interface TensorLayout {
   readonly values: number;
   readonly bytes: number;
 }
 
+/** The block of each storage type (ggml-common.h). */
 export const TENSOR_LAYOUTS: Readonly<Record<TensorType, TensorLayout>> = {
   F32: { values: 1, bytes: 4 },
   F16: { values: 1, bytes: 2 },
@@ -20,13 +21,15 @@ export const TENSOR_LAYOUTS: Readonly<Record<TensorType, TensorLayout>> = {
   Q6_K: { values: 256, bytes: 210 },
 };
 
-/** The product of a shape's sizes, or null when a size is no whole number or the product is beyond 2^53. */
+/**
+ * The number of values of a tensor of that shape; null when a size is no whole number or the product is beyond 2^53.
+ */
 export function elementCount(shape: readonly number[]): number | null {
   let product = 1;
   for (const size of shape) {
     if (!Number.isSafeInteger(size) || size < 0) return null;
     product *= size;
-    // A later zero does not repair an overflow: no file has such a tensor.
+    // An overflow is refused also when a later size is 0, since no file has such a tensor.
     if (!Number.isSafeInteger(product)) return null;
   }
   return product;

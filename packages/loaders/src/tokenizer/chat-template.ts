@@ -3,10 +3,10 @@ import { LongctxError, type ChatTemplate } from "@longctx/core";
 import { oneLine } from "../common/message.ts";
 
 /**
- * The chat template of a checkpoint, a Jinja source; it sees `messages`, `add_generation_prompt`, `tools` and `documents` (none)
- * and the special tokens given (`bos_token`, `eos_token`, ...). It is parsed at its first use, so that a model
- * whose template is beyond us can still be loaded.
- * Rendering throws LongctxError "file" when the source cannot be parsed, "argument" when the template refuses the messages.
+ * The chat template of a checkpoint, from its Jinja source. The template sees `messages`, `add_generation_prompt`, the
+ * special tokens given (`bos_token`, `eos_token`, ...), and null for `tools` and `documents`. The source is parsed at
+ * the first use, so that a model whose template cannot be parsed can still be loaded. The function returned throws
+ * LongctxError "file" when the source cannot be parsed, "argument" when the template refuses the messages.
  */
 export function chatTemplate(
   source: string,

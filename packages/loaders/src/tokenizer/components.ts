@@ -1,20 +1,20 @@
 import type { Component, TokenizerJson } from "./tokenizer-json.ts";
 
-/** Oniguruma pattern of GPT-2's words; what a `ByteLevel` pre-tokenizer with `use_regex` splits by. */
+/** The Oniguruma pattern of GPT-2's words, by which a `ByteLevel` pre-tokenizer with `use_regex` splits. */
 export const GPT2_WORDS = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
-/** Every match and every piece between matches is a piece. */
+/** The pre-tokenizer that splits around every match of `pattern`, and keeps matches and the texts between them. */
 export function isolated(pattern: string): Component {
   return { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false };
 }
 
-/** Bytes spelled as characters; the words are cut already. */
+/** The pre-tokenizer that writes each byte of a word as a character, and splits nothing. */
 export const BYTES: Component = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
 
 /**
- * The same tokenizer in terms that @huggingface/tokenizers 0.2.0 computes as Hugging Face's Rust library does.
- * It departs from it where a component rests on JavaScript's own \d, \w and \s (digits beyond ASCII, U+0085, U+FEFF),
- * in the behaviours of Split and Punctuation, and in Metaspace's `split` and `add_prefix_space`.
+ * The same tokenizer, rewritten so that @huggingface/tokenizers 0.2.0 splits a text as Hugging Face's Rust library
+ * does. The JavaScript library differs where it uses JavaScript's own \d, \w and \s (digits beyond ASCII, U+0085,
+ * U+FEFF), in the behaviours of Split and Punctuation, and in Metaspace's `split` and `add_prefix_space`.
  */
 export function faithful(json: TokenizerJson): TokenizerJson {
   return {
@@ -33,7 +33,8 @@ function faithfulPreTokenizer(part: Component): Component {
     case "Sequence":
       return { ...part, pretokenizers: components(part["pretokenizers"]).map(faithfulPreTokenizer) };
     case "ByteLevel": {
-      // An empty match would also be found within surrogate pairs, so the first character is matched and put back.
+      // The pattern matches the first character and writes it back, since an empty match is also found in surrogate
+      // pairs.
       const prefix =
         part["add_prefix_space"] === true
           ? [{ type: "Replace", pattern: { Regex: String.raw`\A[^ ]` }, content: " $&" }]
@@ -74,13 +75,15 @@ function faithfulPreTokenizer(part: Component): Component {
   }
 }
 
-/** The five behaviours of Split in terms of the two that the library has. */
+/**
+ * A Split of any of the five behaviours, as one of the two that the JavaScript library computes: Isolated and Removed.
+ */
 function faithfulSplit(part: Component): Component {
   const pattern = part["pattern"] as { readonly Regex?: string; readonly String?: string } | undefined;
   const match = pattern?.Regex ?? (pattern?.String === undefined ? undefined : escaped(pattern.String));
   if (match === undefined) return part;
   if (part["behavior"] === "Removed") return { ...part, pattern: { Regex: match } };
-  // Matches and the pieces between them are kept alike, so it is no matter which of the two is called the match.
+  // Isolated keeps matches and the texts between them alike, so a pattern may as well match those texts.
   if (part["behavior"] === "Isolated") return isolated(match);
   if (part["behavior"] === "Contiguous") return isolated(`(?:${match})+`);
   const between = String.raw`(?:(?!(?:${match}))[\s\S])`;

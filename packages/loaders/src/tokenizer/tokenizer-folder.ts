@@ -5,21 +5,24 @@ import { isObject, readJsonIfThere, type JsonObject } from "../common/json.ts";
 import { checkTokenizerJson, type Component } from "./tokenizer-json.ts";
 import { tokenizerFromJson } from "./tokenizer.ts";
 
+/** A checkpoint's tokenizer, with its chat template where it has one. */
 export interface LoadedTokenizer {
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate | null;
 }
 
-/** Of a chat template; the longest published ones have some 20 kB. */
+/** The limit of a chat template's length; the longest published ones have some 20 kB. */
 const MAX_TEMPLATE_BYTES = 2 ** 20;
 
-/** Classes of transformers that make the special tokens around a text from the config, whatever tokenizer.json says. */
+/**
+ * The classes of transformers that put special tokens around a text as tokenizer_config.json says, not tokenizer.json.
+ */
 const CONFIG_DECIDES = /^(Llama|CodeLlama|Gemma|Cohere)Tokenizer(Fast)?$/;
 
 /**
- * The tokenizer and the chat template of a checkpoint folder, from tokenizer.json, tokenizer_config.json,
+ * Reads the tokenizer and the chat template of a checkpoint folder from tokenizer.json, tokenizer_config.json,
  * special_tokens_map.json and chat_template.jinja; null when the folder has no tokenizer.json.
- * @throws LongctxError "file" when one of them is broken
+ * @throws LongctxError "file" when one of these files is broken
  */
 export async function readTokenizer(folder: Folder): Promise<LoadedTokenizer | null> {
   const content = await readJsonIfThere(folder, "tokenizer.json", "file");
@@ -39,7 +42,7 @@ export async function readTokenizer(folder: Folder): Promise<LoadedTokenizer | n
   return { tokenizer, chatTemplate: source && chatTemplate(source.text, specialTokens, source.place) };
 }
 
-/** The post-processor that puts these tokens before and behind a text. */
+/** The post-processor that puts BOS before and EOS after a text, where they are given. */
 export function surroundedBy(bos: string | undefined, eos: string | undefined): Component {
   const special = (token: string | undefined) =>
     token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }];
@@ -63,7 +66,7 @@ async function templateSource(folder: Folder, config: JsonObject): Promise<{ tex
     const place = folder.placeOf(name);
     const found = holder["chat_template"] ?? null;
     if (typeof found === "string") return { text: found, place };
-    // Several templates under names: the one without tools is called default.
+    // A checkpoint may have several named templates; the one without tools is called "default".
     const named = Array.isArray(found)
       ? found.find((entry) => isObject(entry) && entry["name"] === "default")
       : undefined;
@@ -72,7 +75,10 @@ async function templateSource(folder: Folder, config: JsonObject): Promise<{ tex
   return null;
 }
 
-/** `bos_token`, `eos_token`, ...: written as a string or as an object with a `content`. */
+/**
+ * The special tokens by field name (`bos_token`, `eos_token`, ...); a field holds a string, or an object with
+ * `content`.
+ */
 function namedTokens(config: JsonObject): Record<string, string> {
   const tokens: Record<string, string> = {};
   for (const [name, value] of Object.entries(config)) {

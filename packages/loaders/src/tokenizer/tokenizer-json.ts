@@ -2,7 +2,7 @@ import { LongctxError } from "@longctx/core";
 import { isObject, type JsonObject } from "../common/json.ts";
 import { shown } from "../common/message.ts";
 
-/** A part of a tokenizer.json: a normalizer, a pre-tokenizer, a post-processor, a decoder. */
+/** A component in a tokenizer.json: a model, normalizer, pre-tokenizer, post-processor or decoder. */
 export type Component = { readonly type: string } & Readonly<Record<string, unknown>>;
 
 export interface AddedTokenEntry {
@@ -14,7 +14,7 @@ export interface AddedTokenEntry {
   readonly rstrip?: boolean;
 }
 
-/** The parts of Hugging Face's tokenizer.json, checked as far as longctx and its tokenizer library lean on them. */
+/** The fields of Hugging Face's tokenizer.json that longctx and its tokenizer library read, checked. */
 export interface TokenizerJson {
   readonly model: Component;
   readonly added_tokens: readonly AddedTokenEntry[];
@@ -24,10 +24,16 @@ export interface TokenizerJson {
   readonly decoder: Component | null;
 }
 
-/** Ids above this are refused: the library keeps one array slot per id. The largest vocabularies have 2^18. */
+/**
+ * Ids from here on are refused, because the library keeps an array slot for each id; the largest vocabularies have
+ * 2^18.
+ */
 export const MAX_VOCABULARY = 2 ** 22;
 
-/** What was read from `place`, as a tokenizer.json. @throws LongctxError "file" when a part is missing or of the wrong kind */
+/**
+ * Checks the content of the tokenizer.json `place`.
+ * @throws LongctxError "file" when a field is missing or has the wrong kind
+ */
 export function checkTokenizerJson(value: unknown, place: string): TokenizerJson {
   const fail = (problem: string): never => {
     throw new LongctxError("file", `${place}: ${problem}. Is the file whole, and a tokenizer.json of Hugging Face?`);
@@ -87,7 +93,7 @@ export function checkTokenizerJson(value: unknown, place: string): TokenizerJson
   };
 }
 
-/** Files from before 2020 carry no type. */
+/** The model's type, guessed from its fields, as files from before 2020 do not write it. */
 function guessedType(model: JsonObject): string {
   if (Array.isArray(model["vocab"])) return "Unigram";
   return "merges" in model ? "BPE" : "WordPiece";

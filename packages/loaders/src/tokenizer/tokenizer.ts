@@ -4,7 +4,7 @@ import { oneLine } from "../common/message.ts";
 import { faithful } from "./components.ts";
 import { checkTokenizerJson } from "./tokenizer-json.ts";
 
-/** What is used of @huggingface/tokenizers 0.2.0; its own declarations do not resolve under nodenext. */
+/** What longctx uses of @huggingface/tokenizers 0.2.0, whose own declarations do not resolve under nodenext. */
 interface LibraryTokenizer {
   encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: number[] };
   get_added_tokens_decoder(): ReadonlyMap<number, { readonly id: number; readonly special: boolean }>;
@@ -19,9 +19,9 @@ interface LibraryDecoder {
 }
 
 /**
- * A tokenizer from the content of a tokenizer.json: BPE, byte-level BPE, Unigram, WordPiece.
- * `place` names the source in messages. The text is never "cleaned up" after decoding (no space before a full stop is removed).
- * @throws LongctxError "file" when the content is broken or uses a component that is not supported
+ * A tokenizer from the content of a tokenizer.json: BPE, byte-level BPE, Unigram or WordPiece. `place` names the file
+ * in messages. Decoding never "cleans up" a text: a space before a full stop stays.
+ * @throws LongctxError "file" when the content is broken or uses a component that the library does not have
  */
 export function tokenizerFromJson(content: unknown, place: string): JsonTokenizer {
   const json = faithful(checkTokenizerJson(content, place));
@@ -32,7 +32,7 @@ export function tokenizerFromJson(content: unknown, place: string): JsonTokenize
   }
 }
 
-/** @huggingface/tokenizers behind the core's interface. */
+/** The core's Tokenizer, computed by @huggingface/tokenizers. */
 export class JsonTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly library: LibraryTokenizer;
@@ -53,7 +53,7 @@ export class JsonTokenizer implements Tokenizer {
     return this.library.encode(text, { add_special_tokens: options.special ?? true }).ids;
   }
 
-  /** Ids without a token (an embedding padded beyond the vocabulary) have no text. */
+  /** The text of the ids; an id without a token, of an embedding with more rows than tokens, gives none. */
   decode(ids: readonly number[], options: { skipSpecial?: boolean } = {}): string {
     const skipSpecial = options.skipSpecial ?? true;
     const tokens: string[] = [];
@@ -72,7 +72,7 @@ export class JsonTokenizer implements Tokenizer {
   }
 }
 
-/** U+FEFF at the start of a run of bytes is text; the library's decoder for byte fallback drops it. */
+/** Makes the library's byte-fallback decoder keep U+FEFF at the start of a run of bytes, where it is text. */
 function keepByteOrderMarks(decoder: LibraryDecoder): void {
   if (decoder.text_decoder) decoder.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   for (const part of decoder.decoders ?? []) keepByteOrderMarks(part);

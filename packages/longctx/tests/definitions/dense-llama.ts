@@ -17,6 +17,13 @@ export interface Attention {
   readonly amplitude: number;
 }
 
+/** Queries [T, H·D] of a layer before the rotation, keys and values [T, K·D]. */
+export interface QueriesKeysValues {
+  readonly q: Float64Array;
+  readonly k: Float64Array;
+  readonly v: Float64Array;
+}
+
 export interface Llama {
   readonly hiddenSize: number;
   readonly queryHeads: number;
@@ -30,6 +37,10 @@ export interface Llama {
   readonly maxPositions: number;
   /** Tokens a query sees under the checkpoint's own config, itself included; Infinity for all. */
   readonly slidingWindow: number;
+  /** Between the gate and the up product of the feed-forward network. */
+  readonly activation: (x: number) => number;
+  /** RMS norm of each head's queries and keys (Qwen3). */
+  readonly queryKeyNorm: boolean;
   /** A tensor under the name in the file, float32. */
   tensor(name: string): Float32Array;
 }
@@ -38,7 +49,7 @@ export interface Llama {
 export function readLlama(folder: string): Llama {
   const config = JSON.parse(readFileSync(`${folder}/config.json`, "utf8")) as {
     [name: string]: number;
-  } & { rope_parameters: { rope_theta: number }; sliding_window?: number };
+  } & { rope_parameters: { rope_theta: number }; sliding_window?: number; hidden_act: string };
   const file = readFileSync(`${folder}/model.safetensors`);
   const begin = 8 + Number(file.readBigUInt64LE(0));
   const header = JSON.parse(file.toString("utf8", 8, begin)) as Record<string, { data_offsets: [number, number] }>;
@@ -54,16 +65,49 @@ export function readLlama(folder: string): Llama {
     base: config.rope_parameters.rope_theta,
     maxPositions: config.max_position_embeddings,
     slidingWindow: config.sliding_window ?? Infinity,
-    tensor(name) {
+    activation: ACTIVATIONS[config.hidden_act],
+    queryKeyNorm: "model.layers.0.self_attn.q_norm.weight" in header,
+    tensor: remembered((name) => {
       const [from, to] = header[name].data_offsets;
       return new Float32Array(Uint8Array.from(file.subarray(begin + from, begin + to)).buffer);
-    },
+    }),
   };
+}
+
+/** One answer for each name. */
+export function remembered(read: (name: string) => Float32Array): (name: string) => Float32Array {
+  const known = new Map<string, Float32Array>();
+  return (name) => known.get(name) ?? known.set(name, read(name)).get(name)!;
+}
+
+const ACTIVATIONS: Readonly<Record<string, (x: number) => number>> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  gelu: (x) => (x * (1 + errorFunction(x / Math.SQRT2))) / 2,
+};
+
+/** erf(x) = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (1·3·…·(2n+1)), whose terms all have one sign. */
+function errorFunction(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let [sum, term] = [x, x];
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
 /** Logits [T, V] of a text read under a method's definition. */
 export function denseLogits(llama: Llama, ids: readonly number[], attention: Attention): Float64Array {
-  const { hiddenSize, feedForwardSize, vocabSize, epsilon } = llama;
+  return denseForward(llama, ids, (layer, rows) => attend(llama, ids.length, rows, attention, layer));
+}
+
+/** Logits [T, V] of some tokens, when `mix` answers what a layer's heads attended to, [T, H·D]. */
+export function denseForward(
+  llama: Llama,
+  ids: readonly number[],
+  mix: (layer: number, rows: QueriesKeysValues) => Float64Array,
+): Float64Array {
+  const { hiddenSize, feedForwardSize, vocabSize, epsilon, activation } = llama;
   const T = ids.length;
   const embedding = llama.tensor("model.embed_tokens.weight");
   const hidden = new Float64Array(T * hiddenSize);
@@ -72,15 +116,16 @@ export function denseLogits(llama: Llama, ids: readonly number[], attention: Att
   for (let layer = 0; layer < llama.layers; layer++) {
     const weight = (name: string) => llama.tensor(`model.layers.${layer}.${name}.weight`);
     const input = rmsNorm(hidden, weight("input_layernorm"), epsilon);
-    const q = product(input, weight("self_attn.q_proj"), hiddenSize);
-    const k = product(input, weight("self_attn.k_proj"), hiddenSize);
-    const v = product(input, weight("self_attn.v_proj"), hiddenSize);
-    const mixed = attend(llama, T, { q, k, v }, attention, rotations(llama, T, attention, layer));
+    const heads = (name: string) => {
+      const rows = product(input, weight(`self_attn.${name}_proj`), hiddenSize);
+      return llama.queryKeyNorm && name !== "v" ? rmsNorm(rows, weight(`self_attn.${name}_norm`), epsilon) : rows;
+    };
+    const mixed = mix(layer, { q: heads("q"), k: heads("k"), v: heads("v") });
     add(hidden, product(mixed, weight("self_attn.o_proj"), llama.queryHeads * llama.headSize));
     const middle = rmsNorm(hidden, weight("post_attention_layernorm"), epsilon);
     const gate = product(middle, weight("mlp.gate_proj"), hiddenSize);
     const up = product(middle, weight("mlp.up_proj"), hiddenSize);
-    const active = gate.map((x, j) => (x / (1 + Math.exp(-x))) * up[j]);
+    const active = gate.map((x, j) => activation(x) * up[j]);
     add(hidden, product(active, weight("mlp.down_proj"), feedForwardSize));
   }
   const last = rmsNorm(hidden, llama.tensor("model.norm.weight"), epsilon);
@@ -116,13 +161,16 @@ function rotations({ headSize }: Llama, T: number, attention: Attention, layer: 
 }
 
 /** softmax(scale · amplitude² · (R(angle) q)·k / √D) v for every head, [T, H·D]. */
-function attend(
-  { queryHeads, keyHeads, headSize }: Llama,
+export function attend(
+  llama: Llama,
   T: number,
-  { q, k, v }: { readonly q: Float64Array; readonly k: Float64Array; readonly v: Float64Array },
-  { scale, amplitude }: Attention,
-  { cos, sin, seen }: Rotations,
+  { q, k, v }: QueriesKeysValues,
+  attention: Attention,
+  layer: number,
 ): Float64Array {
+  const { queryHeads, keyHeads, headSize } = llama;
+  const { scale, amplitude } = attention;
+  const { cos, sin, seen } = rotations(llama, T, attention, layer);
   const half = headSize / 2;
   const out = new Float64Array(T * queryHeads * headSize);
   for (let head = 0; head < queryHeads; head++) {
@@ -172,10 +220,10 @@ function rmsNorm(rows: Float64Array, weight: Float32Array, epsilon: number): Flo
 /** rows [T, inputs] times weight [outputs, inputs] transposed; four sums side by side take half the time. */
 function product(rows: Float64Array, weight: Float32Array, inputs: number): Float64Array {
   const outputs = weight.length / inputs;
-  if (outputs % 4 !== 0) throw new Error(`${outputs} outputs`);
+  const even = outputs - (outputs % 4);
   const out = new Float64Array((rows.length / inputs) * outputs);
-  for (let row = 0, to = 0; row < rows.length; row += inputs, to += outputs)
-    for (let o = 0; o < outputs; o += 4) {
+  for (let row = 0, to = 0; row < rows.length; row += inputs, to += outputs) {
+    for (let o = 0; o < even; o += 4) {
       let [a, b, c, d] = [0, 0, 0, 0];
       for (let j = 0, at = o * inputs; j < inputs; j++, at++) {
         const x = rows[row + j];
@@ -189,6 +237,9 @@ function product(rows: Float64Array, weight: Float32Array, inputs: number): Floa
       out[to + o + 2] = c;
       out[to + o + 3] = d;
     }
+    for (let o = even; o < outputs; o++)
+      for (let j = 0; j < inputs; j++) out[to + o] += rows[row + j] * weight[o * inputs + j];
+  }
   return out;
 }
 

@@ -13,8 +13,8 @@ import { readGolden } from "../read-golden.ts";
 import { gpu, TOLERANCE } from "./model.ts";
 
 /**
- * Whole models on the kernels and plans of hardware GPUs, on any adapter: a processor's own are others (one lane a row,
- * broadcasts), so the other files here, run on a processor, never reach these.
+ * Whole models on the kernels and tilings of hardware GPUs, on any adapter: a processor's own are others (one invocation
+ * a row, broadcasts), so the other files here, run on a processor, never reach these.
  */
 const WAYS = [
   { title: "with subgroups", without: [] },
@@ -74,6 +74,25 @@ describe.skipIf(gpu === null).each(WAYS)("as on hardware, $title", ({ without })
       const computed = await read(model, parseMethod(method.spec), judge.ids(48), { chunk: 16, together, prompt });
       expect(difference(computed, judge.logits(method, 48, prompt)), `${together} together`).toBeLessThan(TOLERANCE);
     }
+    await model.dispose();
+  });
+
+  it.each([
+    "infini:segment=16,update=delta,beta=0.3",
+    "blocks:size=8,top=3,local=16,sinks=2,exec=64,positions=ordered",
+  ])("%s is what the reference computes", async (spec) => {
+    const { config, weights } = await readGolden("llama");
+    const ids = Array.from({ length: 160 }, (_, i) => (i * 7919) % config.vocabSize);
+    const logitsOf = async (model: LanguageModel) => {
+      const session = model.session({ method: parseMethod(spec), capacity: 256, chunk: 64 });
+      const logits = [...(await session.prefill(ids.slice(0, 150), { logitRows: 150 }))];
+      for (const id of ids.slice(150)) logits.push(...(await session.prefill([id])));
+      session.dispose();
+      return logits;
+    };
+    const expected = await logitsOf(modelOf("reference", config, weights));
+    const model = await modelOn(config, weights);
+    expect(difference(await logitsOf(model), expected)).toBeLessThan(TOLERANCE);
     await model.dispose();
   });
 

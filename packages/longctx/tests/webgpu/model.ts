@@ -18,5 +18,5 @@ export async function modelOnGpu(
   trainedWindow?: number,
 ): Promise<LanguageModel> {
   const backend = await createWebGpu(config, weights, { device: gpu! });
-  return new LanguageModel({ backend, tokenizer: null, chatTemplate: null, trainedWindow });
+  return new LanguageModel({ backend, weights, tokenizer: null, chatTemplate: null, trainedWindow });
 }

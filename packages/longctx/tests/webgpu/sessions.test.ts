@@ -160,8 +160,8 @@ function withoutSampling(backend: Backend): Backend {
     precision: backend.precision,
     config: backend.config,
     preferredChunk: backend.preferredChunk,
-    createCache: (layout) => backend.createCache(layout),
-    restoreCache: (layout, bytes) => backend.restoreCache(layout, bytes),
+    createState: (layouts) => backend.createState(layouts),
+    restoreState: (layouts, bytes) => backend.restoreState(layouts, bytes),
     forward: (request) => backend.forward(request),
     dispose: () => backend.dispose(),
   };

@@ -3,13 +3,13 @@ import { rotation } from "../../positions/rotation.ts";
 import { layerPort } from "./attention-graph.ts";
 import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
-import type { CpuCache } from "../state/cpu-cache.ts";
+import type { CpuState } from "../state/cpu-state.ts";
 import { floats, type Feeds } from "./runtime.ts";
 
 /** Binds views of a layer's cache to the inputs and outputs of its attention graph; only listed slots are copied together. */
 export function bindLayer(
   config: ModelConfig,
-  cache: CpuCache,
+  state: CpuState,
   layer: number,
   port: number,
   chunk: PreparedChunk,
@@ -19,11 +19,12 @@ export function bindLayer(
   outputs: Feeds,
 ): void {
   const { keyHeads, headSize } = config;
-  const { copies, values } = cache.layers[layer];
-  const slot = cache.slots.slotOf(first);
+  const { copies, values, slots: map } = state.layers[layer];
+  const slot = map.slotOf(first);
+  const lists = new GatheredLists(headSize);
   const stored = (buffer: CacheBuffer, head: number, slots: { from: number; to: number } | Int32Array) =>
     slots instanceof Int32Array
-      ? floats(gathered(buffer, head, slots, headSize), slots.length, headSize)
+      ? floats(lists.rows(buffer, head, slots), slots.length, headSize)
       : floats(buffer.view(head, slots.from, slots.to), slots.to - slots.from, headSize);
   const keysOf = chunk.tiles.map((tile) =>
     tile.lanes.map(({ segment }) => copies.get(rotation(segment.table, segment.keyPosition).id)!.buffer),
@@ -49,9 +50,31 @@ export function bindLayer(
   }
 }
 
-/** Copies the rows of listed slots together, [n, D]. */
-function gathered(buffer: CacheBuffer, head: number, slots: Int32Array, headSize: number): Float32Array {
-  const rows = new Float32Array(slots.length * headSize);
-  slots.forEach((slot, i) => rows.set(buffer.view(head, slot, slot + 1), i * headSize));
-  return rows;
+/** Copies the rows of listed slots together, [n, D]; tiles that list the same slots share them. */
+class GatheredLists {
+  readonly #headSize: number;
+  readonly #known = new Map<CacheBuffer, { head: number; slots: Int32Array; rows: Float32Array }[]>();
+
+  constructor(headSize: number) {
+    this.#headSize = headSize;
+  }
+
+  rows(buffer: CacheBuffer, head: number, slots: Int32Array): Float32Array {
+    const ofBuffer = this.#known.get(buffer) ?? [];
+    this.#known.set(buffer, ofBuffer);
+    const known = ofBuffer.find((list) => list.head === head && sameSlots(list.slots, slots));
+    if (known) return known.rows;
+    const rows = new Float32Array(slots.length * this.#headSize);
+    for (let from = 0, to = 1; to <= slots.length; to++) {
+      if (to < slots.length && slots[to] === slots[to - 1] + 1) continue;
+      rows.set(buffer.view(head, slots[from], slots[from] + to - from), from * this.#headSize);
+      from = to;
+    }
+    ofBuffer.push({ head, slots, rows });
+    return rows;
+  }
+}
+
+function sameSlots(a: Int32Array, b: Int32Array): boolean {
+  return a === b || (a.length === b.length && a.every((slot, i) => slot === b[i]));
 }

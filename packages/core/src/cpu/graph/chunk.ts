@@ -20,6 +20,31 @@ export interface PreparedChunk {
   feeds(plan: number): Feeds;
 }
 
+/** The angles of a chunk's tokens by `Rotation.id`, which plans of all layers share. */
+export class ChunkAngles {
+  readonly first: number;
+  readonly count: number;
+  readonly #made = new Map<string, { readonly cos: Feeds[string]; readonly sin: Feeds[string] }>();
+
+  constructor(first: number, count: number) {
+    this.first = first;
+    this.count = count;
+  }
+
+  get tokens(): number[] {
+    return Array.from({ length: this.count }, (_, t) => this.first + t);
+  }
+
+  of(by: Rotation): { readonly cos: Feeds[string]; readonly sin: Feeds[string] } {
+    const known = this.#made.get(by.id);
+    if (known) return known;
+    const { cos, sin, pairs } = angles(by, this.tokens, this.count);
+    const made = { cos: floats(cos, this.count, pairs), sin: floats(sin, this.count, pairs) };
+    this.#made.set(by.id, made);
+    return made;
+  }
+}
+
 interface ChunkOptions {
   /** The cache keeps keys without rotation too. */
   readonly rawKeys: boolean;
@@ -31,10 +56,10 @@ interface ChunkOptions {
 export function prepareChunk(
   plan: AttentionPlan,
   slots: SlotMap,
-  first: number,
-  count: number,
+  chunk: ChunkAngles,
   options: ChunkOptions,
 ): PreparedChunk {
+  const { first, count } = chunk;
   const tiles: Tile[] = [];
   for (let row = 0; row < count && options.attend; row += TILE_ROWS) {
     tiles.push(tileOf(plan, slots, first + row, Math.min(TILE_ROWS, count - row), first));
@@ -42,20 +67,20 @@ export function prepareChunk(
   const seen = tiles.flatMap((tile) => tile.lanes.map((lane) => queryRotation(lane.segment)));
   // The zeros of a tile that sees nothing are made from queries without rotation.
   if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(UNROTATED);
-  return assemble(plan, tiles, seen, first, count, options.rawKeys);
+  return assemble(plan, tiles, seen, chunk, options.rawKeys);
 }
 
 /** Prepares a plan whose graph is the same for every chunk; null where a plan's lanes change from chunk to chunk. */
 export function prepareUniformChunk(
   plan: AttentionPlan,
   slots: SlotMap,
-  first: number,
-  count: number,
+  chunk: ChunkAngles,
   rawKeys: boolean,
 ): PreparedChunk | null {
-  const tile = uniformTileOf(plan, slots, first, count);
+  if (plan.memory) return null; // its branch is computed between two layers
+  const tile = uniformTileOf(plan, slots, chunk.first, chunk.count);
   if (!tile) return null;
-  return assemble(plan, [tile], plan.segments.map(queryRotation), first, count, rawKeys);
+  return assemble(plan, [tile], plan.segments.map(queryRotation), chunk, rawKeys);
 }
 
 function queryRotation({ table, queryPosition }: Lane["segment"]): Rotation {
@@ -66,8 +91,7 @@ function assemble(
   plan: AttentionPlan,
   tiles: readonly Tile[],
   seen: readonly Rotation[],
-  first: number,
-  count: number,
+  chunk: ChunkAngles,
   rawKeys: boolean,
 ): PreparedChunk {
   const ordered = rotationUses(plan, seen, rawKeys);
@@ -85,12 +109,17 @@ function assemble(
     tempered: plan.temperature !== undefined,
   };
   const rotations = ordered.map((entry) => entry.rotation);
+  const feeds = new Map<number, Feeds>();
   return {
     shape,
     key: JSON.stringify(shape),
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
-    feeds: (number) => planFeeds(number, plan, rotations, tiles, first, count),
+    feeds: (number) => {
+      const made = feeds.get(number) ?? planFeeds(number, plan, rotations, tiles, chunk);
+      feeds.set(number, made);
+      return made;
+    },
   };
 }
 
@@ -99,22 +128,20 @@ function planFeeds(
   plan: AttentionPlan,
   rotations: readonly Rotation[],
   tiles: readonly Tile[],
-  first: number,
-  count: number,
+  chunk: ChunkAngles,
 ): Feeds {
-  const tokens = Array.from({ length: count }, (_, t) => first + t);
   const feeds: Feeds = {};
   rotations.forEach((by, i) => {
     if (by.identity) return;
-    const { cos, sin } = angles(by, tokens, count);
-    feeds[planPort.cos(number, i)] = floats(cos, count, by.table.inverse.length);
-    feeds[planPort.sin(number, i)] = floats(sin, count, by.table.inverse.length);
+    const { cos, sin } = chunk.of(by);
+    feeds[planPort.cos(number, i)] = cos;
+    feeds[planPort.sin(number, i)] = sin;
   });
   if (plan.temperature)
     feeds[planPort.temperature(number)] = floats(
-      Float32Array.from(tokens, (token) => plan.temperature!.at(token)),
+      Float32Array.from(chunk.tokens, (token) => plan.temperature!.at(token)),
       1,
-      count,
+      chunk.count,
       1,
     );
   if (tiles.length > 1)

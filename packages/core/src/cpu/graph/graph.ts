@@ -1,5 +1,5 @@
 import onnxProto from "onnx-proto";
-import { Arena } from "../memory/arena.ts";
+import { Arena } from "./arena.ts";
 
 const { onnx } = onnxProto;
 

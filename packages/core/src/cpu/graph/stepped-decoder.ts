@@ -1,9 +1,11 @@
 import type { ModelSource } from "../weights/model-source.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
+import { needsRawKeys } from "../../method/plan.ts";
 import { attentionGraph } from "./attention-graph.ts";
 import { bindLayer } from "./bindings.ts";
-import { prepareChunk, type PreparedChunk } from "./chunk.ts";
-import { CpuLayerView, type Passage } from "../state/passage.ts";
+import { ChunkAngles, prepareChunk, type PreparedChunk } from "./chunk.ts";
+import { choose } from "../state/choose.ts";
+import type { CpuState } from "../state/cpu-state.ts";
+import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
 import type { LogitHead } from "./logit-head.ts";
 import { floats, integers, ProgramCache, Scratch, type Feeds } from "./runtime.ts";
@@ -32,17 +34,12 @@ export class SteppedDecoder {
     this.#attentions = new ProgramCache(KEPT_ATTENTIONS, threads);
   }
 
-  async run({ cache, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
+  async run({ state, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
     const { config } = this.#source;
     const { layerCount, hiddenSize, queryHeads, keyHeads, headSize } = config;
     const { hooks, rawKeys = false } = request;
-    const prepared = new Map<AttentionPlan, PreparedChunk>();
-    const prepare = (plan: AttentionPlan, attend: boolean): PreparedChunk => {
-      const known = attend ? prepared.get(plan) : undefined;
-      const chunk = known ?? prepareChunk(plan, cache.slots, first, count, { rawKeys, attend });
-      if (attend) prepared.set(plan, chunk);
-      return chunk;
-    };
+    const prepared = new PerPlan<PreparedChunk>();
+    const angles = new ChunkAngles(first, count);
     const width = queryHeads * headSize;
     const projected = this.#projected.take(count * (queryHeads + 2 * keyHeads) * headSize);
     const attended = this.#attended.take(count * width);
@@ -54,19 +51,26 @@ export class SteppedDecoder {
     for (let layer = 0; layer < layerCount; layer++) {
       const hook = hooks?.layers(layer) ? hooks : undefined;
       const last = layer === layerCount - 1;
-      const view = hook && new CpuLayerView(config, cache, layer, first, count, projected);
+      const view = hook && new CpuLayerView(config, state, layer, first, count, projected);
       hook?.hidden?.(layer, stream);
-      const given = request.plan(layer);
-      const plan = (view && (await hook.queries?.(view, given))) ?? given;
       // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
-      const chunk = prepare(plan, !last || logitRows > 0 || hook !== undefined);
+      const attend = !last || logitRows > 0 || hook !== undefined;
+      const given = request.plan(layer);
+      const chosen = attend ? choose(given, state, layer, this.#copies, { first, count, projected }, "lists") : given;
+      const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
+      const { slots } = state.layers[layer];
+      const make = () => prepareChunk(plan, slots, angles, { rawKeys: rawKeys || needsRawKeys(given), attend });
+      // Only plans that other layers have too are kept with their masks.
+      const chunk = attend && plan === given ? prepared.get(plan, slots, make) : make();
       this.#copies.ensure(
-        cache,
+        state,
         layer,
         chunk.keyRotations.map(([, by]) => by),
         first,
       );
-      await this.#attend(cache, layer, chunk, first, count, projected, attended);
+      await this.#attend(state, layer, chunk, first, count, projected, attended);
+      if (plan.memory)
+        state.passMemory(layer, plan.memory, { first, count, projected, attended: attend ? attended : null });
       if (view && hook.attended) {
         const changed = hook.attended(view, attended);
         if (changed !== attended) attended.set(changed);
@@ -84,7 +88,7 @@ export class SteppedDecoder {
   }
 
   async #attend(
-    cache: Passage["cache"],
+    state: CpuState,
     layer: number,
     chunk: PreparedChunk,
     first: number,
@@ -104,7 +108,7 @@ export class SteppedDecoder {
     };
     const outputs: Feeds =
       chunk.tiles.length > 0 ? { attended: floats(attended, count, config.queryHeads, config.headSize) } : {};
-    bindLayer(config, cache, layer, 0, chunk, first, count, feeds, outputs);
+    bindLayer(config, state, layer, 0, chunk, first, count, feeds, outputs);
     const program = await this.#attentions.get(chunk.key, () => attentionGraph(config, chunk.shape));
     await program.run(feeds, outputs);
   }

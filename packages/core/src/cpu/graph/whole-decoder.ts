@@ -29,7 +29,7 @@ export class WholeDecoder {
   }
 
   async run(
-    { cache, first, count, hidden, logits, logitRows }: Passage,
+    { state, first, count, hidden, logits, logitRows }: Passage,
     chunks: readonly PreparedChunk[],
   ): Promise<void> {
     const { config } = this.#source;
@@ -52,7 +52,7 @@ export class WholeDecoder {
     plans.forEach((chunk, plan) => Object.assign(feeds, chunk.feeds(plan)));
     const normed = this.#normed.take(rows * config.hiddenSize);
     const outputs: Feeds = { normed: floats(normed, 1, rows, config.hiddenSize) };
-    chunks.forEach((chunk, layer) => bindLayer(config, cache, layer, layer, chunk, first, count, feeds, outputs));
+    chunks.forEach((chunk, layer) => bindLayer(config, state, layer, layer, chunk, first, count, feeds, outputs));
     const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0]);
     const program = await this.#programs.get(key, () =>
       wholeGraph(

@@ -1,7 +1,18 @@
 import { LongctxError } from "../../common/errors.ts";
 import type { SlotMap } from "../../state/slots.ts";
-import { heldMemory, type HeldMemory } from "../memory/arena.ts";
-import type { Block, SharedMemory } from "../memory/shared-memory.ts";
+import type { Block, SharedMemory } from "../wasm/shared-memory.ts";
+
+/** A resizable buffer, whose memory `resize(0)` frees without waiting for the garbage collector; typed as in lib.es2024. */
+export interface HeldMemory extends ArrayBuffer {
+  readonly resizable: boolean;
+  resize(bytes: number): void;
+}
+
+/** A buffer of zeros; the system provides a page when it is first written. @throws RangeError when there is no memory */
+export function heldMemory(bytes: number): HeldMemory {
+  type Resizable = new (bytes: number, options: { maxByteLength: number }) => HeldMemory;
+  return new (ArrayBuffer as unknown as Resizable)(bytes, { maxByteLength: bytes });
+}
 
 /** A buffer's rows in the memory that kernels share, either as floats or as codes of 8 bits with a scale for each row. */
 export interface SharedRows {

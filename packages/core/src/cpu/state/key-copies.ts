@@ -1,9 +1,10 @@
 import type { ModelConfig } from "../../model/config.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
-import { angles, anglesFrom, RAW, turnRows, type Angles, type Rotation } from "../../positions/rotation.ts";
+import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Angles, type Rotation } from "../../positions/rotation.ts";
 import { copyChanges, keyRotations, recognised } from "../../state/key-copies.ts";
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
-import type { CpuCache, CpuKeyCopy } from "./cpu-cache.ts";
+import type { CacheBuffer } from "./cache-buffer.ts";
+import type { CpuKeyCopy, CpuState } from "./cpu-state.ts";
 
 /** A rotation of a chunk, and whether queries, keys or both are turned by it. */
 export interface RotationUse {
@@ -26,23 +27,31 @@ export function rotationUses(plan: AttentionPlan, queries: readonly Rotation[], 
 export class KeyCopies {
   readonly #config: ModelConfig;
   /** The angles that keys were last turned by, which the other layers of the chunk mostly need too. */
-  #angles: { readonly key: string; readonly angles: Angles } | null = null;
+  #angles: { readonly key: string; readonly slots: SlotMap; readonly angles: Angles } | null = null;
 
   constructor(config: ModelConfig) {
     this.#config = config;
   }
 
   /** Before a chunk: the plans that are about to read a restored cache name the rotations of its copies. */
-  adopt(cache: CpuCache, plan: (layer: number) => AttentionPlan): void {
+  adopt(state: CpuState, plan: (layer: number) => AttentionPlan): void {
     this.#angles = null;
-    cache.layers.forEach(({ copies }, layer) => {
+    state.layers.forEach(({ copies }, layer) => {
       if ([...copies.values()].some((copy) => !copy.rotation)) recognise(copies, keyRotations(plan(layer)));
     });
   }
 
+  /** The layer's keys without rotation, of all tokens before `first`; a copy is made where there is none. */
+  raw(state: CpuState, layer: number, first: number): CacheBuffer {
+    const { copies } = state.layers[layer];
+    const known = [...copies.values()].flatMap((copy) => copy.rotation ?? []);
+    if (!known.some(({ identity }) => identity)) this.ensure(state, layer, [...known, UNROTATED], first);
+    return copies.get(RAW)!.buffer;
+  }
+
   /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
-  ensure(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
-    this.#ensure(cache, layer, wanted, first, () => true);
+  ensure(state: CpuState, layer: number, wanted: readonly Rotation[], first: number): void {
+    this.#ensure(state, layer, wanted, first, () => true);
   }
 
   /**
@@ -50,35 +59,35 @@ export class KeyCopies {
    * token before asked for it too. A table that changes with the length is a new one for every token, so that no copy
    * would be read twice.
    */
-  ensureForToken(cache: CpuCache, layer: number, wanted: readonly Rotation[], first: number): void {
-    const { copies, turned } = cache.layers[layer];
+  ensureForToken(state: CpuState, layer: number, wanted: readonly Rotation[], first: number): void {
+    const { copies, turned } = state.layers[layer];
     const raw = first > 0 && copies.has(RAW) && wanted.some(({ id }) => id === RAW);
-    const refused = this.#ensure(cache, layer, wanted, first, ({ id }) => !raw || turned.has(id));
-    cache.layers[layer].turned = new Set(refused.map(({ id }) => id));
+    const refused = this.#ensure(state, layer, wanted, first, ({ id }) => !raw || turned.has(id));
+    state.layers[layer].turned = new Set(refused.map(({ id }) => id));
   }
 
   /** The rotations that stay without a copy. */
   #ensure(
-    cache: CpuCache,
+    state: CpuState,
     layer: number,
     wanted: readonly Rotation[],
     first: number,
     worthwhile: (by: Rotation) => boolean,
   ): readonly Rotation[] {
-    const { copies } = cache.layers[layer];
+    const { copies } = state.layers[layer];
     recognise(copies, wanted);
     const { source, made, refused, dropped, spare } = copyChanges(copies, wanted, first > 0, worthwhile);
     made.forEach((by, i) => {
-      const copy = cache.addCopy(layer, by, spare[i]);
+      const copy = state.addCopy(layer, by, spare[i]);
       if (!source) return;
       try {
-        this.#turn(cache.slots, first, source, copy);
+        this.#turn(state.rings.at(layer), first, source, copy);
       } catch (error) {
-        cache.dropCopy(layer, by.id); // half turned
+        state.dropCopy(layer, by.id); // half turned
         throw error;
       }
     });
-    for (const id of dropped) cache.dropCopy(layer, id);
+    for (const id of dropped) state.dropCopy(layer, id);
     return refused;
   }
 
@@ -86,7 +95,7 @@ export class KeyCopies {
   #turn(slots: SlotMap, end: number, from: Turned, to: Turned): void {
     const { keyHeads, headSize } = this.#config;
     const runs = slots.runs(0, end);
-    const all = this.#between(from.rotation, to.rotation, runs, end);
+    const all = this.#between(from.rotation, to.rotation, slots, end);
     to.buffer.rewrite(end);
     let row = 0;
     for (const { from: begin, to: stop } of runs) {
@@ -97,11 +106,12 @@ export class KeyCopies {
     }
   }
 
-  #between(from: Rotation, to: Rotation, runs: readonly SlotRun[], end: number): Angles {
+  #between(from: Rotation, to: Rotation, slots: SlotMap, end: number): Angles {
     const key = JSON.stringify([from.id, to.id, end]);
-    if (this.#angles?.key !== key) {
+    if (this.#angles?.key !== key || this.#angles.slots !== slots) {
+      const runs = slots.runs(0, end);
       const count = runs.reduce((sum, run) => sum + run.to - run.from, 0);
-      this.#angles = { key, angles: angles(to, tokensOf(runs), count, from.identity ? undefined : from) };
+      this.#angles = { key, slots, angles: angles(to, tokensOf(runs), count, from.identity ? undefined : from) };
     }
     return this.#angles.angles;
   }

@@ -1,3 +1,5 @@
+import type { AttentionPlan } from "../../method/plan.ts";
+import type { SlotMap } from "../../state/slots.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import type { ForwardRequest } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
@@ -5,11 +7,11 @@ import type { LayerView } from "../../method/method.ts";
 import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import { sourceOf } from "../../state/key-copies.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
-import type { CpuCache } from "./cpu-cache.ts";
+import type { CpuState } from "./cpu-state.ts";
 
 /** A chunk on its way through the decoder. */
 export interface Passage {
-  readonly cache: CpuCache;
+  readonly state: CpuState;
   readonly request: ForwardRequest;
   /** Text index of the chunk's first token. */
   readonly first: number;
@@ -21,25 +23,38 @@ export interface Passage {
   readonly logitRows: number;
 }
 
+/** What is made of a plan and of the slots of a ring: once for all layers that have both. */
+export class PerPlan<Made> {
+  readonly #made = new Map<SlotMap, Map<AttentionPlan, Made>>();
+
+  get(plan: AttentionPlan, slots: SlotMap, make: () => Made): Made {
+    let ofSlots = this.#made.get(slots);
+    if (!ofSlots) this.#made.set(slots, (ofSlots = new Map()));
+    let made = ofSlots.get(plan);
+    if (made === undefined) ofSlots.set(plan, (made = make()));
+    return made;
+  }
+}
+
 /** What a hook sees of a layer: queries, keys and values of the chunk from its projection, those of older tokens from the cache. */
 export class CpuLayerView implements LayerView {
   readonly layer: number;
   readonly first: number;
   readonly count: number;
   readonly #config: ModelConfig;
-  readonly #cache: CpuCache;
+  readonly #state: CpuState;
   readonly #projected: Float32Array;
 
   constructor(
     config: ModelConfig,
-    cache: CpuCache,
+    state: CpuState,
     layer: number,
     first: number,
     count: number,
     projected: Float32Array,
   ) {
     this.#config = config;
-    this.#cache = cache;
+    this.#state = state;
     this.layer = layer;
     this.first = first;
     this.count = count;
@@ -52,7 +67,7 @@ export class CpuLayerView implements LayerView {
 
   keys(range: { from: number; to: number }): Float32Array {
     // The first chunk's queries are known before there is any copy, and there are no older keys to look up then.
-    const copy = range.from < this.first ? sourceOf(this.#cache.layers[this.layer].copies) : undefined;
+    const copy = range.from < this.first ? sourceOf(this.#state.layers[this.layer].copies) : undefined;
     return this.#rows(range, this.#config.queryHeads, copy?.buffer, copy?.rotation ?? null);
   }
 
@@ -60,7 +75,7 @@ export class CpuLayerView implements LayerView {
     return this.#rows(
       range,
       this.#config.queryHeads + this.#config.keyHeads,
-      this.#cache.layers[this.layer].values,
+      this.#state.layers[this.layer].values,
       null,
     );
   }
@@ -94,10 +109,11 @@ export class CpuLayerView implements LayerView {
     const out = new Float32Array((to - from) * keyHeads * headSize);
     const old = Array.from({ length: Math.max(0, Math.min(to, this.first) - from) }, (_, i) => from + i);
     const back = rotation && !rotation.identity ? angles(UNROTATED, old, old.length, rotation) : null;
+    const { slots } = this.#state.layers[this.layer];
     for (const token of old) {
-      if (!this.#cache.slots.holds(token))
+      if (!slots.holds(token))
         throw new LongctxError("capacity", `Token ${token} was evicted from the cache; ask for tokens it still holds.`);
-      const slot = this.#cache.slots.slotOf(token);
+      const slot = slots.slotOf(token);
       const unturned = back && anglesFrom(back, token - from, 1);
       for (let head = 0; head < keyHeads; head++) {
         const row = out.subarray(

@@ -2,7 +2,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { turnRows } from "../../positions/rotation.ts";
 import type { SharedRows } from "../state/cache-buffer.ts";
 import type { Dense, Floats } from "./dense.ts";
-import type { Block } from "../memory/shared-memory.ts";
+import type { Block } from "../wasm/shared-memory.ts";
 import type { TokenPlan } from "./token-plan.ts";
 import { TURNED_BLOCK, TurnedBlocks, type Stretch } from "./turned-blocks.ts";
 

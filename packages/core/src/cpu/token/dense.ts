@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { kernelModule, kernels, type Kernels } from "./kernels.ts";
+import { kernelModule, kernels, type Kernels } from "../wasm/kernels.ts";
 import { GROUP, KIND, type PackedMatrix } from "./packed-matrix.ts";
-import { SharedMemory } from "../memory/shared-memory.ts";
+import { SharedMemory } from "../wasm/shared-memory.ts";
 
 /** Floats in the shared memory, with the address by which kernels know them. */
 export interface Floats {

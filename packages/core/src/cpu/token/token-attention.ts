@@ -1,8 +1,9 @@
 import type { ModelConfig } from "../../model/config.ts";
+import type { SlotMap } from "../../state/slots.ts";
 import { RAW, turnRows } from "../../positions/rotation.ts";
 import { AttentionParts, type LaneKeys } from "./attention-parts.ts";
 import type { CacheBuffer, SharedRows } from "../state/cache-buffer.ts";
-import type { CpuCache } from "../state/cpu-cache.ts";
+import type { CpuState } from "../state/cpu-state.ts";
 import type { Dense, Floats } from "./dense.ts";
 import type { TokenPlan } from "./token-plan.ts";
 
@@ -29,10 +30,10 @@ export class TokenAttention {
   }
 
   /** Writes the token's keys into every copy, and its values; `projected` is its q, k and v side by side. */
-  store(cache: CpuCache, layer: number, { rotations, turns }: TokenPlan, token: number, projected: Float32Array): void {
+  store(state: CpuState, layer: number, { token, rotations, turns }: TokenPlan, projected: Float32Array): void {
     const { queryHeads, keyHeads, headSize } = this.#config;
-    const { copies, values } = cache.layers[layer];
-    const slot = cache.slots.slotOf(token);
+    const { slots, copies, values } = state.layers[layer];
+    const slot = slots.slotOf(token);
     const row = (buffer: CacheBuffer, head: number): Float32Array =>
       this.#compact ? buffer.place(head, slot, slot + 1) : buffer.row(this.#dense.memory, head, slot);
     for (let head = 0; head < keyHeads; head++) {
@@ -48,30 +49,30 @@ export class TokenAttention {
   }
 
   /** Writes the attention's output into `attended` [H, D]. */
-  attend(cache: CpuCache, layer: number, plan: TokenPlan, projected: Float32Array, attended: Floats): void {
+  attend(state: CpuState, layer: number, plan: TokenPlan, projected: Float32Array, attended: Floats): void {
     if (plan.lanes.length === 0) {
       attended.data.fill(0);
       return;
     }
-    const { copies, values } = cache.layers[layer];
+    const { slots, copies, values } = state.layers[layer];
     const keys = new Map<string, LaneKeys>();
     for (const { keys: id } of plan.lanes) {
       if (keys.has(id)) continue;
       const copy = copies.get(id);
-      const rows = this.#shared(cache, (copy ?? copies.get(RAW)!).buffer, "keys");
+      const rows = this.#shared(slots, (copy ?? copies.get(RAW)!).buffer, "keys");
       keys.set(id, { rows, raw: !copy });
     }
-    this.#parts.attend(values.stride, plan, keys, this.#shared(cache, values, "values"), projected, attended);
+    this.#parts.attend(values.stride, plan, keys, this.#shared(slots, values, "values"), projected, attended);
   }
 
   /** The buffer's rows as kernels read them, after copying what was written since they were last asked for. */
-  #shared(cache: CpuCache, buffer: CacheBuffer, what: "keys" | "values"): SharedRows {
-    if (this.#compact) return this.#codes(cache, buffer, what);
-    buffer.share(this.#dense.memory, cache.slots.length);
+  #shared(slots: SlotMap, buffer: CacheBuffer, what: "keys" | "values"): SharedRows {
+    if (this.#compact) return this.#codes(slots, buffer, what);
+    buffer.share(this.#dense.memory, slots.length);
     return buffer.shared!;
   }
 
-  #codes({ slots }: CpuCache, buffer: CacheBuffer, what: "keys" | "values"): SharedRows {
+  #codes(slots: SlotMap, buffer: CacheBuffer, what: "keys" | "values"): SharedRows {
     const { keyHeads, headSize } = this.#config;
     const { memory, functions } = this.#dense;
     const { stride } = buffer;

@@ -1,8 +1,10 @@
 import type { ModelSource } from "../weights/model-source.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
+import { needsRawKeys } from "../../method/plan.ts";
+import type { Angles } from "../../positions/rotation.ts";
 import { ACTIVATE } from "./activation.ts";
-import type { CpuCache } from "../state/cpu-cache.ts";
-import { CpuLayerView, type Passage } from "../state/passage.ts";
+import { choose } from "../state/choose.ts";
+import type { CpuState } from "../state/cpu-state.ts";
+import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
 import { TokenAttention } from "./token-attention.ts";
@@ -33,41 +35,43 @@ export class TokenDecoder {
   }
 
   /** Is there room for the cache in the kernels' memory? */
-  holds(cache: CpuCache): boolean {
-    return cache.movesTo(this.#dense.memory);
+  holds(state: CpuState): boolean {
+    return state.movesTo(this.#dense.memory);
   }
 
-  async run({ cache, request, first, hidden, logits, logitRows }: Passage): Promise<void> {
+  async run({ state, request, first, hidden, logits, logitRows }: Passage): Promise<void> {
     const { config } = this.#source;
     const { hooks, rawKeys = false } = request;
     const { stream, attended, projected, layers } = this.#weights;
     const attention = this.#attention;
-    const prepared = new Map<AttentionPlan, TokenPlan>();
-    const prepare = (plan: AttentionPlan): TokenPlan => {
-      const known = prepared.get(plan);
-      if (known) return known;
-      const made = tokenPlan(plan, cache.slots, first, rawKeys);
-      prepared.set(plan, made);
-      return made;
-    };
+    const prepared = new PerPlan<TokenPlan>();
+    const turns = new Map<string, Angles | null>();
     stream.data.set(hidden);
     for (let layer = 0; layer < layers.length; layer++) {
       const hook = hooks?.layers(layer) ? hooks : undefined;
       hook?.hidden?.(layer, stream.data.slice());
       this.#project(layer);
-      const view = hook && new CpuLayerView(config, cache, layer, first, 1, projected.data.slice());
+      const view = hook && new CpuLayerView(config, state, layer, first, 1, projected.data.slice());
+      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
+      const attend = layer < layers.length - 1 || logitRows > 0 || hook !== undefined;
       const given = request.plan(layer);
-      const plan = prepare((view && (await hook.queries?.(view, given))) ?? given);
+      const row = { first, count: 1, projected: projected.data };
+      const as = hook?.queries ? "lists" : "ranges"; // hooks know lists, and ranges cost less
+      const chosen = attend ? choose(given, state, layer, this.#copies, row, as) : given;
+      const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
+      const { slots } = state.layers[layer];
+      const raw = rawKeys || needsRawKeys(given);
+      const token = prepared.get(plan, slots, () => tokenPlan(plan, attend ? slots : null, first, raw, turns));
       this.#copies.ensureForToken(
-        cache,
+        state,
         layer,
-        plan.rotations.filter(({ keys }) => keys).map((use) => use.rotation),
+        token.rotations.filter(({ keys }) => keys).map((use) => use.rotation),
         first,
       );
-      attention.store(cache, layer, plan, first, projected.data);
-      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
-      if (layer === layers.length - 1 && logitRows === 0 && !hook) return;
-      attention.attend(cache, layer, plan, projected.data, attended);
+      attention.store(state, layer, token, projected.data);
+      if (attend) attention.attend(state, layer, token, projected.data, attended);
+      if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });
+      if (!attend) return;
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
       this.#feedForward(layer);
     }

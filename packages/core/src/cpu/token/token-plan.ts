@@ -31,11 +31,18 @@ export interface TokenLane {
   readonly tokens: number | Int32Array;
 }
 
-export function tokenPlan(plan: AttentionPlan, slots: SlotMap, token: number, rawKeys: boolean): TokenPlan {
-  const tile = tileOf(plan, slots, token, 1);
-  const queryRotations = tile.lanes.map(({ segment }) => rotation(segment.table, segment.queryPosition));
+/** `slots` is null where the token only writes the state; `turned` keeps the token's angles by `Rotation.id`. */
+export function tokenPlan(
+  plan: AttentionPlan,
+  slots: SlotMap | null,
+  token: number,
+  rawKeys: boolean,
+  turned: Map<string, Angles | null>,
+): TokenPlan {
+  const tileLanes = slots ? tileOf(plan, slots, token, 1).lanes : [];
+  const queryRotations = tileLanes.map(({ segment }) => rotation(segment.table, segment.queryPosition));
   const rotations = rotationUses(plan, queryRotations, rawKeys);
-  const lanes = tile.lanes.flatMap((lane, i) => {
+  const lanes = tileLanes.flatMap((lane, i) => {
     const { segment } = lane;
     const common = {
       segment,
@@ -47,7 +54,10 @@ export function tokenPlan(plan: AttentionPlan, slots: SlotMap, token: number, ra
   return {
     token,
     rotations,
-    turns: rotations.map(({ rotation: by }) => (by.identity ? null : angles(by, [token], 1))),
+    turns: rotations.map(({ rotation: by }) => {
+      if (!turned.has(by.id)) turned.set(by.id, by.identity ? null : angles(by, [token], 1));
+      return turned.get(by.id)!;
+    }),
     temperature: plan.temperature?.at(token) ?? 1,
     lanes,
     width: lanes.reduce((sum, { count }) => sum + count, 0),

@@ -1,6 +1,6 @@
 import { AngleRows, computeRow, emptyRow, rounded, type AngleRow } from "../../positions/angle-rows.ts";
 import type { FrequencyTable, PositionRule } from "../../method/plan.ts";
-import type { Block, SharedMemory } from "../memory/shared-memory.ts";
+import type { Block, SharedMemory } from "../wasm/shared-memory.ts";
 import type { TokenLane, TokenPlan } from "./token-plan.ts";
 
 /** Keys of a block: the keys and their angles fit the processor's first-level cache. A multiple of 4. */

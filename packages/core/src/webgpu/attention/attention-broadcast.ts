@@ -9,7 +9,8 @@ import { each, lines } from "../device/declare.ts";
  * Attention of many queries where loads are dear and a subgroup is a vector of the processor: does what
  * `attention-tiled` does, with the same tables. Every invocation has queries of its own and loads keys and values of
  * its own, and its subgroup passes them on, so nothing goes through workgroup memory. Loops go over four channels at a
- * time, so the code, and the time it takes to compile, is the same for every size of heads.
+ * time, so the code, and the time it takes to compile, is the same for every size of heads. `attentionOracle`
+ * (tests/oracles/attention.ts) judges it.
  */
 
 /**

@@ -51,7 +51,7 @@ fn tokenOf(lane: Lane, j: u32) -> i32 {
 `;
 }
 
-/** Opens `main` of such a kernel: a workgroup for each of some tiles and each query `head` of the cache's buffer, z counts them. */
+/** Opens `main` of such a kernel: a workgroup for each of some tiles and each query `head` of the ring's buffer, z counts them. */
 export function tileEntry(entry: Omit<WorkgroupEntry, "unit" | "of">): string {
   return `${workgroupEntry({ ...entry, unit: "index", of: "tiles" })}
   let tile = tiles[uniforms.firstTile + index];

@@ -10,6 +10,8 @@ import type { AttentionWork, SplitTiling } from "./attention-split.ts";
  * gets zeros.
  *
  *     parts [pieces, H, D + 4] → attended [T, H, D]
+ *
+ * `reduceOracle` (tests/oracles/attention-reduce.ts) judges it.
  */
 export function reduceKernel({ threads, maximum }: Pick<SplitTiling, "threads" | "maximum">): Kernel {
   const name = ["attention-reduce", threads, maximum].join(" ");

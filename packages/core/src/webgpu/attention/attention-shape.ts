@@ -66,7 +66,7 @@ export function queryBytes(shape: AttentionShape, rotations: number, count: numb
 }
 
 /** How one layer's keys and values lie in buffers; heads are apart where one binding does not hold them all. */
-export interface CacheShape {
+export interface RingShape {
   /** Slots of a head: the capacity, and some more so that every head begins where a binding may begin. */
   readonly stride: number;
   /** Copies of the keys that there is room for, each under a rotation of its own. */
@@ -82,8 +82,8 @@ export interface CacheShape {
   }[];
 }
 
-/** A layer's cache on the device, in the order of `CacheShape.groups`. */
-export interface LayerCache {
+/** A layer's ring on the device, in the order of `RingShape.groups`. */
+export interface LayerRing {
   readonly stride: number;
   readonly places: number;
   readonly groups: readonly {
@@ -95,12 +95,12 @@ export interface LayerCache {
 }
 
 /** @throws LongctxError "capacity" when the device cannot bind the keys of even one head */
-export function cacheShape(
+export function ringShape(
   shape: AttentionShape,
   capacity: number,
   places: number,
   { maxBinding, maxBuffer }: Pick<Capabilities, "maxBinding" | "maxBuffer">,
-): CacheShape {
+): RingShape {
   const rowBytes = rowBytesOf(shape);
   const step = ALIGNMENT / greatestCommonDivisor(ALIGNMENT, rowBytes);
   const stride = Math.ceil(capacity / step) * step;
@@ -112,7 +112,7 @@ export function cacheShape(
       "capacity",
       `A cache of ${capacity} tokens takes ${places * headBytes} bytes for the keys of one head (${places} ${places === 1 ? "rotation" : "rotations"}, ${shape.storage}), but this device binds ${most} at once. Give a smaller capacity, or keep keys and values in f16.`,
     );
-  const groups: CacheShape["groups"][number][] = [];
+  const groups: RingShape["groups"][number][] = [];
   for (let firstHead = 0; firstHead < shape.keyHeads; firstHead += heads) {
     const here = Math.min(heads, shape.keyHeads - firstHead);
     groups.push({ firstHead, heads: here, keyBytes: here * places * headBytes, valueBytes: here * headBytes });

@@ -18,7 +18,7 @@ import {
   SHAPE_UNIFORMS,
   softCapCode,
   type AttentionShape,
-  type LayerCache,
+  type LayerRing,
 } from "./attention-shape.ts";
 import { storageCode } from "./storage.ts";
 import { workgroupEntry } from "../device/declare.ts";
@@ -30,6 +30,8 @@ import { workgroupEntry } from "../device/declare.ts";
  *
  *     queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D]
  *       → parts [pieces, H, D + 4]: sums of values by 2^(score − largest), then largest score and sum of weights
+ *
+ * `attentionOracle` (tests/oracles/attention.ts) judges it together with `attention-reduce`.
  */
 export interface SplitKey {
   readonly shape: AttentionShape;
@@ -186,7 +188,7 @@ export interface AttentionWork {
   readonly uploaded: GpuSlice;
   /** As `rotate-and-store` left them. */
   readonly queries: GpuSlice;
-  readonly cache: LayerCache;
+  readonly ring: LayerRing;
 }
 
 /** One dispatch for each group of heads; none where no query sees anything. */
@@ -195,22 +197,15 @@ export function attentionSplit(
   shape: AttentionShape,
   { heads }: SplitTiling,
   capabilities: Capabilities,
-  { tables, uploaded, queries, cache, parts }: AttentionWork & { readonly parts: GpuSlice },
+  { tables, uploaded, queries, ring, parts }: AttentionWork & { readonly parts: GpuSlice },
 ): Dispatch[] {
   if (tables.workCount === 0) return [];
   const [work, lists] = (["work", "lists"] as const).map((name) => sectionOf(tables, uploaded, name));
   const [x, y] = spread(tables.workCount, capabilities);
-  return cache.groups.map((group) => ({
+  return ring.groups.map((group) => ({
     kernel,
     buffers: [queries, group.keys, group.values, work, lists, parts],
-    uniforms: [
-      tables.count,
-      tables.workCount,
-      cache.places,
-      cache.stride,
-      group.firstHead,
-      ...SHAPE_UNIFORMS.of(shape),
-    ],
+    uniforms: [tables.count, tables.workCount, ring.places, ring.stride, group.firstHead, ...SHAPE_UNIFORMS.of(shape)],
     workgroups: [x, y, group.heads * (groupOf(shape) / heads)],
   }));
 }

@@ -32,6 +32,7 @@ import type { AttentionGoal } from "./attention-split.ts";
  *     queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D] → attended [T, H, D]
  *
  * Where tiles are few, each takes a range of the keys and writes parts for `attention-reduce`, as `attention-split` does.
+ * `attentionOracle` (tests/oracles/attention.ts) judges it.
  */
 export interface TiledKey {
   readonly shape: AttentionShape;
@@ -156,11 +157,11 @@ export function attentionTiled(
   kernel: Kernel,
   shape: AttentionShape,
   capabilities: Capabilities,
-  { tables, uploaded, queries, cache, attended, parts }: AttentionGoal,
+  { tables, uploaded, queries, ring, attended, parts }: AttentionGoal,
 ): Dispatch[] {
   const output = tables.partCount > 0 ? parts : attended;
   const [work, lanes, lists] = (["work", "lanes", "lists"] as const).map((name) => sectionOf(tables, uploaded, name));
-  return cache.groups.flatMap((group) => {
+  return ring.groups.flatMap((group) => {
     const heads = group.heads * groupOf(shape);
     const all = 2 * tables.scores * heads * shape.headSize;
     return inSteps(tables.workCount, all).map(({ from, to }) => {
@@ -173,8 +174,8 @@ export function attentionTiled(
           tables.first,
           from,
           to - from,
-          cache.places,
-          cache.stride,
+          ring.places,
+          ring.stride,
           group.firstHead,
           ...SHAPE_UNIFORMS.of(shape),
         ],

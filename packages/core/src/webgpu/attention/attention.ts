@@ -75,9 +75,12 @@ export class AttentionKernels {
     return [this.#rotate, this.#turn, this.#tiled, ...ranged, this.#split, this.#reduce];
   }
 
-  /** How the tables of a chunk of so many queries have to be cut: a part of `TablesRequest`. */
-  cut(count: number): Pick<TablesRequest, "pieces" | "ranges"> & { readonly tileRows: number | null } {
-    const tileRows = count <= MOST_SPLIT ? null : this.#tileRows;
+  /**
+   * How the tables of a chunk of so many queries have to be cut: a part of `TablesRequest`. `masked`: some lane holds keys
+   * that a query does not see, which only tiles look at (`masksChosen`).
+   */
+  cut(count: number, masked = false): Pick<TablesRequest, "pieces" | "ranges"> & { readonly tileRows: number | null } {
+    const tileRows = count <= MOST_SPLIT && !masked ? null : this.#tileRows;
     return { tileRows, pieces: this.#pieces, ranges: this.#ranges(count) };
   }
 

@@ -1,30 +1,21 @@
-import type { AttentionPlan } from "../../method/plan.ts";
-import { rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
+import { constantPosition, needsRawKeys } from "../../method/plan.ts";
+import { rotation, UNROTATED } from "../../positions/rotation.ts";
+import { keyRotations } from "../../state/key-copies.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { anglesOf } from "./angle-tables.ts";
 import type { GpuSlice } from "../device/kernel.ts";
 import { packed, type Section } from "./packed-sections.ts";
 import { NOTHING, pieces, placeOf, Rotations, tiles, type TablesRequest, type WorkPath } from "./work-tables.ts";
+import type { ChosenList } from "./seen-lanes.ts";
 
 /**
  * An `AttentionPlan` for one chunk as tables that kernels read. A host does this for each plan of a chunk:
  *
- * 1. `keyRotations(plan, rawKeys)`: the copies of the keys that the layer's cache has to keep, by `Rotation.id`;
- * 2. `attentionTables({ plan, slots, places, … })` after `slots.append`, `places` being where in the cache each copy is;
+ * 1. `keyRotations(plan, rawKeys)`: the copies of the keys that the layer's ring has to keep, by `Rotation.id`;
+ * 2. `attentionTables({ plan, slots, places, … })` after `slots.append`, `places` being where in the ring each copy is;
  * 3. `tables.bytes` uploaded in one piece, at a multiple of 256 bytes;
  * 4. for every layer with this plan and these places, the dispatches of `kernels/attention.ts`.
  */
-
-/** The rotations that keys are kept under for a plan; its order means nothing, its ids are unique. */
-export function keyRotations(plan: AttentionPlan, rawKeys = false): Rotation[] {
-  const found = new Map<string, Rotation>();
-  for (const { table, keyPosition } of plan.segments) {
-    const by = rotation(table, keyPosition);
-    found.set(by.id, by);
-  }
-  if (rawKeys || plan.segments.length === 0) found.set(UNROTATED.id, UNROTATED);
-  return [...found.values()];
-}
 
 const SECTIONS = ["rows", "angles", "targets", "work", "lanes", "lists", "ranges"] as const;
 export type SectionName = (typeof SECTIONS)[number];
@@ -35,6 +26,10 @@ export interface AttentionTables {
   readonly count: number;
   /** Rotations of queries, the first in `angles`. */
   readonly queryRotations: number;
+  /** Which of them turns nothing; null where neither a choice nor a memory reads queries without rotation. */
+  readonly rawRotation: number | null;
+  /** The lists that the device fills in, in the order of the angles in `asking`. */
+  readonly chosen: readonly ChosenList[];
   /** Copies of keys that are written, as many as `targets`. */
   readonly keyCopies: number;
   readonly path: WorkPath;
@@ -46,12 +41,12 @@ export interface AttentionTables {
   readonly scores: number;
   /** All sections, each at a multiple of 256. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly sections: Readonly<Record<SectionName, Section>>;
+  readonly sections: Readonly<Record<SectionName, Section> & { readonly asking?: Section }>;
 }
 
 /** Where a section is once the bytes are uploaded. */
-export function sectionOf(tables: AttentionTables, at: GpuSlice, name: SectionName): GpuSlice {
-  const { offset, size } = tables.sections[name];
+export function sectionOf(tables: AttentionTables, at: GpuSlice, name: SectionName | "asking"): GpuSlice {
+  const { offset, size } = tables.sections[name]!;
   return { buffer: at.buffer, offset: at.offset + offset, size };
 }
 
@@ -63,28 +58,32 @@ export function attentionTables(request: TablesRequest): AttentionTables {
   const queries = new Rotations();
   const work =
     request.attend === false ? NOTHING : request.tileRows ? tiles(request, queries) : pieces(request, queries);
+  const rawRotation = request.attend !== false && needsRawKeys(plan) ? queries.indexOf(UNROTATED) : null;
   const queryRotations = queries.list.length;
   const copies = keyRotations(plan, request.rawKeys);
   const targets = copies.flatMap((by) => [queries.indexOf(by), placeOf(places, by)]);
   const tokens = Array.from({ length: count }, (_, t) => first + t);
+  const parts = {
+    rows: rowsOf(tokens, slots, (token) => (plan.temperature?.at(token) ?? 1) * LOG2_E * scale),
+    angles: anglesOf(queries.list, tokens, pairs),
+    targets: Uint32Array.from(targets),
+    work: Int32Array.from(work.work),
+    lanes: Int32Array.from(work.lanes),
+    lists: Int32Array.from(work.lists),
+    ranges: Int32Array.from(work.ranges),
+  };
   return {
     first,
     count,
     queryRotations,
+    rawRotation,
+    chosen: work.chosen,
     keyCopies: copies.length,
     path: work.path,
     workCount: work.count,
     partCount: work.parts,
     scores: work.scores,
-    ...packed({
-      rows: rowsOf(tokens, slots, (token) => (plan.temperature?.at(token) ?? 1) * LOG2_E * scale),
-      angles: anglesOf(queries.list, tokens, pairs),
-      targets: Uint32Array.from(targets),
-      work: Int32Array.from(work.work),
-      lanes: Int32Array.from(work.lanes),
-      lists: Int32Array.from(work.lists),
-      ranges: Int32Array.from(work.ranges),
-    }),
+    ...(work.chosen.length > 0 ? packed({ ...parts, asking: askingAngles(work.chosen, pairs) }) : packed(parts)),
   };
 }
 
@@ -97,4 +96,19 @@ function rowsOf(tokens: readonly number[], slots: SlotMap, scale: (token: number
     factors[2 * t + 1] = scale(token);
   });
   return rows;
+}
+
+/** Of each choice (cos, sin) of each pair that turn what it asks with, [choices, d/2, 2]: the amplitude is the keys' too. */
+function askingAngles(chosen: readonly ChosenList[], pairs: number): Float32Array {
+  const all = new Float32Array(2 * pairs * chosen.length);
+  chosen.forEach(({ choice: { table, position } }, i) => {
+    const turned = anglesOf([rotation(table, constantPosition(position))], [0], pairs);
+    // Channels behind the table's pairs are neither turned nor multiplied.
+    const channels = 2 * table.inverse.length;
+    all.set(
+      turned.map((value, at) => (at < channels ? value * table.amplitude : value)),
+      2 * pairs * i,
+    );
+  });
+  return all;
 }

@@ -1,14 +1,16 @@
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
 import { sectionOf, type AttentionTables } from "./lane-table.ts";
-import { groupOf, quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import { groupOf, quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerRing } from "./attention-shape.ts";
 import { storageCode, halvesCode, type Storage } from "./storage.ts";
 
 /**
  * From the projection to everything that attention reads, in one dispatch: queries rotated by every rotation that some
  * lane asks for and multiplied by τ/√D · log₂e, keys rotated for every copy of them, values as they are. Rows of the
- * cache are written where `rows` says, so a ring needs no special case. Angles come from the host.
+ * ring are written where `rows` says, so a ring needs no special case. Angles come from the host.
  *
  *     projected [T, (H + 2K) · D] → queries [rotations, T, H, D], keys [K, places, stride, D], values [K, stride, D]
+ *
+ * `rotatedOracle` (tests/oracles/rotation.ts) judges it.
  */
 export interface RotateAndStoreKey {
   readonly storage: Storage;
@@ -148,23 +150,23 @@ export interface RotateAndStore {
   readonly projected: GpuSlice;
   /** Takes `queryBytes(shape, tables.queryRotations, tables.count)`. */
   readonly queries: GpuSlice;
-  readonly cache: LayerCache;
+  readonly ring: LayerRing;
   /** Weights of the queries' norm and of the keys', [2, D]. */
   readonly norms?: GpuSlice;
 }
 
-/** One dispatch, or one for each group of heads where a layer's cache has several. */
+/** One dispatch, or one for each group of heads where a layer's ring has several. */
 export function rotateAndStore(
   kernel: Kernel,
   shape: AttentionShape,
   capabilities: Capabilities,
-  { tables, uploaded, projected, queries, cache, norms }: RotateAndStore,
+  { tables, uploaded, projected, queries, ring, norms }: RotateAndStore,
 ): Dispatch[] {
   const { count, queryRotations, keyCopies } = tables;
   const [angles, rows, targets] = (["angles", "rows", "targets"] as const).map((name) =>
     sectionOf(tables, uploaded, name),
   );
-  return cache.groups.map(({ firstHead, heads, keys, values }) => {
+  return ring.groups.map(({ firstHead, heads, keys, values }) => {
     const units = heads * (queryRotations * groupOf(shape) + keyCopies + 1);
     return {
       kernel,
@@ -173,8 +175,8 @@ export function rotateAndStore(
         count,
         queryRotations,
         keyCopies,
-        cache.places,
-        cache.stride,
+        ring.places,
+        ring.stride,
         firstHead,
         heads,
         ...SHAPE_UNIFORMS.of(shape),

@@ -1,7 +1,7 @@
 import { LongctxError } from "../../common/errors.ts";
 import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
 import type { TurnTables } from "./angle-tables.ts";
-import { quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerCache } from "./attention-shape.ts";
+import { quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerRing } from "./attention-shape.ts";
 import { storageCode, halvesCode } from "./storage.ts";
 import { ROTARY_TURN } from "./rotate-and-store.ts";
 
@@ -11,6 +11,8 @@ import { ROTARY_TURN } from "./rotate-and-store.ts";
  * changes before it writes.
  *
  *     keys [K, places, stride, D]: place `from` → place `to`, slots of `TurnTables`
+ *
+ * `rotatedOracle` (tests/oracles/rotation.ts) judges it.
  */
 export function turnKeysKernel(shape: AttentionShape): Kernel {
   const { threads } = turnKeysTiling(shape);
@@ -89,8 +91,8 @@ export function turnKeysTiling(shape: AttentionShape): { threads: number; rowsAt
 export interface TurnKeys {
   readonly tables: TurnTables;
   readonly uploaded: GpuSlice;
-  readonly cache: LayerCache;
-  /** Places of the cache. */
+  readonly ring: LayerRing;
+  /** Places of the ring. */
   readonly from: number;
   readonly to: number;
 }
@@ -100,7 +102,7 @@ export function turnKeys(
   kernel: Kernel,
   shape: AttentionShape,
   capabilities: Capabilities,
-  { tables, uploaded, cache, from, to }: TurnKeys,
+  { tables, uploaded, ring, from, to }: TurnKeys,
 ): Dispatch[] {
   const section = ({ offset, size }: { offset: number; size: number }) => ({
     buffer: uploaded.buffer,
@@ -108,10 +110,10 @@ export function turnKeys(
     size,
   });
   const { rowsAtOnce } = turnKeysTiling(shape);
-  return cache.groups.map(({ heads, keys }) => ({
+  return ring.groups.map(({ heads, keys }) => ({
     kernel,
     buffers: [section(tables.sections.angles), section(tables.sections.slots), keys],
-    uniforms: [tables.count, from, to, cache.places, cache.stride, heads, ...SHAPE_UNIFORMS.of(shape)],
+    uniforms: [tables.count, from, to, ring.places, ring.stride, heads, ...SHAPE_UNIFORMS.of(shape)],
     workgroups: spread(Math.ceil((tables.count * heads) / rowsAtOnce), capabilities),
   }));
 }

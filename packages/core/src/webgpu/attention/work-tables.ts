@@ -1,8 +1,8 @@
-import { tileOf, type Lane } from "../../state/lanes.ts";
 import { rotation, type Rotation } from "../../positions/rotation.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
+import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { roundUp } from "../device/numbers.ts";
+import { SeenLanes, type ChosenList, type PlacedLane } from "./seen-lanes.ts";
 
 /** What the workgroups of attention do, as words that kernels read (lane-table.ts packs them). */
 
@@ -26,7 +26,7 @@ export interface TablesRequest {
   readonly scale?: number;
   /** d/2 of the model. */
   readonly pairs: number;
-  /** Which place of the cache holds the keys under a rotation, by its id; all of `keyRotations` are there. */
+  /** Which place of the ring holds the keys under a rotation, by its id; all of `keyRotations` are there. */
   readonly places: ReadonlyMap<string, number>;
   /** Queries that a workgroup takes at once; null: the work is split over keys, for a few queries. */
   readonly tileRows: number | null;
@@ -39,7 +39,7 @@ export interface TablesRequest {
   readonly ranges?: { readonly wanted: number; readonly shortest: number };
   /** Keep keys without rotation too. */
   readonly rawKeys?: boolean;
-  /** false when only the cache has to be written. */
+  /** false when only the ring has to be written. */
   readonly attend?: boolean;
 }
 
@@ -69,6 +69,7 @@ export interface Work {
   readonly work: readonly number[];
   readonly lanes: readonly number[];
   readonly lists: readonly number[];
+  readonly chosen: readonly ChosenList[];
   readonly ranges: readonly number[];
 }
 
@@ -80,21 +81,20 @@ export const NOTHING: Work = {
   work: [],
   lanes: [],
   lists: [],
+  chosen: [],
   ranges: [],
 };
 
 /** Queries some at a time, each tile with the lanes that any of its rows sees, or with a range of what they hold. */
 export function tiles(request: TablesRequest, queries: Rotations): Work {
-  const { plan, slots, first, count, places, tileRows, ranges: wanted } = request;
-  const lanes: number[] = [];
-  const lists = new Lists();
+  const { count, places, tileRows, ranges: wanted } = request;
+  const words: number[] = [];
+  const seeing = new SeenLanes(request);
   const seen = Array.from({ length: Math.ceil(count / tileRows!) }, (_, i) => {
     const row = i * tileRows!;
     const rows = Math.min(tileRows!, count - row);
-    // Keys are written before they are read, so a list may name the chunk's own tokens.
-    const found = tileOf(plan, slots, first + row, rows, Infinity).lanes;
-    const width = found.reduce((sum, lane) => sum + lane.width, 0);
-    return { row, rows, width, lanes: found.map((lane) => ({ lane, listed: lists.add(lane) })) };
+    const lanes = seeing.lanes(row, rows);
+    return { row, rows, width: lanes.reduce((sum, lane) => sum + lane.width, 0), lanes };
   });
   const total = seen.reduce((sum, { width }) => sum + width, 0);
   const most = wanted ? roundUp(Math.max(wanted.shortest, Math.ceil(total / wanted.wanted)), 32) : Infinity;
@@ -102,14 +102,14 @@ export function tiles(request: TablesRequest, queries: Rotations): Work {
   const items: { readonly width: number; readonly words: readonly number[] }[] = [];
   const ranges: number[] = [];
   let parts = 0;
-  for (const { row, rows, width, lanes: of } of seen) {
+  for (const { row, rows, width, lanes } of seen) {
     const step = whole ? 1 : Math.max(1, Math.ceil(width / most));
     for (let i = 0; i < step; i++) {
-      const begin = lanes.length / LANE_WORDS;
+      const begin = words.length / LANE_WORDS;
       const range = { from: i === 0 ? 0 : i * most, to: Math.min(width, (i + 1) * most) };
-      for (const { lane, from, to } of within(of, range))
-        lanes.push(...laneWords(lane, { from, to }, placeOf(places, keysOf(lane.lane)), queries));
-      const end = lanes.length / LANE_WORDS;
+      for (const { lane, from, to } of within(lanes, range))
+        words.push(...laneWords(lane, { from, to }, places, queries));
+      const end = words.length / LANE_WORDS;
       items.push({ width: range.to - range.from, words: [row, rows, begin, end, parts + i, step] });
     }
     for (let r = 0; r < rows; r++) ranges.push(parts + r * step, parts + (r + 1) * step);
@@ -121,17 +121,11 @@ export function tiles(request: TablesRequest, queries: Rotations): Work {
     count: items.length,
     parts: whole ? 0 : parts,
     scores: seen.reduce((sum, { rows, width }) => sum + rows * width, 0),
-    work: items.flatMap(({ words }) => words),
-    lanes,
-    lists: lists.entries,
+    work: items.flatMap(({ words: of }) => of),
+    lanes: words,
+    ...seeing.lists,
     ranges: whole ? [] : ranges,
   };
-}
-
-/** A lane, and where its list begins; null for a lane without one. */
-interface PlacedLane {
-  readonly lane: Lane;
-  readonly listed: number | null;
 }
 
 /** Of lanes one after another, what lies in a range of the keys they hold together: [from, to) of each. */
@@ -142,8 +136,8 @@ function within(
   let before = 0;
   return lanes.flatMap((lane) => {
     const from = Math.max(0, range.from - before);
-    const to = Math.min(lane.lane.width, range.to - before);
-    before += lane.lane.width;
+    const to = Math.min(lane.width, range.to - before);
+    before += lane.width;
     return from < to ? [{ lane, from, to }] : [];
   });
 }
@@ -151,19 +145,19 @@ function within(
 const LANE_WORDS = 10;
 
 function laneWords(
-  { lane, listed }: PlacedLane,
+  { segment, begin, token, listed }: PlacedLane,
   { from, to }: { readonly from: number; readonly to: number },
-  place: number,
+  places: ReadonlyMap<string, number>,
   queries: Rotations,
 ): number[] {
-  const { band, queries: asking, table, queryPosition } = lane.segment;
+  const { band, queries: asking, table, queryPosition } = segment;
   return [
-    (listed ?? firstSlot(lane)) + from,
+    begin + from,
     to - from,
-    lane.token + from,
-    place,
+    token + from,
+    placeOf(places, keysOf(segment)),
     queries.indexOf(rotation(table, queryPosition)),
-    listed === null ? 0 : 1,
+    listed ? 1 : 0,
     near(band.from),
     near(band.to),
     near(asking?.from ?? -Infinity),
@@ -173,27 +167,25 @@ function laneWords(
 
 /** One query at a time, all it sees cut into pieces that workgroups take side by side. */
 export function pieces(request: TablesRequest, queries: Rotations): Work {
-  const { plan, slots, first, count, places } = request;
+  const { count, places } = request;
   const { longest, shortest, wanted } = request.pieces ?? { longest: 256, shortest: 32, wanted: 64 };
   const work: number[] = [];
-  const lists = new Lists();
+  const seeing = new SeenLanes(request);
   const ranges: number[] = [];
   let pieceCount = 0;
   for (let row = 0; row < count; row++) {
-    const { lanes } = tileOf(plan, slots, first + row, 1, Infinity);
+    const lanes = seeing.lanes(row, 1);
     const width = lanes.reduce((sum, lane) => sum + lane.width, 0);
     const size = Math.min(
       longest,
       roundUp(Math.max(1, Math.ceil((width * count) / wanted)), Math.min(shortest, longest)),
     );
     ranges.push(pieceCount);
-    for (const lane of lanes) {
-      const listed = lists.add(lane);
-      const begin = listed ?? firstSlot(lane);
-      const place = placeOf(places, keysOf(lane));
-      const by = queries.indexOf(rotation(lane.segment.table, lane.segment.queryPosition));
-      for (let at = 0; at < lane.width; at += size, pieceCount++)
-        work.push(begin + at, Math.min(size, lane.width - at), place, by, row, listed === null ? 0 : 1);
+    for (const { segment, begin, width: end, listed } of lanes) {
+      const place = placeOf(places, keysOf(segment));
+      const by = queries.indexOf(rotation(segment.table, segment.queryPosition));
+      for (let at = 0; at < end; at += size, pieceCount++)
+        work.push(begin + at, Math.min(size, end - at), place, by, row, listed ? 1 : 0);
     }
     ranges.push(pieceCount);
   }
@@ -204,35 +196,18 @@ export function pieces(request: TablesRequest, queries: Rotations): Work {
     scores: 0,
     work,
     lanes: [],
-    lists: lists.entries,
+    ...seeing.lists,
     ranges,
   };
 }
 
-/** Slots and tokens of the lanes that have a list, one after another. */
-class Lists {
-  readonly entries: number[] = [];
-
-  /** Where the lane's list begins; null for a lane without one. */
-  add({ slots, tokens, token }: Lane): number | null {
-    if (!(slots instanceof Int32Array)) return null;
-    const at = this.entries.length / 2;
-    for (let i = 0; i < slots.length; i++) this.entries.push(slots[i], tokens?.[i] ?? token + i);
-    return at;
-  }
-}
-
-function firstSlot({ slots }: Lane): number {
-  return slots instanceof Int32Array ? slots[0] : slots.from;
-}
-
-function keysOf({ segment }: Lane): Rotation {
-  return rotation(segment.table, segment.keyPosition);
+function keysOf({ table, keyPosition }: Segment): Rotation {
+  return rotation(table, keyPosition);
 }
 
 export function placeOf(places: ReadonlyMap<string, number>, { id }: Rotation): number {
   const place = places.get(id);
-  if (place === undefined) throw new Error(`The cache keeps no keys under ${id}; it has to before tables are made.`);
+  if (place === undefined) throw new Error(`The ring keeps no keys under ${id}; it has to before tables are made.`);
   return place;
 }
 

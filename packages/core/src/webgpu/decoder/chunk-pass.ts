@@ -1,39 +1,19 @@
 import type { ForwardRequest, LayerHooks } from "../../backend/backend.ts";
-import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
-import type { Rotation } from "../../positions/rotation.ts";
+import { choicesOf, needsRawKeys, withChosen, type AttentionPlan } from "../../method/plan.ts";
 import type { Draw } from "../../text/sampling.ts";
-import { withoutPadding, withPadding, type AlignedModel } from "../weights/aligned.ts";
-import type { GpuWeights } from "../weights/decoder-weights.ts";
-import type { DecoderStages } from "./decoder-stages.ts";
-import type { GpuCache } from "../state/gpu-cache.ts";
-import type { GpuKeyCopy } from "../state/layer-buffers.ts";
-import { GpuLayerView, mirrorOf, splitProjection } from "../state/gpu-layer-view.ts";
+import { keyRotations } from "../../state/key-copies.ts";
+import { chosenBlocks } from "../choice/layer-choices.ts";
 import { part, type Copy } from "../device/copies.ts";
-import type { Gpu } from "../device/gpu.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
-import { ensureCopies, recognise, Turns } from "../state/key-places.ts";
 import { argmax, argmaxScratch } from "../sampling/argmax.ts";
-import { queryBytes } from "../attention/attention-shape.ts";
-import type { AttentionKernels } from "../attention/attention.ts";
 import { sample, seenBits } from "../sampling/sample.ts";
-import { attentionTables, keyRotations, type AttentionTables } from "../attention/lane-table.ts";
-import type { Workspace } from "../device/workspace.ts";
-
-/** A model on a device, with all it needs to read. */
-export interface Decoder {
-  readonly gpu: Gpu;
-  /** The model's own description; `model` has the sizes on the device. */
-  readonly config: ModelConfig;
-  readonly model: AlignedModel;
-  readonly weights: GpuWeights;
-  /** Of each layer the gains of q's norm and k's, [2, D], on the host for hooks; null where the model has none. */
-  readonly headGains: readonly Float32Array[] | null;
-  readonly workspace: Workspace;
-  readonly stages: DecoderStages;
-  readonly attention: AttentionKernels;
-}
+import { GpuLayerView, mirrorOf, splitProjection } from "../state/gpu-layer-view.ts";
+import type { GpuState } from "../state/gpu-state.ts";
+import { recognise } from "../state/key-places.ts";
+import { withoutPadding, withPadding } from "../weights/aligned.ts";
+import { AttentionPass } from "./attention-pass.ts";
+import type { Decoder } from "./decoder.ts";
 
 /** Logits that are read at once. */
 const LOGIT_BYTES = 2 ** 26;
@@ -41,38 +21,31 @@ const LOGIT_BYTES = 2 ** 26;
 /** One chunk's way through the decoder. Dispatches are recorded until somebody on the host has to see something. */
 export class ChunkPass {
   readonly #decoder: Decoder;
-  readonly #cache: GpuCache;
+  readonly #state: GpuState;
   readonly #request: ForwardRequest;
   readonly #first: number;
   readonly #count: number;
-  readonly #turns: Turns;
-  readonly #tables = new Map<AttentionPlan, { readonly places: string; readonly uploaded: UploadedTables }[]>();
+  readonly #attention: AttentionPass;
   #recorded: Dispatch[] = [];
-  /** Copies of keys by layer, as they were before the dispatches recorded that change them. */
-  #before = new Map<number, ReadonlyMap<string, GpuKeyCopy>>();
   #started = false;
 
-  constructor(decoder: Decoder, cache: GpuCache, request: ForwardRequest) {
+  constructor(decoder: Decoder, state: GpuState, request: ForwardRequest) {
     this.#decoder = decoder;
-    this.#cache = cache;
+    this.#state = state;
     this.#request = request;
-    this.#first = cache.slots.length;
+    this.#first = state.rings.length;
     this.#count = request.ids.length;
-    this.#turns = new Turns(decoder.workspace, cache.slots, decoder.attention.shape.pairs, this.#first);
+    this.#attention = new AttentionPass(decoder, state, this.#count);
   }
 
-  /** Whether the cache was touched: a failure before leaves it as it was. */
+  /** Whether the state was touched: a failure before leaves it as it was. */
   get started(): boolean {
     return this.#started;
   }
 
   /** After a failure: what was recorded and not submitted did not happen. */
   abandon(): void {
-    for (const [layer, before] of this.#before) {
-      const copies = this.#cache.layers[layer]?.copies;
-      copies?.clear();
-      for (const [id, copy] of before) copies?.set(id, copy);
-    }
+    this.#attention.abandon();
   }
 
   /** Logits [logitRows, V]. */
@@ -81,7 +54,7 @@ export class ChunkPass {
     return this.#logits();
   }
 
-  /** The token drawn from the logits after the last token, or `NO_TOKEN`; they stay in the cache. */
+  /** The token drawn from the logits after the last token, or `NO_TOKEN`; they stay in the state. */
   async sample(draw: Draw): Promise<number> {
     const { stages, workspace, config } = this.#decoder;
     const { vocabSize: size } = config;
@@ -90,7 +63,7 @@ export class ChunkPass {
     const logits = stages.logits(1);
     const result = workspace.take("token", 4);
     this.#record(this.#choice(draw, { logits, size, result }));
-    const copies = [{ from: logits, to: this.#cache.lastLogits(size), size: 4 * size }];
+    const copies = [{ from: logits, to: this.#state.lastLogits(size), size: 4 * size }];
     const [bytes] = await this.#submit([part(result, 0, 4)], copies);
     return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   }
@@ -109,12 +82,12 @@ export class ChunkPass {
   async #layers(logitRows: number): Promise<void> {
     const { stages, workspace, config } = this.#decoder;
     const { ids, hooks } = this.#request;
-    const [cache, count] = [this.#cache, this.#count];
+    const [state, count] = [this.#state, this.#count];
     workspace.begin();
-    const growing = cache.reserve(this.#first + count);
+    const growing = state.reserve(this.#first + count);
     if (growing) await growing;
     this.#started = true;
-    cache.slots.append(count);
+    state.rings.append(count);
     this.#record(stages.embed(workspace.put(Uint32Array.from(ids)), count));
     for (let layer = 0; layer < config.layerCount; layer++) {
       const hook = hooks?.layers(layer) ? hooks : undefined;
@@ -122,12 +95,14 @@ export class ChunkPass {
       if (hook?.hidden) hook.hidden(layer, await this.#hidden());
       this.#record(stages.project(layer, count));
       const given = this.#request.plan(layer);
-      const view = hook && (hook.queries || hook.attended) && (await this.#view(layer, given));
-      const plan = (view && (await hook.queries?.(view, given))) ?? given;
-      const turned = this.#turned(layer, keyRotations(plan, this.#request.rawKeys));
+      const rawKeys = Boolean(this.#request.rawKeys) || needsRawKeys(given);
+      const view = hook && (hook.queries || hook.attended) && (await this.#view(layer, given, rawKeys));
+      const plan = view && hook.queries ? await this.#replan(hook.queries, view, given, rawKeys) : given;
+      const turned = this.#attention.copies(layer, plan, rawKeys);
       this.#record(turned instanceof Promise ? await turned : turned);
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
-      this.#attend(layer, plan, !last || logitRows > 0 || hook?.attended !== undefined);
+      const attend = !last || logitRows > 0 || hook?.attended !== undefined;
+      this.#record(this.#attention.attend(layer, plan, { attend, rawKeys }));
       if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
       if (rows.count > 0) this.#record(stages.feedForward(layer, count, rows));
@@ -146,11 +121,11 @@ export class ChunkPass {
 
   async #submit(reads: readonly GpuSlice[], copies?: readonly Copy[]): Promise<Uint8Array[]> {
     const { workspace, gpu } = this.#decoder;
-    for (const pending of [workspace.settled(), this.#cache.settled()]) if (pending) await pending;
+    for (const pending of [workspace.settled(), this.#state.settled()]) if (pending) await pending;
     const recorded = this.#recorded;
     this.#recorded = [];
     const bytes = await gpu.runAndRead(recorded, reads, copies);
-    this.#before.clear();
+    this.#attention.submitted();
     return bytes;
   }
 
@@ -161,7 +136,7 @@ export class ChunkPass {
     return withoutPadding(hidden, axis);
   }
 
-  async #view(layer: number, plan: AttentionPlan): Promise<GpuLayerView> {
+  async #view(layer: number, plan: AttentionPlan, rawKeys: boolean): Promise<GpuLayerView> {
     const { config, model, stages } = this.#decoder;
     const { queryHeads, keyHeads } = config;
     const axis = { groups: queryHeads + 2 * keyHeads, from: config.headSize, to: model.config.headSize };
@@ -169,10 +144,10 @@ export class ChunkPass {
     const [projected] = await this.#flush(part(stages.projected(this.#count), 0, size));
     const gains = this.#decoder.headGains?.[layer] ?? null;
     const { queries, keys, values } = splitProjection(config, withoutPadding(projected, axis), gains);
-    recognise(this.#cache.layers[layer].copies, keyRotations(plan, this.#request.rawKeys));
-    const mirror = await mirrorOf(this.#cache, layer, config, this.#first);
+    recognise(this.#state.layers[layer].copies, keyRotations(plan, rawKeys));
+    const mirror = await mirrorOf(this.#state, layer, config, this.#first);
     mirror.add(keys, values);
-    return new GpuLayerView(config, this.#cache.slots, mirror, {
+    return new GpuLayerView(config, this.#state.rings.at(layer), mirror, {
       layer,
       first: this.#first,
       count: this.#count,
@@ -180,61 +155,31 @@ export class ChunkPass {
     });
   }
 
-  #turned(layer: number, wanted: readonly Rotation[]): Dispatch[] | Promise<Dispatch[]> {
-    const { copies } = this.#cache.layers[layer];
-    if (wanted.some(({ id }) => !copies.has(id)) || copies.size !== wanted.length)
-      this.#before.set(layer, new Map(copies));
-    return ensureCopies(this.#decoder.attention, this.#turns, this.#cache, layer, wanted, this.#first);
+  /** What a hook makes of a layer's plan; it is shown lists in place of choices, so chosen blocks are read back first. */
+  async #replan(
+    hook: NonNullable<LayerHooks["queries"]>,
+    view: GpuLayerView,
+    given: AttentionPlan,
+    rawKeys: boolean,
+  ): Promise<AttentionPlan> {
+    const listed = choicesOf(given).length > 0 ? await this.#listed(view.layer, given, rawKeys) : given;
+    return (await hook(view, listed)) ?? listed;
   }
 
-  /** Writes the layer's keys and values, and records its attention. */
-  #attend(layer: number, plan: AttentionPlan, attend: boolean): void {
-    const { attention, stages, workspace, weights } = this.#decoder;
-    const cache = this.#cache;
-    const { tables, slice: uploaded } = this.#prepared(layer, plan, attend);
-    const { buffers } = cache.layers[layer];
-    const queries = workspace.take("queries", queryBytes(attention.shape, tables.queryRotations, this.#count));
-    this.#record(
-      attention.rotateAndStore({
-        tables,
-        uploaded,
-        projected: stages.projected(this.#count),
-        queries,
-        cache: buffers,
-        norms: weights.layers[layer].headNorms ?? undefined,
-      }),
-    );
-    if (!attend) return;
-    const parts = workspace.take("attention parts", attention.partBytes(tables));
-    const attended = stages.attended(this.#count);
-    this.#record(attention.attend({ tables, uploaded, queries, cache: buffers, attended, parts }));
-  }
-
-  /** The tables of a plan, made once for all layers that have it and keep their keys in the same places. */
-  #prepared(layer: number, plan: AttentionPlan, attend: boolean): UploadedTables {
-    const { attention, model, config, workspace } = this.#decoder;
-    const places = new Map([...this.#cache.layers[layer].copies].map(([id, { place }]) => [id, place] as const));
-    const key = JSON.stringify([attend, ...places]);
-    const known = this.#tables.get(plan) ?? [];
-    this.#tables.set(plan, known);
-    const found = known.find((candidate) => candidate.places === key);
-    if (found) return found.uploaded;
-    const tables = attentionTables({
-      plan,
-      slots: this.#cache.slots,
-      first: this.#first,
-      count: this.#count,
-      headSize: config.headSize,
-      scale: config.attentionScale,
-      pairs: model.config.rope.rotarySize / 2,
-      places,
-      rawKeys: this.#request.rawKeys,
-      attend,
-      ...attention.cut(this.#count),
-    });
-    const uploaded = { tables, slice: workspace.put(tables.bytes) };
-    known.push({ places: key, uploaded });
-    return uploaded;
+  async #listed(layer: number, plan: AttentionPlan, rawKeys: boolean): Promise<AttentionPlan> {
+    this.#record(await this.#attention.copies(layer, plan, rawKeys));
+    const { dispatches, tables } = this.#attention.choose(layer, plan, { attend: true, rawKeys });
+    this.#record(dispatches);
+    const taken = new Map<string, Uint32Array>();
+    if (tables.chosen.length > 0) {
+      const [bytes] = await this.#submit([chosenBlocks(this.#decoder.workspace, tables)]);
+      let at = bytes.byteOffset;
+      for (const { choice } of tables.chosen) {
+        taken.set(choice.id, new Uint32Array(bytes.buffer, at, choice.count));
+        at += 4 * choice.count;
+      }
+    }
+    return withChosen(plan, ({ id }) => taken.get(id) ?? []);
   }
 
   async #replaceAttended(replace: NonNullable<LayerHooks["attended"]>, view: GpuLayerView): Promise<void> {
@@ -272,9 +217,4 @@ export class ChunkPass {
     }
     return logits;
   }
-}
-
-interface UploadedTables {
-  readonly tables: AttentionTables;
-  readonly slice: GpuSlice;
 }

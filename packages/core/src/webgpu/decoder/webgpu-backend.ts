@@ -1,20 +1,22 @@
 import type {
   Backend,
-  Cache,
   DeviceMemory,
   ForwardRequest,
   LayerHooks,
   Precision,
   SampledToken,
+  SequenceState,
 } from "../../backend/backend.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
 import { eventLoopTurn } from "../../common/event-loop.ts";
-import { checkIds } from "../../backend/forward-checks.ts";
+import { checkRequest, foreignState } from "../../backend/forward-checks.ts";
+import type { RingLayout } from "../../method/method.ts";
 import { drawToken, type Draw } from "../../text/sampling.ts";
-import { SlotMap, type CacheLayout } from "../../state/slots.ts";
-import { ChunkPass, type Decoder } from "./chunk-pass.ts";
-import { GpuCache } from "../state/gpu-cache.ts";
+import { Rings } from "../../state/rings.ts";
+import { ChunkPass } from "./chunk-pass.ts";
+import type { Decoder } from "./decoder.ts";
+import { GpuState, type StateOwner } from "../state/gpu-state.ts";
 import type { Gpu } from "../device/gpu.ts";
 import type { Dispatch, GpuSlice, Kernel } from "../device/kernel.ts";
 import { argmaxKernels, NO_TOKEN } from "../sampling/argmax.ts";
@@ -81,12 +83,16 @@ export class WebGpuBackend implements Backend {
     await this.gpu.run([]);
   }
 
-  createCache(layout: CacheLayout): Cache {
-    return new GpuCache(this.gpu, this.#decoder.attention.shape, this.config.layerCount, new SlotMap(layout));
+  get #owner(): StateOwner {
+    return { backend: this, gpu: this.gpu, shape: this.#decoder.attention.shape };
   }
 
-  restoreCache(layout: CacheLayout, bytes: Uint8Array): Cache {
-    return GpuCache.restore(this.gpu, this.#decoder.attention.shape, this.config, layout, bytes);
+  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState {
+    return new GpuState(this.#owner, Rings.of(layouts, this.config.layerCount));
+  }
+
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState {
+    return GpuState.restore(this.#owner, layouts, bytes);
   }
 
   forward(request: ForwardRequest): Promise<Float32Array> {
@@ -96,9 +102,9 @@ export class WebGpuBackend implements Backend {
   async sample(request: ForwardRequest, draw: Draw): Promise<SampledToken> {
     const id = await this.#pass(request, (pass) => pass.sample(draw));
     const logits = async () => {
-      const cache = this.#own(request.cache);
-      cache.check();
-      const [bytes] = await this.gpu.runAndRead([], [cache.lastLogits(this.config.vocabSize)]);
+      const state = this.#own(request.state);
+      state.check();
+      const [bytes] = await this.gpu.runAndRead([], [state.lastLogits(this.config.vocabSize)]);
       return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     };
     return { id: id === NO_TOKEN ? drawToken(await logits(), draw) : id, logits };
@@ -120,32 +126,25 @@ export class WebGpuBackend implements Backend {
     return result;
   }
 
-  #own(cache: Cache): GpuCache {
-    // Every decoder has a shape of its own.
-    if (!(cache instanceof GpuCache) || cache.shape !== this.#decoder.attention.shape)
-      throw new LongctxError(
-        "argument",
-        "This cache belongs to another model or device; make it with this backend's createCache.",
-      );
-    return cache;
+  #own(state: SequenceState): GpuState {
+    if (!(state instanceof GpuState) || state.backend !== this) throw foreignState(state, this);
+    return state;
   }
 
   async #read<Result>(request: ForwardRequest, act: (pass: ChunkPass) => Promise<Result>): Promise<Result> {
-    const { ids } = request;
-    const cache = this.#own(request.cache);
+    const state = this.#own(request.state);
     this.gpu.check();
-    cache.check();
-    await cache.settled();
-    checkIds(ids, this.config.vocabSize);
-    cache.slots.fork().append(ids.length); // refuses what does not fit before anything is written
+    state.check();
+    await state.settled();
+    checkRequest(request, this.config.vocabSize);
     const hooks = request.hooks && watchedHooks(request.hooks, (hook) => this.#insideHook(hook));
-    const pass = new ChunkPass(this.#decoder, cache, { ...request, hooks });
+    const pass = new ChunkPass(this.#decoder, state, { ...request, hooks });
     try {
       return await act(pass);
     } catch (error) {
       pass.abandon();
       if (error instanceof LongctxError && error.code === "device") {
-        if (pass.started) cache.break(error);
+        if (pass.started) state.break(error);
         this.#recover();
       }
       throw error;

@@ -36,7 +36,7 @@ export class Workspace {
     if (bytes > maxBinding)
       throw new LongctxError(
         "capacity",
-        `A chunk's ${name} take ${mebibytes(bytes)}, but ${this.#gpu.name} binds ${mebibytes(maxBinding)} at once. Give a smaller chunk.`,
+        `A chunk's ${name} take ${mebibytes(bytes)}, but ${this.#gpu.name} binds ${mebibytes(maxBinding)} at once. Give a smaller chunk, or smaller groups or segments where the method reads by such.`,
       );
     if (known) {
       this.#retired.push(known);

@@ -10,6 +10,7 @@ import { READERS } from "./dequantise.ts";
 /**
  * output[t, n] = Σ_k matrix[n, k] · input[t, k], and what is done in the same dispatch. All offsets and strides count
  * floats; those of the input are multiples of 4. Of a matrix in parts, each part writes its own columns of the output.
+ * `productOracle` (tests/oracles/product.ts) judges the kernels of products.
  */
 export interface Product {
   readonly matrix: GpuMatrix;

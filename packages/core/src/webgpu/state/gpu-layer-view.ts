@@ -4,8 +4,8 @@ import type { LayerView } from "../../method/method.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import { quadsOf } from "../attention/attention-shape.ts";
-import { sourceOf } from "./key-places.ts";
-import { heldRuns, stretches, type HeldCache } from "./layer-buffers.ts";
+import { sourceOf } from "../../state/key-copies.ts";
+import { heldRuns, stretches, type HeldState } from "./layer-buffers.ts";
 import { LayerMirror } from "./layer-mirror.ts";
 
 /** What a hook sees of a layer; the mirror has the chunk's rows already. */
@@ -102,18 +102,18 @@ function normaliseHeads(rows: Float32Array, gain: Float32Array, epsilon: number)
  * @throws LongctxError "argument" when the rotation of the keys there is not known (`sourceOf`)
  */
 export async function mirrorOf(
-  cache: HeldCache,
+  state: HeldState,
   index: number,
   config: ModelConfig,
   first: number,
 ): Promise<LayerMirror> {
-  const layer = cache.layers[index];
-  layer.mirror ??= new LayerMirror(cache.slots, config);
+  const layer = state.layers[index];
+  layer.mirror ??= new LayerMirror(state.rings.at(index), config);
   const { mirror } = layer;
   if (mirror.known < first) {
     const { rotation, place } = sourceOf(layer.copies);
-    const read = await cache.gpu.runAndRead([], stretches(cache, layer, [place]));
-    fill(cache, config, mirror, read, rotation, first);
+    const read = await state.gpu.runAndRead([], stretches(state, index, [place]));
+    fill(state, index, config, mirror, read, rotation, first);
   }
   mirror.goBackTo(first);
   return mirror;
@@ -121,16 +121,17 @@ export async function mirrorOf(
 
 /** `read` has the held slots of every head, values first. */
 function fill(
-  cache: HeldCache,
+  state: HeldState,
+  index: number,
   { keyHeads, headSize }: ModelConfig,
   mirror: LayerMirror,
   read: readonly Uint8Array[],
   rotation: Rotation,
   first: number,
 ): void {
-  const runs = heldRuns(cache.slots);
-  const rowSize = 4 * quadsOf(cache.shape);
-  const rows = read.map((bytes) => floats(bytes, cache.shape.storage));
+  const runs = heldRuns(state.rings.at(index));
+  const rowSize = 4 * quadsOf(state.shape);
+  const rows = read.map((bytes) => floats(bytes, state.shape.storage));
   const [key, value] = [new Float32Array(keyHeads * headSize), new Float32Array(keyHeads * headSize)];
   runs.forEach(({ from, to, token: begin }, run) => {
     const unknown = Math.max(begin, mirror.known);

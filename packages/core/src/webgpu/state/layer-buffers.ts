@@ -1,6 +1,7 @@
 import type { Rotation } from "../../positions/rotation.ts";
+import type { Rings } from "../../state/rings.ts";
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
-import { rowBytesOf, type AttentionShape, type LayerCache } from "../attention/attention-shape.ts";
+import { quadsOf, rowBytesOf, type AttentionShape, type LayerRing } from "../attention/attention-shape.ts";
 import { part, type Copy } from "../device/copies.ts";
 import type { Gpu } from "../device/gpu.ts";
 import type { GpuSlice } from "../device/kernel.ts";
@@ -13,24 +14,56 @@ export interface GpuKeyCopy {
   readonly place: number;
 }
 
+/** Mean keys of blocks of tokens, [blocks, K, D] in float32: block j begins at token from + j · size. */
+export interface BlockIndex {
+  readonly from: number;
+  readonly size: number;
+  readonly means: GpuSlice;
+  /** Blocks that `means` has room for. */
+  readonly capacity: number;
+  /** The means of blocks [0, known) are computed. */
+  known: number;
+}
+
+/** A compressive memory in float32: M [K, D, D], zeros behind the last column, and z [K, D]. */
+export interface GpuMemory {
+  readonly matrix: GpuSlice;
+  readonly sums: GpuSlice;
+  /** Segments of the text that are written, and the tokens of each. */
+  written: number;
+  segment: number;
+}
+
+/** Bytes of M and of z. */
+export function memoryBytes(shape: AttentionShape): { readonly matrix: number; readonly sums: number } {
+  const { keyHeads, headSize } = shape;
+  return { matrix: 16 * keyHeads * headSize * quadsOf(shape), sums: 4 * keyHeads * headSize };
+}
+
+/** What the device keeps of one layer of a sequence. */
 export interface GpuLayer {
   /** Keys, once for each rotation that the plans at hand need. */
   readonly copies: Map<string, GpuKeyCopy>;
-  buffers: LayerCache;
-  /** What hooks were shown of it. */
+  buffers: LayerRing;
+  /** Keys and values on the host, as hooks were shown them. */
   mirror: LayerMirror | null;
+  /** By the first token and the size of their blocks. */
+  readonly indexes: Map<string, BlockIndex>;
+  /** Null until a plan asks for it. */
+  memory: GpuMemory | null;
 }
 
-/** What is read and written of a cache as a whole. */
-export interface HeldCache {
+/** What is read and written of a state as a whole. */
+export interface HeldState {
   readonly gpu: Gpu;
   readonly shape: AttentionShape;
-  readonly slots: SlotMap;
+  readonly rings: Rings;
   readonly layers: readonly GpuLayer[];
+  memoryOf(layer: number): GpuMemory;
 }
 
 /** Copies after which `to` holds what `from` holds, as far as both have slots and places. */
-export function movesBetween(shape: AttentionShape, from: LayerCache, to: LayerCache): Copy[] {
+export function movesBetween(shape: AttentionShape, from: LayerRing, to: LayerRing): Copy[] {
   if (from.groups.length === 0) return [];
   const moves: Copy[] = [];
   const size = Math.min(from.stride, to.stride) * rowBytesOf(shape);
@@ -45,7 +78,7 @@ export function movesBetween(shape: AttentionShape, from: LayerCache, to: LayerC
 /** Keys of one head in one place, [stride, D]. */
 export function keysOf(
   shape: AttentionShape,
-  { groups, places, stride }: LayerCache,
+  { groups, places, stride }: LayerRing,
   head: number,
   place: number,
 ): GpuSlice {
@@ -55,14 +88,15 @@ export function keysOf(
 }
 
 /** Values of one head, [stride, D]. */
-export function valuesOf(shape: AttentionShape, { groups, stride }: LayerCache, head: number): GpuSlice {
+export function valuesOf(shape: AttentionShape, { groups, stride }: LayerRing, head: number): GpuSlice {
   const group = groups.find(({ firstHead, heads }) => head >= firstHead && head < firstHead + heads)!;
   const size = stride * rowBytesOf(shape);
   return part(group.values, (head - group.firstHead) * size, size);
 }
 
 /** The held slots of a layer's values, and of its keys in some places, in the order they are saved in. */
-export function stretches({ shape, slots }: HeldCache, { buffers }: GpuLayer, places: readonly number[]): GpuSlice[] {
+export function stretches({ shape, rings, layers }: HeldState, layer: number, places: readonly number[]): GpuSlice[] {
+  const { buffers } = layers[layer];
   if (buffers.groups.length === 0) return [];
   const heads = Array.from({ length: shape.keyHeads }, (_, head) => head);
   const rowBytes = rowBytesOf(shape);
@@ -70,11 +104,11 @@ export function stretches({ shape, slots }: HeldCache, { buffers }: GpuLayer, pl
     ...heads.map((head) => valuesOf(shape, buffers, head)),
     ...places.flatMap((place) => heads.map((head) => keysOf(shape, buffers, head, place))),
   ];
-  const runs = heldRuns(slots);
+  const runs = heldRuns(rings.at(layer));
   return all.flatMap((head) => runs.map(({ from, to }) => part(head, from * rowBytes, (to - from) * rowBytes)));
 }
 
-/** The slots of all tokens that the cache holds, in order of the text. */
+/** The slots of all tokens that a ring holds, in order of the text. */
 export function heldRuns(slots: SlotMap): SlotRun[] {
   return slots.runs(0, slots.length);
 }

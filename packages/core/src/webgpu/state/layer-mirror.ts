@@ -12,7 +12,7 @@ export class LayerMirror {
   /** By slot, [slots, K, D]. */
   #keys = new Float32Array(0);
   #values = new Float32Array(0);
-  /** Tokens [0, known) are here, as far as the cache holds them. */
+  /** Tokens [0, known) are here, as far as the ring holds them. */
   #known = 0;
 
   constructor(slots: SlotMap, { keyHeads, headSize }: ModelConfig) {

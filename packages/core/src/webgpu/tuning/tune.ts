@@ -7,7 +7,7 @@ import type { Gpu } from "../device/gpu.ts";
 import type { Capabilities, Dispatch } from "../device/kernel.ts";
 import { AttentionKernels } from "../attention/attention.ts";
 import { attentionTiling, PIECES_CANDIDATES, tilesCandidates } from "../attention/attention-tilings.ts";
-import { attentionClass, cacheShape, queryBytes, type AttentionShape } from "../attention/attention-shape.ts";
+import { attentionClass, ringShape, queryBytes, type AttentionShape } from "../attention/attention-shape.ts";
 import { splitTiling } from "../attention/attention-split.ts";
 import { productCandidates, productDispatch, productTiling } from "../products/product-path.ts";
 import { productKey, type Product } from "../products/product.ts";
@@ -254,7 +254,7 @@ function makeAttention(
   const plan: AttentionPlan = { segments: [{ tokens: EVERYTHING, table, ...position, band: EVERYTHING }] };
   const slots = new SlotMap({ capacity: total, pinned: total });
   slots.append(total);
-  const { stride, places, groups } = cacheShape(shape, total, 1, gpu.capabilities);
+  const { stride, places, groups } = ringShape(shape, total, 1, gpu.capabilities);
   const tables = attentionTables({
     plan,
     slots,
@@ -271,7 +271,7 @@ function makeAttention(
     tables,
     uploaded,
     queries: allocate(queryBytes(shape, tables.queryRotations, tokens)),
-    cache: {
+    ring: {
       stride,
       places,
       groups: groups.map(({ firstHead, heads, keyBytes, valueBytes }) => ({

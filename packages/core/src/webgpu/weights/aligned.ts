@@ -49,7 +49,9 @@ interface Axis {
 }
 
 function aligned(name: string, tensor: WeightTensor, from: ModelConfig, to: Sizes): WeightTensor {
-  const axes = axesOf(name.replace(/^layers\.\d+\./, ""), from, to);
+  const part = name.replace(/^layers\.\d+\./, "");
+  if (part.startsWith("method.")) return tensor;
+  const axes = axesOf(part, from, to);
   const isNorm = name.endsWith("Norm");
   const shape = axes.map(({ groups, to: size }) => groups * size);
   const values = (): Float32Array<ArrayBuffer> => {

@@ -1,16 +1,17 @@
-import { SlotMap, type AttentionPlan, type CacheLayout } from "@longctx/core";
+import { SlotMap, type AttentionPlan, type RingLayout } from "@longctx/core";
 import { uniformFloat64 } from "../../../src/common/random.ts";
 import { RAW, type Rotation, UNROTATED } from "../../../src/positions/rotation.ts";
 import type { Gpu } from "../../../src/webgpu/device/gpu.ts";
 import type { Capabilities, Dispatch, GpuSlice } from "../../../src/webgpu/device/kernel.ts";
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
-import { attentionTables, keyRotations } from "../../../src/webgpu/attention/lane-table.ts";
+import { keyRotations } from "../../../src/state/key-copies.ts";
+import { attentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { AttentionKernels, type AttentionTilings } from "../../../src/webgpu/attention/attention.ts";
 import {
-  cacheShape,
+  ringShape,
   queryBytes,
   type AttentionShape,
-  type LayerCache,
+  type LayerRing,
 } from "../../../src/webgpu/attention/attention-shape.ts";
 import type { AttentionGoal } from "../../../src/webgpu/attention/attention-split.ts";
 import { attentionOracle } from "../../oracles/attention.ts";
@@ -20,7 +21,7 @@ import { rotatedOracle } from "../../oracles/rotation.ts";
 export interface Scene {
   readonly shape: AttentionShape;
   readonly plan: (first: number, count: number) => AttentionPlan;
-  readonly layout: CacheLayout;
+  readonly layout: RingLayout;
   readonly chunks: readonly number[];
   readonly path: "tiled" | "split" | "chosen";
   /** What the device is said to offer, beside what it does. */
@@ -40,7 +41,7 @@ export interface Outcome {
   readonly attended: Float32Array;
   readonly expected: Float64Array;
   readonly dispatches: readonly Dispatch[];
-  readonly cache: LayerCache;
+  readonly ring: LayerRing;
 }
 
 /** Room for every rotation that random plans have. */
@@ -66,8 +67,8 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
     held.push(slice);
     return slice;
   };
-  const { stride, places, groups } = cacheShape(shape, layout.capacity, PLACES, capabilities);
-  const cache: LayerCache = {
+  const { stride, places, groups } = ringShape(shape, layout.capacity, PLACES, capabilities);
+  const ring: LayerRing = {
     stride,
     places,
     groups: groups.map(({ firstHead, heads, keyBytes, valueBytes }) => ({
@@ -91,7 +92,7 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
     const turn = (from: Rotation, to: Rotation) => {
       for (const tables of turnTables(slots, { from: 0, to: first }, { from, to, pairs }, 13))
         dispatches.push(
-          ...kernels.turnKeys({ tables, uploaded: upload(tables.bytes), cache, from: 0, to: placeOf.get(to.id)! }),
+          ...kernels.turnKeys({ tables, uploaded: upload(tables.bytes), ring, from: 0, to: placeOf.get(to.id)! }),
         );
     };
     const wanted = keyRotations(plan, true);
@@ -128,7 +129,7 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
       tables,
       uploaded,
       queries,
-      cache,
+      ring,
       attended: out,
       parts: allocate(kernels.partBytes(tables)),
     };
@@ -143,7 +144,7 @@ export async function play(gpu: Gpu, scene: Scene): Promise<Outcome> {
     first += count;
   }
   for (const slice of held) gpu.free(slice);
-  return { attended, expected, dispatches: all, cache };
+  return { attended, expected, dispatches: all, ring };
 }
 
 export function floatsOf(bytes: Uint8Array): Float32Array {

@@ -109,8 +109,8 @@ describe.skipIf(!gpu)("on the device", () => {
   it("a layer's heads in several buffers, and more workgroups than one dimension takes", async () => {
     const shape = shapeOf({ queryHeads: 12, keyHeads: 4 });
     const capabilities = { maxBinding: 3 * 24 * 128 * 32, maxWorkgroupsPerDimension: 5 };
-    const { cache, dispatches } = await expectAsDefined({ shape, capabilities, chunks: [90, 3] });
-    expect(cache.groups.map(({ heads }) => heads)).toEqual([3, 1]);
+    const { ring, dispatches } = await expectAsDefined({ shape, capabilities, chunks: [90, 3] });
+    expect(ring.groups.map(({ heads }) => heads)).toEqual([3, 1]);
     expect(dispatches.some(({ workgroups }) => workgroups[1] > 1)).toBe(true);
     expect(dispatches.every(({ workgroups }) => workgroups[0] <= 5)).toBe(true);
   });

@@ -156,12 +156,12 @@ describe.skipIf(!gpu).each(subgroupSize ? WAYS : WAYS.slice(0, 1))("on the devic
 
   it("a layer's heads in several buffers, and more workgroups than one dimension takes", async () => {
     const shape = shapeOf({ queryHeads: 9, keyHeads: 3 });
-    const { cache, dispatches } = await expectAsDefined({
+    const { ring, dispatches } = await expectAsDefined({
       shape,
       capabilities: { maxBinding: 2 * 24 * 128 * 32, maxWorkgroupsPerDimension: 1 },
       chunks: [100, 28],
     });
-    expect(cache.groups.map(({ firstHead, heads }) => [firstHead, heads])).toEqual([
+    expect(ring.groups.map(({ firstHead, heads }) => [firstHead, heads])).toEqual([
       [0, 2],
       [2, 1],
     ]);

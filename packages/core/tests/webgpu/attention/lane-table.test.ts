@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { constantPosition, makeTable, SlotMap, type AttentionPlan } from "@longctx/core";
 import { RAW, rotation, UNROTATED } from "../../../src/positions/rotation.ts";
 import { anglesOf, turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
-import { attentionTables, keyRotations, type SectionName } from "../../../src/webgpu/attention/lane-table.ts";
+import { keyRotations } from "../../../src/state/key-copies.ts";
+import { attentionTables, type SectionName } from "../../../src/webgpu/attention/lane-table.ts";
 import { causal, tableOf } from "./attention-plans.ts";
 
 const table = tableOf(3);

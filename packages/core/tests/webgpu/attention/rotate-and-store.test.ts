@@ -4,7 +4,7 @@ import { uniformFloat64 } from "../../../src/common/random.ts";
 import { rotation } from "../../../src/positions/rotation.ts";
 import { attentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { AttentionKernels } from "../../../src/webgpu/attention/attention.ts";
-import { cacheShape, queryBytes, quadsOf, type AttentionShape } from "../../../src/webgpu/attention/attention-shape.ts";
+import { ringShape, queryBytes, quadsOf, type AttentionShape } from "../../../src/webgpu/attention/attention-shape.ts";
 import { rotateAndStoreKernel } from "../../../src/webgpu/attention/rotate-and-store.ts";
 import { rotatedOracle } from "../../oracles/rotation.ts";
 import { causal, shapeOf, tableOf } from "./attention-plans.ts";
@@ -27,7 +27,7 @@ describe("the shape of a cache", () => {
     for (const headSize of [6, 8, 64, 80])
       for (const storage of ["f32", "f16"] as const) {
         const shape = shapeOf({ headSize, storage, keyHeads: 3, queryHeads: 3 });
-        const { stride, groups } = cacheShape(shape, 37, 2, LEAST);
+        const { stride, groups } = ringShape(shape, 37, 2, LEAST);
         expect(stride).toBeGreaterThanOrEqual(37);
         expect((stride * quadsOf(shape) * (storage === "f32" ? 16 : 8)) % 256).toBe(0);
         expect(groups).toHaveLength(1);
@@ -37,12 +37,12 @@ describe("the shape of a cache", () => {
   it("splits heads when one binding does not hold them, and says so when it does not hold one", () => {
     const shape = shapeOf({ headSize: 64, keyHeads: 8, queryHeads: 32 });
     const limits = { maxBinding: 2 ** 27, maxBuffer: 2 ** 28 };
-    expect(cacheShape(shape, 2 ** 16, 1, limits).groups).toHaveLength(1);
-    const { groups } = cacheShape(shape, 3 * 2 ** 16, 1, limits);
+    expect(ringShape(shape, 2 ** 16, 1, limits).groups).toHaveLength(1);
+    const { groups } = ringShape(shape, 3 * 2 ** 16, 1, limits);
     expect(groups.map(({ heads }) => heads)).toEqual([2, 2, 2, 2]);
     expect(groups.every(({ keyBytes }) => keyBytes <= 2 ** 27)).toBe(true);
-    expect(cacheShape({ ...shape, storage: "f16" }, 3 * 2 ** 16, 1, limits).groups).toHaveLength(2);
-    expect(() => cacheShape(shape, 2 ** 20, 1, limits)).toThrow(
+    expect(ringShape({ ...shape, storage: "f16" }, 3 * 2 ** 16, 1, limits).groups).toHaveLength(2);
+    expect(() => ringShape(shape, 2 ** 20, 1, limits)).toThrow(
       /cache of 1048576 tokens takes .* but this device binds 134217728/,
     );
   });
@@ -63,7 +63,7 @@ describe.skipIf(!gpu)("on the device", () => {
     readonly largest?: number;
   }
 
-  /** Stores a chunk's rows and gives back what the cache then has, as words. */
+  /** Stores a chunk's rows and gives back what the ring then has, as words. */
   async function stored({ shape, plan, first, count, capacity, padding = 0, largest = 1 }: Chunk) {
     const { queryHeads, keyHeads, headSize, pairs } = shape;
     const kernels = new AttentionKernels(shape, gpu!.capabilities);
@@ -76,8 +76,8 @@ describe.skipIf(!gpu)("on the device", () => {
       plan.segments.map(({ table, keyPosition }, i) => [rotation(table, keyPosition).id, i] as const),
     );
     const tables = attentionTables({ plan, slots, first, count, headSize, pairs, places, ...kernels.cut(count) });
-    const { stride, groups } = cacheShape(shape, capacity, places.size, gpu!.capabilities);
-    const cache = {
+    const { stride, groups } = ringShape(shape, capacity, places.size, gpu!.capabilities);
+    const ring = {
       stride,
       places: places.size,
       groups: groups.map((group) => ({
@@ -89,8 +89,8 @@ describe.skipIf(!gpu)("on the device", () => {
     const queries = gpu!.allocate(queryBytes(shape, tables.queryRotations, count), "test");
     const uploaded = gpu!.upload(tables.bytes, "test");
     const rows = gpu!.upload(projected, "test");
-    await gpu!.run(kernels.rotateAndStore({ tables, uploaded, projected: rows, queries, cache }));
-    const [keys, values] = [await gpu!.read(cache.groups[0].keys), await gpu!.read(cache.groups[0].values)];
+    await gpu!.run(kernels.rotateAndStore({ tables, uploaded, projected: rows, queries, ring }));
+    const [keys, values] = [await gpu!.read(ring.groups[0].keys), await gpu!.read(ring.groups[0].values)];
     return {
       projected,
       width,

@@ -3,7 +3,7 @@ import { SlotMap, TEXT_POSITION } from "@longctx/core";
 import { uniformFloat64 } from "../../../src/common/random.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../../src/positions/rotation.ts";
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
-import { cacheShape } from "../../../src/webgpu/attention/attention-shape.ts";
+import { ringShape } from "../../../src/webgpu/attention/attention-shape.ts";
 import { rotatedOracle } from "../../oracles/rotation.ts";
 import { turnKeys, turnKeysKernel, turnKeysTiling } from "../../../src/webgpu/attention/turn-keys.ts";
 import { shapeOf, tableOf } from "./attention-plans.ts";
@@ -35,13 +35,13 @@ describe.skipIf(!gpu)("on the device", () => {
       const slots = new SlotMap({ capacity, pinned: 4 });
       for (let i = 0; i < 10; i++) slots.append(3);
       const limits = { ...gpu!.capabilities, maxBinding: 3 * 3 * 128 * 4 * headSize, maxWorkgroupsPerDimension: 3 };
-      const { stride, groups } = cacheShape(shape, capacity, 3, limits);
+      const { stride, groups } = ringShape(shape, capacity, 3, limits);
       const random = uniformFloat64(headSize);
       const quads = Math.ceil(headSize / 4);
       const kept = groups.map(({ keyBytes }) =>
         Float32Array.from({ length: keyBytes / 4 }, (_, i) => (i % (4 * quads) < headSize ? 2 * random() - 1 : 0)),
       );
-      const cache = {
+      const ring = {
         stride,
         places: 3,
         groups: groups.map((group, g) => ({
@@ -56,12 +56,12 @@ describe.skipIf(!gpu)("on the device", () => {
           turnKeys(kernel, shape, limits, {
             tables,
             uploaded: gpu!.upload(tables.bytes, "test"),
-            cache,
+            ring,
             from: origin,
             to: goal,
           }),
         );
-      for (const [g, { heads, keys }] of cache.groups.entries()) {
+      for (const [g, { heads, keys }] of ring.groups.entries()) {
         const expected = kept[g].slice();
         for (const run of slots.runs(0, 27))
           for (let slot = run.from; slot < run.to; slot++) {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { compose, Weights, type ModelConfig, type TensorType, type WeightTensor } from "@longctx/core";
+import { compose, Weights, type Method, type ModelConfig, type TensorType, type WeightTensor } from "@longctx/core";
+import { infini } from "../../../../infini/src/index.ts";
+import { blocks } from "../../../../retrieval/src/index.ts";
 import { createWebGpu } from "../../../src/webgpu/index.ts";
 import { tinyConfig, tinyIds } from "../../tiny-model.ts";
 import { chunksOf } from "../attention/attention-scene.ts";
@@ -32,16 +34,16 @@ function weightsOf(config: ModelConfig, typeOf: (name: string) => TensorType): W
 async function layerOf(
   changes: Partial<ModelConfig>,
   typeOf: (name: string) => TensorType,
-  { before = 1, ...options }: MockOptions & { readonly before?: number } = {},
+  { before = 1, method, ...options }: MockOptions & { readonly before?: number; readonly method?: Method } = {},
 ) {
   const mock = new MockGpu(options);
   const config = { ...CONFIG, ...changes };
   const backend = await createWebGpu(config, weightsOf(config, typeOf), { source: mock.source });
-  const cache = backend.createCache({ capacity: 4096, pinned: 4096 });
+  const cache = backend.createState({ capacity: 4096, pinned: 4096 });
   const read = async (ids: readonly number[]) => {
     mock.dispatched = [];
-    const plan = planOf(config, compose(), cache, ids.length);
-    await backend.forward({ cache, ids, plan, logitRows: 1 });
+    const plan = planOf(config, method ? compose(method) : compose(), cache, ids.length);
+    await backend.forward({ state: cache, ids, plan, logitRows: 1 });
   };
   for (const some of chunksOf(before, 512)) await read(tinyIds(some));
   await read([1]);
@@ -89,5 +91,34 @@ describe("a layer of a decode step takes", () => {
     });
     const twice = ["rotate-and-store", "rotate-and-store", "attention-split", "attention-split", "attention-reduce"];
     expect(split.filter((kind) => kind !== "product")).toEqual(twice);
+  });
+
+  it.each([
+    [12, []], // the token 12, of the segment that began with 8
+    [16, ["memory-write"]],
+  ])("one more for reading a compressive memory, and one when a segment was read: token %i", async (before, write) => {
+    const kinds = await layerOf({}, () => "Q4_K", { before, method: infini({ segment: 8, beta: 0 }) });
+    expect(kinds.filter((kind) => kind !== "product")).toEqual([...attention, ...write, "memory-read"]);
+  });
+
+  it("one more yet where what the memory answers already is subtracted", async () => {
+    const method = infini({ segment: 8, beta: 0, update: "delta" });
+    const kinds = await layerOf({}, () => "Q4_K", { before: 16, method });
+    expect(kinds.filter((kind) => kind.startsWith("memory"))).toEqual([
+      "memory-residual",
+      "memory-write",
+      "memory-read",
+    ]);
+  });
+
+  it.each([
+    [33, []], // token m has ⌊(m − 18) / 8⌋ candidates, and the group before it began with token 32
+    [34, ["block-means"]],
+  ])("three more where blocks are chosen, and one when there is another block: token %i", async (before, means) => {
+    const method = blocks({ size: 8, top: 2, local: 16, sinks: 3, exec: 16 });
+    const kinds = await layerOf({}, () => "Q4_K", { before, method });
+    const [store, ...attend] = attention;
+    const choosing = [...means, "asking-query", "block-scores", "choose-blocks"];
+    expect(kinds.filter((kind) => kind !== "product")).toEqual([store, ...choosing, ...attend]);
   });
 });

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Capture, LanguageModel, type Method } from "@longctx/core";
+import { infini } from "../../../../infini/src/index.ts";
+import { blocks } from "../../../../retrieval/src/index.ts";
 import { createWebGpu } from "../../../src/webgpu/index.ts";
 import { bestTokens, meanMemory } from "../../example-methods.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../../tiny-model.ts";
@@ -11,6 +13,8 @@ interface Watched {
   readonly method?: Method;
   readonly captured?: ConstructorParameters<typeof Capture>[0];
 }
+
+const CHOOSING = blocks({ size: 2, top: 2, local: 3, sinks: 1 });
 
 /** How often a single token is waited for. */
 async function stopsOf({ method, captured }: Watched): Promise<number> {
@@ -34,6 +38,9 @@ describe("a token is waited for at its end, and where somebody looks", () => {
     ["a capture of one layer's attention", 2, { captured: { layers: [2], hidden: false, attention: true } }],
     ["a retrieval at one layer", 2, { method: bestTokens(4, config) }],
     ["a memory of one layer, which changes what was attended", 3, { method: meanMemory }],
+    ["nobody, under a compressive memory", 1, { method: infini({ segment: 4, beta: 0, update: "delta" }) }],
+    ["nobody, under blocks that the device chooses", 1, { method: CHOOSING }],
+    ["a capture of one layer's attention, under such blocks", 3, { method: CHOOSING, captured: { layers: [2], hidden: false, attention: true } }], // prettier-ignore
   ])("%s: %i times", async (_, times, watched) => {
     expect(await stopsOf(watched)).toBe(times);
   });

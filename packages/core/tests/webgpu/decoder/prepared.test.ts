@@ -21,11 +21,11 @@ describe("pipelines", () => {
     const backend = await createWebGpu(config, tinyWeights(config), { source: mock.source, precision: "fast" });
     const { pipelines } = mock.log;
     expect(pipelines).toBeGreaterThan(10);
-    const cache = backend.createCache({ capacity: 2048, pinned: 2048 });
+    const cache = backend.createState({ capacity: 2048, pinned: 2048 });
     for (const [i, count] of [512, 1, 300, 2, 3, 5, 8, 9, 17, 33, 65, 100, 129, 257].entries()) {
       const draw = makeDraws(DRAWS[i % DRAWS.length])([1, 2, 3]);
       const plan = planOf(config, compose(), cache, count);
-      await backend.sample({ cache, ids: tinyIds(count), plan, logitRows: 1 }, draw);
+      await backend.sample({ state: cache, ids: tinyIds(count), plan, logitRows: 1 }, draw);
     }
     expect(mock.log.pipelines).toBe(pipelines);
     await backend.dispose();

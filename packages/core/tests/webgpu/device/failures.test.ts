@@ -3,10 +3,12 @@ import {
   compose,
   makeDraws,
   type AttentionPlan,
-  type Cache,
+  type SequenceState,
   type ForwardRequest,
   type ModelConfig,
 } from "@longctx/core";
+import { infini } from "../../../../infini/src/index.ts";
+import { blocks } from "../../../../retrieval/src/index.ts";
 import { createWebGpu, openGpu, type WebGpuBackend } from "../../../src/webgpu/index.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../../tiny-model.ts";
 import { failure } from "../failure.ts";
@@ -22,9 +24,9 @@ async function modelOn(mock: MockGpu, changes: Partial<ModelConfig> = {}) {
   return createWebGpu(own, tinyWeights(own), { source: mock.source });
 }
 
-function read(backend: WebGpuBackend, cache: Cache, count: number, more: Partial<ForwardRequest> = {}) {
+function read(backend: WebGpuBackend, cache: SequenceState, count: number, more: Partial<ForwardRequest> = {}) {
   const plan = planOf(backend.config, compose(), cache, count);
-  return failure(() => backend.forward({ cache, ids: tinyIds(count), plan, logitRows: 1, ...more }));
+  return failure(() => backend.forward({ state: cache, ids: tinyIds(count), plan, logitRows: 1, ...more }));
 }
 
 const noRoom = (label: string) => new RegExp(`^device: .* is out of memory with .*\\(no room for ${label}\\)`);
@@ -37,15 +39,15 @@ describe("a device that is out of memory once", () => {
     const backend = await modelOn(mock, { layerCount: 12, maxPositions: 8192 });
     const count = label === "tables" ? 300_000 : 600;
     const large = { capacity: count + 600, pinned: count + 600 };
-    const cache = backend.createCache(large);
+    const cache = backend.createState(large);
     if (label === "tables") await read(backend, cache, 600);
     mock.failNext = label;
     const more = label === "tables" ? { logitRows: 0 } : {};
     expect(await read(backend, cache, count, more)).toMatch(noRoom(label));
     expect(mock.failNext).toBeNull();
-    expect(await read(backend, cache, 1)).toMatch(/^device: The device failed while this cache was written/);
+    expect(await read(backend, cache, 1)).toMatch(/^device: The device failed while this state was written/);
     cache.dispose();
-    const next = backend.createCache(layout);
+    const next = backend.createState(layout);
     for (const tokens of [600, 1, 1]) expect(await read(backend, next, tokens)).toBe("");
     await backend.dispose();
     expect(mock.bytes).toBe(0);
@@ -55,12 +57,12 @@ describe("a device that is out of memory once", () => {
   it("keeps a cache that could not grow, and grows it later", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     expect(await read(backend, cache, 250)).toBe("");
     const { bytes } = cache;
     mock.failNext = "cache";
     expect(await read(backend, cache, 10)).toMatch(noRoom("cache"));
-    expect(cache).toMatchObject({ bytes, slots: { length: 250 } });
+    expect(cache).toMatchObject({ bytes, rings: { length: 250 } });
     expect(backend.gpu.ledger.of("cache")).toBe(bytes);
     expect(await read(backend, cache, 5)).toBe("");
     expect(await read(backend, cache, 10)).toBe("");
@@ -71,7 +73,7 @@ describe("a device that is out of memory once", () => {
   it("keeps a cache that has no room for another copy of its keys as it was for others", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const [cache, other] = [backend.createCache(layout), backend.createCache(layout)];
+    const [cache, other] = [backend.createState(layout), backend.createState(layout)];
     for (const one of [cache, other]) expect(await read(backend, one, 20)).toBe("");
     mock.failNext = "cache";
     expect(await read(backend, cache, 1, { rawKeys: true })).toMatch(noRoom("cache"));
@@ -83,15 +85,15 @@ describe("a device that is out of memory once", () => {
   it.each(["fork", "restore"])("breaks what it happened to, and nothing else: %s", async (how) => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     expect(await read(backend, cache, 20)).toBe("");
     const saved = await cache.save();
     mock.failNext = "cache";
-    const made = how === "fork" ? cache.fork() : backend.restoreCache(layout, saved);
+    const made = how === "fork" ? cache.fork() : backend.restoreState(layout, saved);
     const grandchild = made.fork();
     expect(await read(backend, cache, 1)).toBe("");
     expect(await read(backend, made, 1)).toMatch(noRoom("cache"));
-    expect(await read(backend, made, 1)).toMatch(/^device: The device failed while this cache was written/);
+    expect(await read(backend, made, 1)).toMatch(/^device: The device failed while this state was written/);
     expect(await failure(async () => grandchild.save())).toMatch(noRoom("cache"));
     expect(await read(backend, cache, 1)).toBe("");
     for (const one of [made, grandchild]) one.dispose();
@@ -102,7 +104,7 @@ describe("a device that is out of memory once", () => {
   it("loses nothing that it read through", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     expect(await read(backend, cache, 20)).toBe("");
     const { bytes } = mock;
     const readback = backend.gpu.ledger.of("readback");
@@ -130,17 +132,40 @@ describe("a device that is out of memory once", () => {
     expect(await failure(() => createWebGpu(wide, tinyWeights(wide), { device: gpu }))).toMatch(/^config: .*4096/);
     expect(gpu.ledger.of("weights")).toBe(0);
     const backend = await createWebGpu(config, weights, { device: gpu });
-    expect(await read(backend, backend.createCache(layout), 3)).toBe("");
+    expect(await read(backend, backend.createState(layout), 3)).toBe("");
     gpu.destroy();
     expect(mock.bytes).toBe(0);
   });
 });
 
 describe("a chunk that fails", () => {
+  it.each([
+    ["memory-write", infini({ segment: 8, beta: 0 })],
+    ["block-means", blocks({ size: 4, top: 1, local: 4, sinks: 0, exec: 4 })],
+  ])("before its dispatches are submitted has them again the next time: %s", async (kernel, method) => {
+    const mock = new MockGpu();
+    const backend = await modelOn(mock);
+    const state = backend.createState(layout);
+    const part = (count: number) => ({ plan: planOf(backend.config, compose(method), state, count) });
+    expect(await read(backend, state, 7, part(7))).toBe("");
+    const { plan } = part(2);
+    const broken = (layer: number) => {
+      if (layer === 1) throw new Error("no plan");
+      return plan(layer);
+    };
+    const dispatched = () => mock.dispatched.filter((name) => name.startsWith(kernel)).length;
+    expect(await read(backend, state, 2, { plan: broken })).toBe("defect: Error: no plan");
+    expect(dispatched()).toBe(0);
+    state.truncate(7);
+    expect(await read(backend, state, 2, part(2))).toBe("");
+    expect(dispatched()).toBe(2);
+    await backend.dispose();
+  });
+
   it("before its turned keys are computed turns them the next time", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     expect(await read(backend, cache, 20)).toBe("");
     const plan = planOf(backend.config, compose(), cache, 1);
     const broken = (layer: number) => {
@@ -163,7 +188,7 @@ describe("a hook that reads with its own model", () => {
   it("is refused instead of waiting for itself, and others are not", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const [cache, other, third] = [1, 2, 3].map(() => backend.createCache(layout));
+    const [cache, other, third] = [1, 2, 3].map(() => backend.createState(layout));
     let [inside, beside] = ["", "unread"];
     let resume: () => void = () => undefined;
     const waiting = new Promise<void>((resolve) => (resume = resolve));
@@ -183,7 +208,7 @@ describe("a hook that reads with its own model", () => {
     await concurrent;
     expect(inside).toMatch(/^argument: A hook asked its own model to read/);
     expect(beside).toBe("");
-    expect(other.slots.length).toBe(0);
+    expect(other.rings.length).toBe(0);
     await backend.dispose();
   });
 });
@@ -195,7 +220,7 @@ describe("a hook that answers with less attention than it was shown", () => {
       layers: (layer: number) => layer === 1,
       attended: (_: unknown, attended: Float32Array) => attended.subarray(1),
     };
-    expect(await read(backend, backend.createCache(layout), 3, { hooks })).toMatch(
+    expect(await read(backend, backend.createState(layout), 3, { hooks })).toMatch(
       /^argument: A hook replaced the attention of layer 1, 96 numbers, by 95/,
     );
     await backend.dispose();
@@ -207,19 +232,19 @@ describe("a cache", () => {
     const gpu = await openGpu({ source: new MockGpu().source });
     const models = [1, 2].map(() => createWebGpu(config, tinyWeights(config), { device: gpu }));
     const [one, other] = await Promise.all(models);
-    const cache = one.createCache(layout);
-    expect(await read(other, cache, 3)).toMatch(/^argument: This cache belongs to another model or device/);
+    const cache = one.createState(layout);
+    expect(await read(other, cache, 3)).toMatch(/^argument: This state was made by another model on the same device/);
     expect(await read(one, cache, 3)).toBe("");
     gpu.destroy();
   });
 
   it("that was disposed of says so when its last logits are fetched", async () => {
     const backend = await modelOn(new MockGpu());
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     const plan = planOf(backend.config, compose(), cache, 1);
-    const { logits } = await backend.sample({ cache, ids: [1], plan, logitRows: 1 }, makeDraws({})([1]));
+    const { logits } = await backend.sample({ state: cache, ids: [1], plan, logitRows: 1 }, makeDraws({})([1]));
     cache.dispose();
-    expect(await failure(logits)).toMatch(/^argument: This cache was disposed of/);
+    expect(await failure(logits)).toMatch(/^argument: This state was disposed of/);
     await backend.dispose();
   });
 });
@@ -229,7 +254,7 @@ describe("a model that is disposed of", () => {
     const mock = new MockGpu();
     const gpu = await openGpu({ source: mock.source });
     const backend = await createWebGpu(config, tinyWeights(config), { device: gpu });
-    const [first, second] = [backend.createCache(layout), backend.createCache(layout)];
+    const [first, second] = [backend.createState(layout), backend.createState(layout)];
     const reading = read(backend, first, 3);
     const disposing = backend.dispose();
     expect(await read(backend, second, 3)).toMatch(/^argument: This model was disposed of/);
@@ -245,7 +270,7 @@ describe("what is said of a failure", () => {
   it("is out of memory rather than what follows from it, and a message alone loses no device", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     expect(await read(backend, cache, 3)).toBe("");
     mock.scopeErrors = [
       gpuError("GPUValidationError", "invalid buffer"),
@@ -254,15 +279,15 @@ describe("what is said of a failure", () => {
     ];
     expect(await read(backend, cache, 1)).toMatch(/is out of memory with .*\(no room\)/);
     mock.uncaptured!({ error: gpuError("GPUInternalError", "the track was lost here") });
-    expect(await read(backend, backend.createCache(layout), 1)).toMatch(/was lost here/);
-    expect(await read(backend, backend.createCache(layout), 1)).toBe("");
+    expect(await read(backend, backend.createState(layout), 1)).toMatch(/was lost here/);
+    expect(await read(backend, backend.createState(layout), 1)).toBe("");
     await backend.dispose();
   });
 
   it("is that the device was lost, where it says so a while after", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache(layout);
+    const cache = backend.createState(layout);
     mock.mapFailure = new Error("AbortError");
     setTimeout(() => mock.lose({ reason: "unknown", message: "gone" }), 20);
     expect(await read(backend, cache, 3)).toMatch(/^device: The WebGPU device A mocked adapter was lost \(gone\)/);

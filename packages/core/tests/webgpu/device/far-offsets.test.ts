@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
-import { SlotMap } from "@longctx/core";
-import { GpuCache } from "../../../src/webgpu/state/gpu-cache.ts";
+import type { Backend } from "@longctx/core";
+import { Rings } from "../../../src/state/rings.ts";
+import { GpuState } from "../../../src/webgpu/state/gpu-state.ts";
 import { keysOf, valuesOf } from "../../../src/webgpu/state/layer-buffers.ts";
 import { openGpu } from "../../../src/webgpu/index.ts";
 import { shapeOf } from "../attention/attention-plans.ts";
@@ -14,7 +15,8 @@ it("a cache's heads lie beyond 2^31 bytes where its buffers are that large, side
   const shape = shapeOf({ queryHeads: 24, keyHeads: 8, headSize: 64, pairs: 32 });
   const tokens = 2 ** 21;
   const headBytes = tokens * 64 * 4;
-  const cache = new GpuCache(gpu, shape, 1, new SlotMap({ capacity: tokens, pinned: tokens }));
+  const rings = Rings.of({ capacity: tokens, pinned: tokens }, 1);
+  const cache = new GpuState({ backend: {} as Backend, gpu, shape }, rings);
   await cache.reserve(tokens);
   const { buffers } = cache.layers[0];
   // 2^29 bytes a head: seven of the eight fit a binding.

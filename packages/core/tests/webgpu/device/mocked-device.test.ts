@@ -14,18 +14,18 @@ async function modelOn(mock: MockGpu, changes: Partial<ModelConfig> = {}) {
 /** Reads ids, one call each. */
 async function readEach(
   backend: Awaited<ReturnType<typeof modelOn>>,
-  cache: ReturnType<typeof backend.createCache>,
+  cache: ReturnType<typeof backend.createState>,
   ids: readonly number[],
 ) {
   for (const id of ids)
-    await backend.forward({ cache, ids: [id], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
+    await backend.forward({ state: cache, ids: [id], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
 }
 
 describe("a decode step", () => {
   it("is one pass of at most 8 dispatches a layer", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock, { layerCount: 5, slidingWindows: [null, null, null, null, null] });
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     await readEach(backend, cache, tinyIds(3));
     mock.dispatched = [];
     const { passes, submits } = mock.log;
@@ -54,7 +54,7 @@ describe("a decode step", () => {
     const mock = new MockGpu();
     const experts = { count: 6, perToken: 2, feedForwardSize: 16, renormalise: true };
     const backend = await modelOn(mock, { experts });
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     await readEach(backend, cache, tinyIds(3));
     mock.dispatched = [];
     mock.read = 0;
@@ -72,7 +72,7 @@ describe("a decode step", () => {
   it("allocates nothing and makes nothing that the step before had", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     await readEach(backend, cache, tinyIds(4));
     const { buffers, bindGroups, pipelines } = mock.log;
     await readEach(backend, cache, tinyIds(6));
@@ -87,11 +87,11 @@ describe("a decode step", () => {
   ])("hands over the token and nothing else: %s", async (_, options, kernels) => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     const draws = makeDraws(options);
     const step = () =>
       backend.sample(
-        { cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 },
+        { state: cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 },
         draws([1, 2, 3]),
       );
     await step();
@@ -111,11 +111,11 @@ describe("a decode step", () => {
     async (logitRows) => {
       const mock = new MockGpu();
       const backend = await modelOn(mock);
-      const cache = backend.createCache({ capacity: 32, pinned: 32 });
+      const cache = backend.createState({ capacity: 32, pinned: 32 });
       const step = async (rows: number) => {
         mock.dispatched = [];
         const plan = planOf(backend.config, compose(), cache, 3);
-        await backend.sample({ cache, ids: [1, 2, 3], plan, logitRows: rows }, makeDraws({})([1, 2, 3]));
+        await backend.sample({ state: cache, ids: [1, 2, 3], plan, logitRows: rows }, makeDraws({})([1, 2, 3]));
         return mock.dispatched;
       };
       const one = await step(1);
@@ -127,8 +127,8 @@ describe("a decode step", () => {
   it("skips what nobody reads where no logits are asked for", async () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
-    await backend.forward({ cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 0 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
+    await backend.forward({ state: cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 0 });
     expect(mock.dispatched.slice(-2).map((name) => name.split(" ")[0])).toEqual(["product", "rotate-and-store"]);
     await backend.dispose();
   });
@@ -139,7 +139,7 @@ describe("memory", () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock);
     const before = mock.bytes;
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     await readEach(backend, cache, [1]);
     const fork = cache.fork();
     expect(fork.bytes).toBe(cache.bytes);
@@ -156,10 +156,10 @@ describe("memory", () => {
 
   it("grows with the text, by doubling", async () => {
     const backend = await modelOn(new MockGpu());
-    const cache = backend.createCache({ capacity: 4096, pinned: 4096 });
+    const cache = backend.createState({ capacity: 4096, pinned: 4096 });
     const read = (count: number) =>
       backend.forward({
-        cache,
+        state: cache,
         ids: tinyIds(count),
         plan: planOf(backend.config, compose(), cache, count),
         logitRows: 0,
@@ -175,7 +175,7 @@ describe("memory", () => {
 
   it("is refused where a head would not fit a binding", async () => {
     const backend = await modelOn(new MockGpu({ limits: { maxStorageBufferBindingSize: 2 ** 17 } }));
-    expect(() => backend.createCache({ capacity: 8192, pinned: 8192 })).toThrow(/binds 131072 at once/);
+    expect(() => backend.createState({ capacity: 8192, pinned: 8192 })).toThrow(/binds 131072 at once/);
     await backend.dispose();
   });
 });
@@ -183,7 +183,7 @@ describe("memory", () => {
 describe("what goes wrong on the device", () => {
   const read = async (mock: MockGpu) => {
     const backend = await modelOn(mock);
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     await readEach(backend, cache, [1]);
     return { backend, step: () => failure(() => readEach(backend, cache, [2])) };
   };
@@ -206,7 +206,7 @@ describe("what goes wrong on the device", () => {
     const { backend, step } = await read(mock);
     mock.scopeErrors = [null, null, gpuError("GPUOutOfMemoryError", "no room")];
     expect(await step()).toMatch(/^device: A mocked adapter is out of memory with .* of weights.*\(no room\)/);
-    expect(await step()).toMatch(/^device: The device failed while this cache was written; prefill again/);
+    expect(await step()).toMatch(/^device: The device failed while this state was written; prefill again/);
     await backend.dispose();
   });
 

@@ -12,7 +12,7 @@ import { planOf } from "../plan-of.ts";
 
 /** The bound that the core's code has here: models that small would never reach the real one. */
 const bound = vi.hoisted(() => ({ most: Infinity }));
-vi.mock("../../src/webgpu/submissions.ts", async (original) => {
+vi.mock("../../../src/webgpu/device/submissions.ts", async (original) => {
   const { submissionEnds: ends, inSteps: steps, ...rest } = await original<typeof Submissions>();
   return {
     ...rest,
@@ -57,11 +57,11 @@ const SIZES = { headSize: 16, queryHeads: 4, keyHeads: 2, hiddenSize: 64, rope: 
 const EXPERTS = { count: 4, perToken: 2, feedForwardSize: 32, renormalise: true };
 
 async function logitsOf(backend: Backend, chunks: readonly number[]) {
-  const cache = backend.createCache({ capacity: 128, pinned: 128 });
+  const cache = backend.createState({ capacity: 128, pinned: 128 });
   const all: number[] = [];
   for (const count of chunks) {
     const plan = planOf(backend.config, compose(), cache, count);
-    all.push(...(await backend.forward({ cache, ids: tinyIds(count), plan, logitRows: count })));
+    all.push(...(await backend.forward({ state: cache, ids: tinyIds(count), plan, logitRows: count })));
   }
   cache.dispose();
   return all;
@@ -78,10 +78,10 @@ describe("on a mocked device", () => {
     const backend = await modelOn(mock);
     const step = async (most: number, count = 40) => {
       bound.most = most;
-      const cache = backend.createCache({ capacity: 128, pinned: 128 });
+      const cache = backend.createState({ capacity: 128, pinned: 128 });
       mock.dispatched = [];
       const { submits, passes, writes } = mock.log;
-      await backend.forward({ cache, ids: tinyIds(count), plan: planOf(backend.config, compose(), cache, count), logitRows: 1 }); // prettier-ignore
+      await backend.forward({ state: cache, ids: tinyIds(count), plan: planOf(backend.config, compose(), cache, count), logitRows: 1 }); // prettier-ignore
       const { log } = mock;
       return { submits: log.submits - submits, passes: log.passes - passes, writes: log.writes - writes, kinds: mock.dispatched }; // prettier-ignore
     };
@@ -101,9 +101,9 @@ describe("on a mocked device", () => {
     const mock = new MockGpu();
     const backend = await modelOn(mock, changes);
     bound.most = 1;
-    const cache = backend.createCache({ capacity: 128, pinned: 128 });
+    const cache = backend.createState({ capacity: 128, pinned: 128 });
     const { submits, passes } = mock.log;
-    await backend.forward({ cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
+    await backend.forward({ state: cache, ids: [1], plan: planOf(backend.config, compose(), cache, 1), logitRows: 1 });
     expect(mock.log).toMatchObject({ submits: submits + 1, passes: passes + 1 });
     await backend.dispose();
   });

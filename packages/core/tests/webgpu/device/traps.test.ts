@@ -7,7 +7,7 @@ import type { Gpu } from "../../../src/webgpu/device/gpu.ts";
 import { turnTables } from "../../../src/webgpu/attention/angle-tables.ts";
 import type { AttentionTables } from "../../../src/webgpu/attention/lane-table.ts";
 import { attentionReduce, reduceKernel } from "../../../src/webgpu/attention/attention-reduce.ts";
-import { cacheShape } from "../../../src/webgpu/attention/attention-shape.ts";
+import { ringShape } from "../../../src/webgpu/attention/attention-shape.ts";
 import { attentionSplit, partBytes, splitKernel, splitTiling } from "../../../src/webgpu/attention/attention-split.ts";
 import { embed } from "../../../src/webgpu/products/embedding.ts";
 import { normalise } from "../../../src/webgpu/products/norm.ts";
@@ -36,17 +36,17 @@ describe.skipIf(!gpu)("positions", () => {
     const slots = new SlotMap({ capacity: 8, pinned: 0 });
     slots.append(8);
     slots.length = 100_003; // a ring whose oldest token is 99,995
-    const { stride, groups } = cacheShape(shape, 8, 3, gpu.capabilities);
+    const { stride, groups } = ringShape(shape, 8, 3, gpu.capabilities);
     const raw = noisy(groups[0].keyBytes / 4, 3);
     const keys = gpu.upload(raw, "test");
-    const cache = { stride, places: 3, groups: [{ ...groups[0], keys, values: gpu.allocate(4, "test") }] };
+    const ring = { stride, places: 3, groups: [{ ...groups[0], keys, values: gpu.allocate(4, "test") }] };
     for (const [from, to, origin, goal] of [
       [UNROTATED, text, 0, 1],
       [text, scaled, 1, 2],
     ] as const) {
       for (const tables of turnTables(slots, { from: 0, to: slots.length }, { from, to, pairs: 32 })) {
         const uploaded = gpu.upload(tables.bytes, "test");
-        const work = { tables, uploaded, cache, from: origin, to: goal };
+        const work = { tables, uploaded, ring, from: origin, to: goal };
         await gpu.run(turnKeys(turnKeysKernel(shape), shape, gpu.capabilities, work));
       }
     }
@@ -82,7 +82,7 @@ describe.skipIf(!gpu)("more than 65,535 workgroups", () => {
     for (const used of [output, weight, slice]) gpu.free(used);
   });
 
-  it("of pieces of a cache, and of rows to reduce", async () => {
+  it("of pieces of a ring, and of rows to reduce", async () => {
     const shape = shapeOf({ headSize: 4, pairs: 0, queryHeads: 3, keyHeads: 1 });
     const { capabilities } = gpu;
     // Rows of three pieces of a key each, of 64 keys over and over.
@@ -96,10 +96,10 @@ describe.skipIf(!gpu)("more than 65,535 workgroups", () => {
     gpu.write(uploaded, work);
     const parts = gpu.allocate(partBytes(shape, pieces), "test");
     const group = { firstHead: 0, heads: 1, keys: upload(key), values: upload(value) };
-    const cache = { stride: slots, places: 1, groups: [group] };
+    const ring = { stride: slots, places: 1, groups: [group] };
     const plan = splitTiling({ shape }, capabilities);
     const split = attentionSplit(splitKernel({ shape }, plan), shape, plan, capabilities, {
-      tables: tables as unknown as AttentionTables, uploaded, queries: upload(query), cache, parts,
+      tables: tables as unknown as AttentionTables, uploaded, queries: upload(query), ring, parts,
     }); // prettier-ignore
 
     const ranges = Uint32Array.from({ length: 2 * rows }, (_, i) => 3 * Math.floor((i + 1) / 2));

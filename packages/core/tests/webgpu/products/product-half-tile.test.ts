@@ -60,10 +60,15 @@ describe("on a mocked GPU, the products of", () => {
     const mock = new MockGpu(options);
     const config = tinyConfig();
     const backend = await createWebGpu(config, tinyWeights(config), { source: mock.source, precision });
-    const cache = backend.createCache({ capacity: 32, pinned: 32 });
+    const cache = backend.createState({ capacity: 32, pinned: 32 });
     const read = async (ids: readonly number[]) => {
       mock.dispatched = [];
-      await backend.forward({ cache, ids, plan: planOf(config, compose(), cache, ids.length), logitRows: ids.length });
+      await backend.forward({
+        state: cache,
+        ids,
+        plan: planOf(config, compose(), cache, ids.length),
+        logitRows: ids.length,
+      });
       return mock.dispatched.filter((name) => name.startsWith("product"));
     };
     const [many, one] = [await read(tinyIds(20)), await read([1])];

@@ -1,5 +1,5 @@
 import { KERNELS } from "./kernel-bytes.ts";
-import type { WasmMemory } from "../memory/shared-memory.ts";
+import type { WasmMemory } from "./shared-memory.ts";
 
 interface WasmModule {
   readonly __module: never;
@@ -24,6 +24,31 @@ export interface Kernels {
   silu(gates: number, inputs: number, output: number, size: number): void;
   compactKeys(keys: number, codes: number, scales: number, count: number, size: number): void;
   compactValues(values: number, codes: number, scales: number, slot: number, count: number, size: number): void;
+  readMemory(
+    queries: number,
+    stride: number,
+    gates: number,
+    matrix: number,
+    sums: number,
+    attended: number,
+    scratch: number,
+    rows: number,
+    heads: number,
+    group: number,
+    size: number,
+  ): void;
+  writeMemory(
+    keys: number,
+    values: number,
+    matrix: number,
+    sums: number,
+    matrixSum: number,
+    sumsSum: number,
+    scratch: number,
+    count: number,
+    size: number,
+    delta: boolean,
+  ): void;
   compactQueries(queries: number, codes: number, factors: number, heads: number, size: number): void;
 }
 

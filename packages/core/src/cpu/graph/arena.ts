@@ -1,17 +1,7 @@
+import { heldMemory, type HeldMemory } from "../state/cache-buffer.ts";
+
 const CHUNK_BYTES = 2 ** 26;
 const ALIGNMENT = 64;
-
-/** A resizable buffer, whose memory `resize(0)` frees without waiting for the garbage collector; typed as in lib.es2024. */
-export interface HeldMemory extends ArrayBuffer {
-  readonly resizable: boolean;
-  resize(bytes: number): void;
-}
-
-/** A buffer of zeros; the system provides a page when it is first written. @throws RangeError when there is no memory */
-export function heldMemory(bytes: number): HeldMemory {
-  type Resizable = new (bytes: number, options: { maxByteLength: number }) => HeldMemory;
-  return new (ArrayBuffer as unknown as Resizable)(bytes, { maxByteLength: bytes });
-}
 
 /** Allocates arrays that are freed all at once. */
 export class Arena {

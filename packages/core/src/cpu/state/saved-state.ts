@@ -1,0 +1,91 @@
+import { LongctxError } from "../../common/errors.ts";
+import type { SlotMap } from "../../state/slots.ts";
+
+/** What a saved state says of itself: one line of JSON before its floats. */
+export interface SavedHeader {
+  readonly length: number;
+  readonly longest: number;
+  /** Slots [from, to) in use, of each layer. */
+  readonly slots: readonly (readonly (readonly [number, number])[])[];
+  /** Ids of the copies of keys, of each layer. */
+  readonly copies: readonly (readonly string[])[];
+  /** Segments written and tokens of a segment, of each layer's memory; null where there is none. */
+  readonly memories: readonly (readonly [number, number] | null)[];
+}
+
+/** Slots in use. */
+export function heldSlots(slots: SlotMap): (readonly [number, number])[] {
+  return slots.runs(0, slots.length).map((run) => [run.from, run.to] as const);
+}
+
+export function encodeState(header: SavedHeader, floats: readonly Float32Array[]): Uint8Array {
+  const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
+  const bytes = new Uint8Array(head.byteLength + floats.reduce((sum, part) => sum + part.byteLength, 0));
+  bytes.set(head);
+  let at = head.byteLength;
+  for (const { buffer, byteOffset, byteLength } of floats) {
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at);
+    at += byteLength;
+  }
+  return bytes;
+}
+
+/** Takes a saved state apart: `take` fills an array with the floats that follow. @throws LongctxError "file" */
+export class SavedState {
+  readonly header: SavedHeader;
+  readonly #bytes: Uint8Array;
+  #at: number;
+
+  constructor(bytes: Uint8Array, layerCount: number) {
+    const end = bytes.indexOf(10);
+    if (end < 0) throw damagedState();
+    try {
+      this.header = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))) as SavedHeader;
+    } catch (cause) {
+      throw damagedState(cause);
+    }
+    if (!isHeader(this.header, layerCount)) throw damagedState();
+    this.#bytes = bytes;
+    this.#at = end + 1;
+  }
+
+  take(to: Float32Array): void {
+    const part = this.#bytes.slice(this.#at, this.#at + to.byteLength);
+    if (part.byteLength !== to.byteLength) throw damagedState();
+    to.set(new Float32Array(part.buffer));
+    this.#at += part.byteLength;
+  }
+
+  /** @throws LongctxError "file" when something was not taken */
+  end(): void {
+    if (this.#at !== this.#bytes.byteLength) throw damagedState();
+  }
+}
+
+export function damagedState(cause?: unknown): LongctxError {
+  return new LongctxError(
+    "file",
+    "The saved cache is damaged, or belongs to another model or capacity; prefill again.",
+    { cause },
+  );
+}
+
+function isHeader(header: SavedHeader | null, layerCount: number): header is SavedHeader {
+  if (header === null || typeof header !== "object") return false;
+  const { length, longest, slots, copies, memories } = header;
+  const perLayer = [slots, copies, memories].every((list) => Array.isArray(list) && list.length === layerCount);
+  return (
+    perLayer &&
+    isCount(length) &&
+    isCount(longest) &&
+    longest >= length &&
+    copies.every((ids) => Array.isArray(ids) && ids.every((id) => typeof id === "string")) &&
+    memories.every(
+      (memory) => memory === null || (Array.isArray(memory) && memory.length === 2 && memory.every(isCount)),
+    )
+  );
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
