@@ -6,6 +6,7 @@ import { endlessStream } from "./endless-stream.ts";
 import { methodCost } from "./method-cost.ts";
 import { passkeyOutcomes } from "./passkey-outcomes.ts";
 import { comparePrecisions } from "./precision.ts";
+import { compareTrees } from "./two-trees/two-trees.ts";
 import { compareOnSameAdapter } from "./webgpu-same-adapter.ts";
 import { loadingTimes } from "./webgpu-loading.ts";
 import { stepTimes } from "./webgpu-step.ts";
@@ -61,6 +62,19 @@ program
   .option("--methods <spec...>", "only these; the other rows of the last results stay")
   .action((options: { precision: Precision; length: number; rounds: number; methods?: string[] }) =>
     methodCost({ ...options, model: modelFile(), methods: options.methods ?? null, command }),
+  );
+
+program
+  .command("two-trees")
+  .description("this checkout against another one: prefill and decoding on the cpu, in turns, as ratios")
+  .requiredOption("--before <folder>", "the other checkout, with its packages installed")
+  .option("--precisions <name,...>", "exact, fast", names, ["exact", "fast"])
+  .option("--lengths <tokens,...>", "lengths of the text", integers, [512, 2048])
+  .option("--methods <spec...>", "methods", ["none"])
+  .option("--rounds <count>", "rounds of each", integer, 9)
+  .action(
+    (options: { before: string; precisions: Precision[]; lengths: number[]; methods: string[]; rounds: number }) =>
+      compareTrees({ ...options, model: modelFile() }),
   );
 
 program
