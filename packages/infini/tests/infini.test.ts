@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { LanguageModel, LongctxError } from "@longctx/core";
+import { LanguageModel, learnedForMethods, LongctxError, Weights } from "@longctx/core";
 import { createReference } from "@longctx/core/reference";
 import { largestDifference, tinyConfig, tinyIds, tinyWeights } from "../../core/tests/tiny-model.ts";
 import { rerope } from "../../rope/src/index.ts";
@@ -78,6 +78,11 @@ describe("gates", () => {
     method.check!(context);
     expect(method.memory!(context)).toBe(method.memory!({ ...context })); // one object for all chunks
     expect(() => method.check!({ ...context, learned: new Map() })).toThrow(/no gates of layer 0 .*or give beta/);
+    const tensor = (shape: number[], values: number[]): Weights =>
+      new Weights(new Map([["layers.0.method.infini_gate", { name: "gate", type: "F32", shape, bytes: () => new Uint8Array(), toFloat32: () => Float32Array.from(values) }]])); // prettier-ignore
+    expect([...learnedForMethods(tensor([2], [1, 2])).values()]).toEqual([Float32Array.of(1, 2)]);
+    expect(() => learnedForMethods(tensor([1, 2], [1, 2]))).toThrow(/gate has the shape \[1, 2\]/);
+    expect(() => learnedForMethods(tensor([2], [1, NaN]))).toThrow(/gate has NaN at 1/);
     const short = new Map([["layers.0.method.infini_gate", new Float32Array(3)]]);
     expect(() => method.check!({ ...context, learned: short })).toThrow(/3 gates in layer 0, but .* 6 query heads/);
   });
