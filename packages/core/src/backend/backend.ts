@@ -87,7 +87,7 @@ export interface SequenceState {
 /** The bytes in use on a device with memory of its own, by purpose. */
 export interface DeviceMemory {
   readonly weights: number;
-  /** Bytes of the keys and values of all sequences, and of their last logits. */
+  /** The state of all sequences: rings of keys and values, indexes, memories, and the logits of the last token. */
   readonly cache: number;
   /**
    * Bytes of buffers that a chunk passes through (activations, tables, uniforms, read-back), bounded by the chunk's

@@ -2,8 +2,7 @@ import type { ModelConfig, RopeConfig } from "../model/config.ts";
 import type { AttentionPlan, FrequencyTable, MemoryBranch, Segment } from "./plan.ts";
 
 /** The five independent aspects of attention that a method may change (docs/design.md, "The five axes"). */
-export const AXES = ["frequencies", "distance", "visibility", "memory", "temperature"] as const;
-export type Axis = (typeof AXES)[number];
+export type Axis = "frequencies" | "distance" | "visibility" | "memory" | "temperature";
 
 /** What a method knows of the model before any token is read. */
 export interface ModelContext {

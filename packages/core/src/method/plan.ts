@@ -195,6 +195,11 @@ function sameRange(a: Interval, b: Interval): boolean {
   return a.from === b.from && a.to === b.to;
 }
 
+/** Returns whether a plan has choices; the question costs a token nothing. */
+export function hasChoices({ segments }: AttentionPlan): boolean {
+  return segments.some(({ tokens }) => "choice" in tokens);
+}
+
 /** Returns the choices in a plan's segments, each id once. */
 export function choicesOf({ segments }: AttentionPlan): Choice[] {
   const found = new Map<string, Choice>();
@@ -204,7 +209,7 @@ export function choicesOf({ segments }: AttentionPlan): Choice[] {
 
 /** Returns whether the KV cache has to keep raw keys for this plan, as choices and compressive memories read them. */
 export function needsRawKeys(plan: AttentionPlan): boolean {
-  return plan.memory !== undefined || plan.segments.some(({ tokens }) => "choice" in tokens);
+  return plan.memory !== undefined || hasChoices(plan);
 }
 
 /**
@@ -212,7 +217,7 @@ export function needsRawKeys(plan: AttentionPlan): boolean {
  * took.
  */
 export function withChosen(plan: AttentionPlan, blocks: (choice: Choice) => ArrayLike<number>): AttentionPlan {
-  if (choicesOf(plan).length === 0) return plan;
+  if (!hasChoices(plan)) return plan;
   const segments = plan.segments.flatMap((segment): Segment[] => {
     if (!("choice" in segment.tokens)) return [segment];
     const { choice, ranks } = segment.tokens;

@@ -1,23 +1,16 @@
 import type { MemoryBranch } from "../method/plan.ts";
-import { memorySteps } from "../state/memory-steps.ts";
-
-/** What a memory has to know of a model. */
-export interface MemoryShape {
-  readonly queryHeads: number;
-  readonly keyHeads: number;
-  readonly headSize: number;
-}
+import type { HeadShape } from "./dense-attention.ts";
 
 /** The compressive memory of one layer, M [K, D, D] and z [K, D], in float64. */
 export class LayerMemory {
-  readonly shape: MemoryShape;
+  readonly shape: HeadShape;
   matrix: Float64Array;
   sums: Float64Array;
   /** Segments of the text that were written, and the tokens of each. */
   written = 0;
   segment = 0;
 
-  constructor(shape: MemoryShape) {
+  constructor(shape: HeadShape) {
     const { keyHeads, headSize } = shape;
     this.shape = shape;
     this.matrix = new Float64Array(keyHeads * headSize * headSize);
@@ -45,20 +38,18 @@ export class LayerMemory {
   ): void {
     const { queryHeads, keyHeads, headSize: D } = this.shape;
     const count = chunk.queries.length / (queryHeads * D);
-    for (const step of memorySteps(branch, this.written, chunk.first, count)) {
-      for (let segment = step.write.from; segment < step.write.to; segment++) {
-        const { keys, values } = rows(segment * branch.segment, (segment + 1) * branch.segment);
+    this.segment = branch.segment;
+    for (let t = 0; t < count; t++) {
+      // A query reads every segment of the text that ends before the query's own segment begins.
+      for (; (this.written + 1) * this.segment <= chunk.first + t; this.written++) {
+        const { keys, values } = rows(this.written * this.segment, (this.written + 1) * this.segment);
         this.#write(keys, values, branch.update);
-        this.written = segment + 1;
-        this.segment = branch.segment;
       }
-      for (let t = step.rows.from; t < step.rows.to; t++) {
-        for (let h = 0; h < queryHeads; h++) {
-          const at = (t * queryHeads + h) * D;
-          const gate = 1 / (1 + Math.exp(-gates[h]));
-          const read = this.#read(Math.floor((h * keyHeads) / queryHeads), chunk.queries.subarray(at, at + D));
-          for (let i = 0; i < D; i++) chunk.attended[at + i] = gate * read[i] + (1 - gate) * chunk.attended[at + i];
-        }
+      for (let h = 0; h < queryHeads; h++) {
+        const at = (t * queryHeads + h) * D;
+        const gate = 1 / (1 + Math.exp(-gates[h]));
+        const read = this.#read(Math.floor((h * keyHeads) / queryHeads), chunk.queries.subarray(at, at + D));
+        for (let i = 0; i < D; i++) chunk.attended[at + i] = gate * read[i] + (1 - gate) * chunk.attended[at + i];
       }
     }
   }

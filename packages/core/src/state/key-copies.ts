@@ -42,18 +42,16 @@ export function keyRotations(plan: AttentionPlan, rawKeys = false): Rotation[] {
   return [...found.values()];
 }
 
-/** A copy of the keys restored from a saved session knows its rotation by id only; returns, for each such id, the rotation that a plan has `named`. */
-export function recognised(
-  copies: ReadonlyMap<string, KeyCopy>,
-  named: readonly Rotation[],
-): ReadonlyMap<string, Rotation> {
-  const found = new Map<string, Rotation>();
-  for (const [id, { rotation: known }] of copies) {
-    if (known) continue;
+/**
+ * A copy of the keys restored from a saved session is known by the id of its rotation only; gives each such copy its
+ * rotation where a plan names one with that id.
+ */
+export function recognise<Copy extends KeyCopy>(copies: Map<string, Copy>, named: readonly Rotation[]): void {
+  for (const [id, copy] of copies) {
+    if (copy.rotation) continue;
     const by = id === RAW ? UNROTATED : named.find((candidate) => candidate.id === id);
-    if (by) found.set(id, by);
+    if (by) copies.set(id, { ...copy, rotation: by });
   }
-  return found;
 }
 
 /**

@@ -1,5 +1,6 @@
 import {
   choicesOf,
+  hasChoices,
   withChosen,
   type AttentionPlan,
   type Choice,
@@ -30,10 +31,9 @@ export function choose(
   chunk: AskingChunk,
   as: "lists" | "ranges",
 ): AttentionPlan {
-  const choices = choicesOf(plan);
-  if (choices.length === 0) return plan;
+  if (!hasChoices(plan)) return plan;
   const taken = new Map<string, number[]>();
-  for (const choice of choices) {
+  for (const choice of choicesOf(plan)) {
     const { id, candidates, count } = choice;
     if (candidates === 0 || count === 0) {
       taken.set(id, []);

@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../../model/config.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
 import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Angles, type Rotation } from "../../positions/rotation.ts";
-import { copyChanges, keyRotations, recognised } from "../../state/key-copies.ts";
+import { copyChanges, keyRotations, recognise } from "../../state/key-copies.ts";
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuKeyCopy, CpuState } from "./cpu-state.ts";
@@ -118,10 +118,6 @@ export class KeyCopies {
 }
 
 type Turned = CpuKeyCopy & { readonly rotation: Rotation };
-
-function recognise(copies: Map<string, CpuKeyCopy>, named: readonly Rotation[]): void {
-  for (const [id, rotation] of recognised(copies, named)) copies.set(id, { ...copies.get(id)!, rotation });
-}
 
 function* tokensOf(runs: readonly SlotRun[]): Generator<number> {
   for (const { from, to, token } of runs) for (let i = 0; i < to - from; i++) yield token + i;

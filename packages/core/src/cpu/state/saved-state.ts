@@ -62,7 +62,7 @@ export class SavedState {
   }
 }
 
-export function damagedState(cause?: unknown): LongctxError {
+function damagedState(cause?: unknown): LongctxError {
   return new LongctxError(
     "file",
     "The saved cache is damaged, or belongs to another model or capacity; prefill again.",

@@ -46,6 +46,7 @@ export class TokenDecoder {
     const attention = this.#attention;
     const prepared = new PerPlan<TokenPlan>();
     const turns = new Map<string, Angles | null>();
+    const row = { first, count: 1, projected: projected.data };
     stream.data.set(hidden);
     for (let layer = 0; layer < layers.length; layer++) {
       const hook = hooks?.layers(layer) ? hooks : undefined;
@@ -55,7 +56,6 @@ export class TokenDecoder {
       // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
       const attend = layer < layers.length - 1 || logitRows > 0 || hook !== undefined;
       const given = request.plan(layer);
-      const row = { first, count: 1, projected: projected.data };
       const as = hook?.queries ? "lists" : "ranges"; // hooks know lists, and ranges cost less
       const chosen = attend ? choose(given, state, layer, this.#copies, row, as) : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;

@@ -1,8 +1,8 @@
 import type { ForwardRequest, LayerHooks } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
-import { choicesOf, needsRawKeys, withChosen, type AttentionPlan } from "../../method/plan.ts";
+import { hasChoices, needsRawKeys, withChosen, type AttentionPlan } from "../../method/plan.ts";
 import type { Draw } from "../../text/sampling.ts";
-import { keyRotations } from "../../state/key-copies.ts";
+import { keyRotations, recognise } from "../../state/key-copies.ts";
 import { chosenBlocks } from "../choice/layer-choices.ts";
 import { part, type Copy } from "../device/copies.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
@@ -10,7 +10,6 @@ import { argmax, argmaxScratch } from "../sampling/argmax.ts";
 import { sample, seenBits } from "../sampling/sample.ts";
 import { GpuLayerView, mirrorOf, splitProjection } from "../state/gpu-layer-view.ts";
 import type { GpuState } from "../state/gpu-state.ts";
-import { recognise } from "../state/key-places.ts";
 import { withoutPadding, withPadding } from "../weights/aligned.ts";
 import { AttentionPass } from "./attention-pass.ts";
 import type { Decoder } from "./decoder.ts";
@@ -162,7 +161,7 @@ export class ChunkPass {
     given: AttentionPlan,
     rawKeys: boolean,
   ): Promise<AttentionPlan> {
-    const listed = choicesOf(given).length > 0 ? await this.#listed(view.layer, given, rawKeys) : given;
+    const listed = hasChoices(given) ? await this.#listed(view.layer, given, rawKeys) : given;
     return (await hook(view, listed)) ?? listed;
   }
 

@@ -5,9 +5,9 @@ import { workgroupEntry } from "../device/declare.ts";
 import type { Kernel } from "../device/kernel.ts";
 
 /** Invocations of a workgroup in every kernel of the memory. */
-export const MEMORY_THREADS = 64;
+const MEMORY_THREADS = 64;
 /** Sides of the tile of M that a workgroup of `memory-write` has: rows, and columns in vectors of four. */
-export const WRITE_TILE = { rows: 16, quads: 4 } as const;
+const WRITE_TILE = { rows: 16, quads: 4 } as const;
 
 /** σ(x) = ELU(x) + 1, which keeps its digits where e^x is small. */
 const FEATURE = `fn feature(x: f32) -> f32 { return exp(max(min(x, 0.0), -80.0)) + max(x, 0.0); }

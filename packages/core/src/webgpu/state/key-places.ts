@@ -1,8 +1,7 @@
 import type { Rotation } from "../../positions/rotation.ts";
-import { copyChanges, recognised } from "../../state/key-copies.ts";
+import { copyChanges, recognise } from "../../state/key-copies.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import type { GpuState } from "./gpu-state.ts";
-import type { GpuKeyCopy } from "./layer-buffers.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
 import type { AttentionKernels } from "../attention/attention.ts";
 import { turnTables, type TurnTables } from "../attention/angle-tables.ts";
@@ -83,11 +82,6 @@ export function ensureCopies(
     });
   };
   return state.reservePlaces(layer, Math.max(...kept, ...places) + 1)?.then(turned) ?? turned();
-}
-
-/** Gives the copies of a restored state, which are known by id only, the rotations that a plan names. */
-export function recognise(copies: Map<string, GpuKeyCopy>, wanted: readonly Rotation[]): void {
-  for (const [id, rotation] of recognised(copies, wanted)) copies.set(id, { ...copies.get(id)!, rotation });
 }
 
 function placesBeside(kept: ReadonlySet<number>, count: number): number[] {
