@@ -42,7 +42,7 @@ const COMPUTES: Computes = {
 
 /**
  * The judge of the other backends: a decoder written down from its definition, every number in float64 but the weights
- * and what the hooks see. Slow on purpose; it shares no code with the fast ones beyond the contracts.
+ * and what the hooks see. Slow on purpose; it shares no arithmetic with the fast ones, only the contracts and the map from tokens to slots.
  */
 export function createReference(config: ModelConfig, weights: Weights): Backend {
   checkComputes("reference", COMPUTES, config, "");
