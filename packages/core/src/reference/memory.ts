@@ -38,12 +38,13 @@ export class LayerMemory {
   ): void {
     const { queryHeads, keyHeads, headSize: D } = this.shape;
     const count = chunk.queries.length / (queryHeads * D);
-    this.segment = branch.segment;
+    const size = branch.segment;
     for (let t = 0; t < count; t++) {
       // A query reads every segment of the text that ends before the query's own segment begins.
-      for (; (this.written + 1) * this.segment <= chunk.first + t; this.written++) {
-        const { keys, values } = rows(this.written * this.segment, (this.written + 1) * this.segment);
+      for (; (this.written + 1) * size <= chunk.first + t; this.written++) {
+        const { keys, values } = rows(this.written * size, (this.written + 1) * size);
         this.#write(keys, values, branch.update);
+        this.segment = size;
       }
       for (let h = 0; h < queryHeads; h++) {
         const at = (t * queryHeads + h) * D;
