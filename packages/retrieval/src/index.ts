@@ -1,7 +1,15 @@
 import type { MethodDefinition } from "@longctx/core";
 import { blocks } from "./blocks.ts";
+import { knn } from "./knn.ts";
+import { oracleBlock } from "./oracle-block.ts";
+import { oracle } from "./oracle.ts";
+import { randomBlocks } from "./random-blocks.ts";
 
 export * from "./blocks.ts";
+export * from "./knn.ts";
+export * from "./oracle-block.ts";
+export * from "./oracle.ts";
+export * from "./random-blocks.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
-export const retrievalMethods: readonly MethodDefinition[] = [blocks];
+export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];
