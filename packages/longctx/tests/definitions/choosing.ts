@@ -39,8 +39,8 @@ export function best(scores: readonly number[], count: number): number[] {
  * better one was left out, Infinity when nothing was.
  */
 export function margin(scores: readonly number[], chosen: readonly number[]): number {
-  const taken = new Set(chosen);
-  const left = scores.filter((_, j) => !taken.has(j));
+  const inside = new Set(chosen);
+  const left = scores.filter((_, j) => !inside.has(j));
   if (left.length === 0 || chosen.length === 0) return Infinity;
   const worst = Math.min(...chosen.map((j) => scores[j]));
   return (worst - Math.max(...left)) / Math.max(...scores.map(Math.abs));
@@ -90,17 +90,16 @@ export function accepting(report: Report, tie: number): Witness {
 
 /** Takes what a device reports, when it is as many as wanted and the same in all layers. */
 export function acceptingAny(report: Report): Witness {
-  const chosen = new Map<number, readonly number[]>();
+  let first: readonly number[] = [];
   return {
     ...reported(report),
     choose: (decision) => {
       const found = taken(report, decision, Infinity);
-      const before = chosen.get(decision.query) ?? found;
-      if (String(found) !== String(before))
+      if (decision.layer === 0) first = found;
+      if (String(found) !== String(first))
         throw new Error(
-          `Layer ${decision.layer} chose ${found} at token ${decision.query}, and another layer ${before}`,
+          `Layer ${decision.layer} chose ${found.join()} at token ${decision.query}, layer 0 ${first.join()}`,
         );
-      chosen.set(decision.query, found);
       return found;
     },
   };
@@ -114,7 +113,7 @@ export function reported(report: Report): Required<Pick<Witness, "saw">> {
       for (const part of ["softmax", "gated"] as const)
         if (String(device[part]) !== String(seen[part]))
           throw new Error(
-            `Layer ${layer}, query ${query}, head ${head} sees ${device[part]} (${part}) in place of ${seen[part]}`,
+            `Layer ${layer}, query ${query}, head ${head} sees ${device[part].join()} (${part}) in place of ${seen[part].join()}`,
           );
     },
   };
@@ -128,6 +127,6 @@ function taken(report: Report, decision: Decision, tie: number): readonly number
   const ahead = margin(scores, found);
   if (found.length === Math.min(count, candidates.length) && ahead >= -tie) return found;
   throw new Error(
-    `Layer ${layer}, query ${query}, heads ${heads}: chose ${found} by ${ahead} in place of ${best(scores, count)}`,
+    `Layer ${layer}, query ${query}, heads ${heads.join()}: chose ${found.join()} by ${ahead} in place of ${best(scores, count).join()}`,
   );
 }

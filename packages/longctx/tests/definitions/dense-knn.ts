@@ -93,8 +93,8 @@ class KnnRule implements Rule {
       this.#witness.saw?.(layer, m, head, { softmax: all.map(({ token }) => token), gated: [] });
       return this.#read(passage, head, all);
     }
-    const [softmax, gated] = [near, found].map((reads) => reads.map(({ token }) => token));
-    this.#witness.saw?.(layer, m, head, { softmax, gated });
+    const [own, gated] = [near, found].map((reads) => reads.map(({ token }) => token));
+    this.#witness.saw?.(layer, m, head, { softmax: own, gated });
     const open = 1 / (1 + Math.exp(-gate(layer, head)));
     const far = this.#read(passage, head, found);
     return this.#read(passage, head, near).map((x, j) => open * far[j] + (1 - open) * x);

@@ -1,30 +1,9 @@
-import { stateless, type Method } from "@longctx/core";
-import type { Report, Seen } from "./choosing.ts";
-import { keyHeadOf, type Shape } from "./dense-heads.ts";
+import { ChosenRows, stateless, type Method, type Segment } from "@longctx/core";
+import type { Report } from "./choosing.ts";
+import type { Shape } from "./dense-heads.ts";
 
-/** Reads off a device's plans which tokens every query head sees, once what was chosen is in place of choices. */
-
-interface Range {
-  readonly from: number;
-  readonly to: number;
-}
-
-/** Tokens chosen by each query, one list for all heads, for each key head, or for each query head. */
-interface Rows {
-  readonly first: number;
-  readonly count: number;
-  readonly heads: number;
-  list(row: number, head: number): Int32Array;
-}
-
-interface View {
-  readonly tokens: Range | Int32Array | Rows | object;
-  readonly band: Range;
-  readonly queries?: Range;
-}
-
-/** A method that changes nothing and reports what every query head sees in every layer. */
-export function watch(report: Report, shape: Shape): Method {
+/** A method that changes nothing and reports what every query head sees in every layer, once what was chosen is in place. */
+export function watch(report: Report, { queryHeads }: Pick<Shape, "queryHeads">): Method {
   return {
     spec: "watch",
     axes: [],
@@ -33,15 +12,12 @@ export function watch(report: Report, shape: Shape): Method {
       create: () =>
         stateless({
           plan: (plan, { layer, first, count }) => {
-            const { segments, gated } = plan as unknown as { segments: View[]; gated?: { segments: View[] } };
             for (let m = first; m < first + count; m++)
-              for (let head = 0; head < shape.queryHeads; head++) {
-                const seen: Seen = {
-                  softmax: seenThrough(segments, m, head, shape),
-                  gated: seenThrough(gated?.segments ?? [], m, head, shape),
-                };
-                report.add(layer, m, head, seen);
-              }
+              for (let head = 0; head < queryHeads; head++)
+                report.add(layer, m, head, {
+                  softmax: seenThrough(plan.segments, m, head, queryHeads),
+                  gated: seenThrough(plan.gated?.segments ?? [], m, head, queryHeads),
+                });
             return plan;
           },
         }),
@@ -50,11 +26,11 @@ export function watch(report: Report, shape: Shape): Method {
 }
 
 /** Returns the tokens that a query head sees, ascending. @throws Error where it sees one twice */
-function seenThrough(segments: readonly View[], m: number, head: number, shape: Shape): number[] {
+function seenThrough(segments: readonly Segment[], m: number, head: number, queryHeads: number): number[] {
   const seen = segments
     .filter(({ queries }) => !queries || (queries.from <= m && m < queries.to))
     .flatMap(({ tokens, band }) =>
-      listOf(tokens, m, head, shape).filter((n) => band.from <= m - n && m - n < band.to && n >= 0),
+      listOf(tokens, m, head, queryHeads).filter((n) => band.from <= m - n && m - n < band.to),
     )
     .sort((a, b) => a - b);
   const twice = seen.find((n, i) => n === seen[i + 1]);
@@ -62,18 +38,17 @@ function seenThrough(segments: readonly View[], m: number, head: number, shape: 
   return seen;
 }
 
-/** A segment's tokens up to m and beyond it as far as a range is finite. */
-function listOf(tokens: View["tokens"], m: number, head: number, shape: Shape): number[] {
+/** The tokens of a segment, those after m left out. */
+function listOf(tokens: Segment["tokens"], m: number, head: number, queryHeads: number): number[] {
   if (tokens instanceof Int32Array) return [...tokens];
-  if ("list" in tokens) {
+  if (tokens instanceof ChosenRows) {
     const row = m - tokens.first;
     if (row < 0 || row >= tokens.count) return [];
-    const list = { 1: 0, [shape.keyHeads]: keyHeadOf(shape, head), [shape.queryHeads]: head }[tokens.heads];
-    return [...tokens.list(row, tokens.heads === 1 ? 0 : list!)];
+    const perList = queryHeads / tokens.heads;
+    if (!Number.isInteger(perList)) throw new Error(`${tokens.heads} lists for ${queryHeads} query heads`);
+    return [...tokens.list(row, Math.floor(head / perList))];
   }
-  if ("from" in tokens) {
-    const to = Math.min(tokens.to, m + 1);
-    return Array.from({ length: Math.max(0, to - tokens.from) }, (_, i) => tokens.from + i);
-  }
-  throw new Error("A plan has a choice where what was chosen should be");
+  if ("choice" in tokens) throw new Error(`Choice ${tokens.choice.id} is still to be made`);
+  const to = Math.min(tokens.to, m + 1);
+  return Array.from({ length: Math.max(0, to - tokens.from) }, (_, i) => tokens.from + i);
 }
