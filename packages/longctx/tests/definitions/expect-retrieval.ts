@@ -1,5 +1,6 @@
 import { afterAll, it } from "vitest";
-import type { LanguageModel } from "@longctx/core";
+import type { LanguageModel, Weights } from "@longctx/core";
+import type { Llama } from "./dense-llama.ts";
 import { distinctText, once, withLearned, type JudgedModel } from "./judged-models.ts";
 import { LEARNED, type At, type Case } from "./retrieval-cases.ts";
 import type { Place } from "./sequences.ts";
@@ -21,16 +22,18 @@ export function modelsOf(place: Place, judged: readonly JudgedModel[]): (number:
   });
   return async (number) => {
     const { config, weights, llama } = judged[number];
-    const vectors = (of: (layer: number, head: number) => number) =>
-      Array.from({ length: llama.layers }, (_, layer) =>
-        Array.from({ length: llama.queryHeads }, (_head, head) => of(layer, head)),
-      );
-    const learned = () =>
-      withLearned(withLearned(weights, "knn_gate", vectors(LEARNED.gate)), "knn_scale", vectors(LEARNED.scale));
-    const model = open.get(number) ?? Promise.resolve(place.open(config, learned()));
+    const all = Array.from({ length: llama.layers }, (_, layer) => layer);
+    const model = open.get(number) ?? Promise.resolve(place.open(config, withGates(weights, llama, all)));
     open.set(number, model);
     return { judged: judged[number], place, model: await model };
   };
+}
+
+/** Weights with gates and scales for `knn` in some layers. */
+export function withGates(weights: Weights, { queryHeads }: Llama, layers: readonly number[]): Weights {
+  const vectors = (of: (layer: number, head: number) => number) =>
+    new Map(layers.map((layer) => [layer, Array.from({ length: queryHeads }, (_, head) => of(layer, head))]));
+  return withLearned(withLearned(weights, "knn_gate", vectors(LEARNED.gate)), "knn_scale", vectors(LEARNED.scale));
 }
 
 /** Tests that a device reads texts as each case says. */

@@ -58,8 +58,12 @@ export function distinctText(model: JudgedModel, length: number, seed: number): 
 }
 
 /** The weights with what a checkpoint learned for a method, a vector a layer. */
-export function withLearned(weights: Weights, name: string, layers: readonly (readonly number[])[]): Weights {
-  const learned = layers.map((values, layer): [string, WeightTensor] => {
+export function withLearned(
+  weights: Weights,
+  name: string,
+  layers: readonly (readonly number[])[] | ReadonlyMap<number, readonly number[]>,
+): Weights {
+  const learned = [...layers.entries()].map(([layer, values]): [string, WeightTensor] => {
     const floats = Float32Array.from(values);
     const tensor = `layers.${layer}.method.${name}`;
     const bytes = () => new Uint8Array(floats.slice().buffer);

@@ -136,7 +136,8 @@ export class SideBySide {
   }
 }
 
-function refusalOf(act: () => void): unknown {
+/** Returns what is thrown, or null. */
+export function refusalOf(act: () => void): unknown {
   try {
     act();
     return null;
