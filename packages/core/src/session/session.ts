@@ -108,6 +108,7 @@ export class Session {
     checkIds(ids, this.model.config.vocabSize);
     this.#checkRoom(ids.length);
     if (this.length === 0) checkBeginning(ids.length, this.method);
+    capture?.check(this.model.config);
     const logitRows = checkRows(options.logitRows, ids.length);
     const length = checkLength(options.length, this.length + ids.length);
     if (this.length === 0) this.#promptLength = length;
@@ -191,7 +192,7 @@ export class Session {
     const { parts } = this.method;
     const chunk = { ...context, first, count: ids.length, length, promptLength: this.#promptLength };
     const plan = chunkPlans(this.method, chunk);
-    const hooks = layerHooks(config, this.#hooks, capture);
+    const hooks = layerHooks(config, this.#hooks, capture, chunk);
     const rawKeys = this.method.lengthDependentOn(context) || parts.some((part) => part.rawKeys || part.hook);
     try {
       return await act({ state: this.#state, ids, plan, rawKeys, hooks });
