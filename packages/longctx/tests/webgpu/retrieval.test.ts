@@ -41,6 +41,7 @@ describe.skipIf(gpu === null)("webgpu: retrieval is its definition", () => {
     expectCases(knnCases(FEW), at);
   });
   describe("controls", () => {
-    expectCases([...oracleCases(CONTROLS), ...oracleBlockCases(CONTROLS), ...randomBlockCases(CONTROLS)], at);
+    const all = [oracleCases, oracleBlockCases, randomBlockCases].flatMap((casesOf) => casesOf(CONTROLS).slice(0, 4));
+    expectCases(all, at);
   });
 });
