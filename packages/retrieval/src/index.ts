@@ -2,6 +2,9 @@ import type { MethodDefinition } from "@longctx/core";
 import { blocks } from "./blocks.ts";
 
 export * from "./blocks.ts";
+export * from "./heads-file.ts";
+export * from "./scroll.ts";
+export { scrollSizes, type ScrollOptions, type ScrollPrompt, type ScrollSizes } from "./scroll-options.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks];
