@@ -1,7 +1,12 @@
 import { LongctxError } from "../common/errors.ts";
-import type { Composition } from "../method/composition.ts";
+import { compose, type Composition } from "../method/composition.ts";
 import type { RingLayout } from "../method/method.ts";
 import type { SessionModel, SessionOptions } from "./session-types.ts";
+
+/** Combines the methods of a session's options. @throws LongctxError "method" where they conflict */
+export function compositionOf(method: SessionOptions["method"]): Composition {
+  return compose(...(method === undefined ? [] : "spec" in method ? [method] : method));
+}
 
 /**
  * Returns the ring layout of each layer, and how many prompt tokens are computed at once under the methods and options.
@@ -30,4 +35,13 @@ export function layoutOf(
     return { ...bounded, capacity: Math.max(bounded.capacity, bounded.pinned + segment + most) };
   });
   return { chunk: most, layouts };
+}
+
+/** Checks that `count` more tokens fit behind `length` tokens. @throws LongctxError "capacity" where they do not */
+export function checkRoom(count: number, length: number, room: number): void {
+  if (count > room)
+    throw new LongctxError(
+      "capacity",
+      `The text has ${length + count} tokens, but the cache holds ${length + room}. Give a capacity of at least ${length + count}, a shorter text, or a method that bounds the cache.`,
+    );
 }

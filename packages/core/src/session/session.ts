@@ -10,9 +10,17 @@ import type { Method, MethodState, RingLayout } from "../method/method.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { AttentionPlan } from "../method/plan.ts";
 import type { Draw } from "../text/sampling.ts";
+import { goOnUnder } from "./other-methods.ts";
 import { saveSession } from "./saved-session.ts";
-import { layoutOf } from "./session-layout.ts";
-import type { ForwardOptions, LogitChunk, SessionModel, SessionOptions, SessionParts } from "./session-types.ts";
+import { checkRoom, compositionOf, layoutOf } from "./session-layout.ts";
+import type {
+  ForkOptions,
+  ForwardOptions,
+  LogitChunk,
+  SessionModel,
+  SessionOptions,
+  SessionParts,
+} from "./session-types.ts";
 
 /**
  * A sequence of tokens with its state on the device and its methods. When reading fails within a chunk (a hook throws,
@@ -27,6 +35,7 @@ export class Session {
   readonly chunk: number;
   /** The layout of each layer's ring buffer. */
   readonly layouts: readonly RingLayout[];
+  readonly #trunkLayouts: readonly RingLayout[] | undefined;
   readonly #state: SequenceState;
   #hooks: ReadonlyMap<Method, MethodState>;
   readonly #tokens: number[];
@@ -44,7 +53,8 @@ export class Session {
     this.method = method;
     this.options = options;
     this.chunk = chunk;
-    this.layouts = layouts;
+    this.layouts = parts?.layouts ?? layouts;
+    this.#trunkLayouts = parts?.layouts;
     this.#state = parts?.state ?? backend.createState(layouts);
     this.#occupancy = new Occupancy(() => this.#state.dispose());
     this.#hooks = new Map(
@@ -106,7 +116,7 @@ export class Session {
     const { signal, onProgress, capture } = options;
     this.#occupancy.check();
     checkIds(ids, this.model.config.vocabSize);
-    this.#checkRoom(ids.length);
+    checkRoom(ids.length, this.length, this.room);
     if (this.length === 0) checkBeginning(ids.length, this.method);
     const logitRows = checkRows(options.logitRows, ids.length);
     const length = checkLength(options.length, this.length + ids.length);
@@ -149,7 +159,7 @@ export class Session {
   async readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number> {
     this.#occupancy.check();
     checkIds([id], this.model.config.vocabSize);
-    this.#checkRoom(1);
+    checkRoom(1, this.length, this.room);
     this.#occupancy.begin();
     const first = this.length;
     try {
@@ -235,16 +245,29 @@ export class Session {
     return new Generation(this, options);
   }
 
-  /** Makes an independent second session that continues from the same tokens. */
-  fork(): Session {
+  /**
+   * Makes an independent second session that continues from the same tokens, with this session's keys, values and rings;
+   * what it reads attends by `method`, where that is given.
+   * @throws LongctxError "method" where this session does not keep what the other methods need of the text
+   */
+  fork({ method: given }: ForkOptions = {}): Session {
     this.#occupancy.check();
-    return new Session(this.model, this.method, this.options, {
-      state: this.#state.fork(),
-      hooks: this.#forkHooks(),
+    const parts = this.#parts;
+    const method = given === undefined ? this.method : compositionOf(given);
+    const options = given === undefined ? this.options : { ...this.options, method };
+    const other = given === undefined ? { hooks: this.#forkHooks() } : goOnUnder(method, this, parts);
+    return new Session(this.model, method, options, { ...parts, ...other, state: this.#state.fork() });
+  }
+
+  get #parts(): SessionParts {
+    return {
+      state: this.#state,
+      layouts: this.#trunkLayouts,
+      hooks: this.#hooks,
       tokens: this.#tokens,
       promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
-    });
+    };
   }
 
   /** Forgets all but the first `length` tokens. @throws LongctxError, with nothing changed, when the state cannot */
@@ -266,13 +289,7 @@ export class Session {
     this.#occupancy.begin();
     try {
       await this.settle();
-      return await saveSession(this.model, this.method, {
-        state: this.#state,
-        hooks: this.#hooks,
-        tokens: this.#tokens,
-        promptLength: this.#promptLength,
-        lastLogits: this.#lastLogits,
-      });
+      return await saveSession(this.model, this.method, this.#parts);
     } finally {
       this.#occupancy.end();
     }
@@ -285,13 +302,5 @@ export class Session {
 
   #forkHooks(): ReadonlyMap<Method, MethodState> {
     return new Map([...this.#hooks].map(([method, state]) => [method, state.fork()] as const));
-  }
-
-  #checkRoom(count: number): void {
-    if (count > this.room)
-      throw new LongctxError(
-        "capacity",
-        `The text has ${this.length + count} tokens, but the cache holds ${this.length + this.room}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache.`,
-      );
   }
 }

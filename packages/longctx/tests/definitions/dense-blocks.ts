@@ -109,7 +109,12 @@ export class DenseBlocks {
   }
 
   fork(): DenseBlocks {
-    const other = new DenseBlocks(this.#llama, this.#blocks, this.#attention, this.#choose);
+    return this.under(this.#blocks, this.#attention, this.#choose);
+  }
+
+  /** The same keys and values, read on under other blocks, or composed with something else. */
+  under(blocks: Blocks, attention = this.#attention, choose?: Chooser): DenseBlocks {
+    const other = new DenseBlocks(this.#llama, blocks, attention, choose);
     other.#keys = this.#keys.map((rows) => rows.slice());
     other.#values = this.#values.map((rows) => rows.slice());
     other.margin = this.margin;
