@@ -10,6 +10,7 @@ export * from "./knn.ts";
 export * from "./oracle-block.ts";
 export * from "./oracle.ts";
 export * from "./random-blocks.ts";
+export * from "./trace.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];
