@@ -26,7 +26,7 @@ export function promptContent(task: Task, cell: Cell, tokenizer: string): Conten
 }
 
 /**
- * Pieces as a prompt. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
+ * Pieces as a prompt, the last of them its question. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
  * counts and is checked by decoding it, because a tokenizer may merge across a boundary.
  */
 export function assemble(
@@ -59,6 +59,7 @@ export function assemble(
     text,
     ids,
     sha256: sha256(text),
+    questionStart: Math.min(spans.at(-1)!.start, ids.length - 1),
     needles: needles.sort((a, b) => Number(b.asked) - Number(a.asked)).map(({ needle }) => needle),
     refs,
     firstAnswerToken: tokenizer.encode(text + answer)[ids.length],

@@ -29,6 +29,8 @@ export interface Prompt {
   readonly ids: readonly number[];
   /** SHA-256 of the text. */
   readonly sha256: string;
+  /** The index of the question's first token; a token that joins both belongs to the text before the question. */
+  readonly questionStart: number;
   /** The asked one first. */
   readonly needles: readonly PlacedNeedle[];
   /** Texts that count as the answer. */

@@ -21,6 +21,8 @@ const runSchema = z.strictObject({
   methods: z.array(z.string()),
   baseline: z.string(),
   seed: z.int(),
+  /** Whether samples say what the layers fetched; a layer that a hook looks at is computed in another order. */
+  trace: z.boolean().optional(),
   longctx: z.string(),
 });
 export type RunIdentity = z.infer<typeof runSchema>;
@@ -111,12 +113,13 @@ export function readManifest(path: string): Manifest {
 }
 
 function differencesOf(there: RunIdentity, here: RunIdentity): string[] {
-  return (Object.keys(here) as (keyof RunIdentity)[])
+  return (Object.keys({ ...there, ...here }) as (keyof RunIdentity)[])
     .filter((key) => JSON.stringify(there[key]) !== JSON.stringify(here[key]))
     .map((key) => `${key.replaceAll("_", " ")} is ${shown(there[key])} there and ${shown(here[key])} here`);
 }
 
 function shown(value: RunIdentity[keyof RunIdentity]): string {
+  if (value === undefined) return "not given";
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
 }
