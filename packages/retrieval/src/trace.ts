@@ -1,6 +1,7 @@
 import {
   ChosenRows,
   EVERYTHING,
+  sees,
   stateless,
   type AttentionPlan,
   type Interval,
@@ -15,6 +16,8 @@ export interface FetchedRow {
   readonly query: number;
   /** Ascending text indices: one list for all query heads, one for each key head [K], or one for each query head [H]. */
   readonly lists: readonly Int32Array[];
+  /** The plan of the layer, in which tokens stand in place of choices. */
+  readonly plan: AttentionPlan;
 }
 
 /**
@@ -73,7 +76,7 @@ export function retrievalTrace({ queries = EVERYTHING, layers = () => true, onRo
             const end = Math.min(first + count, queries.to);
             for (let query = Math.max(first, queries.from); query < end; query++) {
               const lists = chosenTokens(plan, query);
-              if (lists.length > 0) onRow({ layer, query, lists });
+              if (lists.length > 0) onRow({ layer, query, lists, plan });
             }
             return plan;
           },
@@ -91,10 +94,13 @@ export interface LayerFetches {
   readonly counts: readonly (readonly [bin: number, tokens: number])[];
   /** For each list of a query (one, [K] or [H]) the mean share of the marked tokens that it has, 0 to 1. */
   readonly marked: readonly number[];
+  /** The mean share of the marked tokens that the queries see without fetching them (sinks, last tokens), 0 to 1. */
+  readonly shown: number;
 }
 
 interface Counted {
   lists: number;
+  shown: number;
   readonly counts: Map<number, number>;
   readonly marked: number[];
   queries: number;
@@ -112,12 +118,21 @@ export class FetchCounts {
     this.#mark = mark;
   }
 
-  add({ layer, lists }: FetchedRow): void {
-    const counted: Counted = this.#layers.get(layer) ?? { lists: 0, counts: new Map(), marked: [], queries: 0 };
+  add({ layer, query, lists, plan }: FetchedRow): void {
+    const counted: Counted = this.#layers.get(layer) ?? {
+      lists: 0,
+      shown: 0,
+      counts: new Map(),
+      marked: [],
+      queries: 0,
+    };
     this.#layers.set(layer, counted);
     counted.lists += lists.length;
     counted.queries++;
     const { from, to } = this.#mark;
+    const ranges = plan.segments.filter(({ tokens }) => "from" in tokens);
+    for (let token = from; token < to; token++)
+      if (ranges.some((segment) => sees(segment, query, token))) counted.shown += 1 / (to - from);
     for (const [number, list] of lists.entries()) {
       let marked = 0;
       for (const token of list) {
@@ -133,11 +148,12 @@ export class FetchCounts {
   layers(): LayerFetches[] {
     return [...this.#layers]
       .sort(([a], [b]) => a - b)
-      .map(([layer, { lists, counts, marked, queries }]) => ({
+      .map(([layer, { lists, counts, marked, shown, queries }]) => ({
         layer,
         lists,
         counts: [...counts].sort(([a], [b]) => a - b),
         marked: marked.map((sum) => sum / queries),
+        shown: shown / queries,
       }));
   }
 }

@@ -98,12 +98,14 @@ it("lists of a plan are those of the query, of its band, and of both branches", 
 
 it("counts are by bin, shares of a mark by list", () => {
   const counts = new FetchCounts({ bin: 10, mark: { from: 18, to: 22 } });
-  const row = (layer: number, ...lists: number[][]) => ({ layer, query: 99, lists: lists.map((list) => Int32Array.from(list)) }); // prettier-ignore
+  const segment = { tokens: { from: 0, to: 20 }, band: { from: 0, to: Infinity } } as Segment;
+  const plan = { segments: [segment, { ...segment, tokens: { from: 21, to: 50 }, band: { from: 0, to: 78 } }] };
+  const row = (layer: number, ...lists: number[][]) => ({ layer, query: 99, plan, lists: lists.map((list) => Int32Array.from(list)) }); // prettier-ignore
   counts.add(row(3, [0, 9, 18, 19], [20, 21, 22]));
   counts.add(row(3, [18, 19, 20, 21], [5]));
   counts.add(row(1, [40]));
   expect(counts.layers()).toEqual([
-    { layer: 1, lists: 1, counts: [[4, 1]], marked: [0] },
+    { layer: 1, lists: 1, counts: [[4, 1]], marked: [0], shown: 0.5 },
     {
       layer: 3,
       lists: 4,
@@ -113,6 +115,7 @@ it("counts are by bin, shares of a mark by list", () => {
         [2, 5],
       ],
       marked: [0.75, 0.25],
+      shown: 0.5,
     },
   ]);
 });

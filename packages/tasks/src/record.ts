@@ -9,6 +9,8 @@ const fetches = z.strictObject({
   counts: z.array(z.tuple([z.int().min(0), z.int().positive()])),
   /** The mean share of the asked needle's tokens in a list: one for all heads, one a key head, or one a query head. */
   needle: z.array(z.number().min(0).max(1)),
+  /** The mean share of the asked needle's tokens that the queries see without fetching them: first tokens, last ones. */
+  shown: z.number().min(0).max(1),
 });
 
 /**

@@ -52,11 +52,17 @@ export const RUN_FILES = {
   heatmap: "heatmap.svg",
 } as const;
 
+const WRITTEN: ReadonlySet<string> = new Set(Object.values(RUN_FILES));
+/** What layers fetched, a picture for each length. */
+const PICTURE = /^retrieved-\w+\.svg$/;
+
 /** Opens `out` for a run: a new folder, or one of the very same run. @throws LongctxError "argument" when it is another's */
 export function openRunFolder(out: string, run: RunIdentity, reference: string, overwrite: boolean): Manifest {
   const path = join(out, RUN_FILES.manifest);
   writing(out, () => mkdirSync(out, { recursive: true }));
-  if (overwrite) for (const file of Object.values(RUN_FILES)) rmSync(join(out, file), { force: true });
+  if (overwrite)
+    for (const file of readdirSync(out).filter((name) => WRITTEN.has(name) || PICTURE.test(name)))
+      rmSync(join(out, file), { force: true });
   if (existsSync(path)) {
     const manifest = readManifest(path);
     const differences = differencesOf(manifest.run, run);

@@ -28,11 +28,17 @@ export function promptTrace({ length }: Cell, { ids, questionStart, needles: [ne
 
 type Written = NonNullable<SampleRecord["retrieved"]>["question"][number];
 
-function written({ layer, lists, counts, marked }: LayerFetches): Written {
+/** Sums of shares may be above 1 by their rounding, which this takes away. */
+function decimals(share: number): number {
+  return Number(share.toFixed(3));
+}
+
+function written({ layer, lists, counts, marked, shown }: LayerFetches): Written {
   return {
     layer,
     lists,
     counts: counts.map(([bin, tokens]) => [bin, tokens]),
-    needle: marked.map((share) => Number(share.toFixed(3))),
+    needle: marked.map(decimals),
+    shown: decimals(shown),
   };
 }
