@@ -86,14 +86,14 @@ export function attentionOf({ llama, config }: JudgedModel, composed: string) {
   return is.define(COMPOSED[composed], textOf(llama, 160, config.trainedWindow));
 }
 
-export const blockCases = (factors: Factors, sizes: number = BLOCK_SIZES.length): Case[] =>
+export const blockCases = (factors: Factors, sizeCount: number = BLOCK_SIZES.length): Case[] =>
   covering({
     ...factors,
     representative: ["salient", "bounds", "mean"],
     share: ["group", "none", "heads"],
     query: ["token", "chunk"],
     positions: ["ordered", "constant"],
-    sizes: BLOCK_SIZES.slice(0, sizes),
+    sizes: BLOCK_SIZES.slice(0, sizeCount),
   }).map(({ sizes, representative, share, query, positions, ...circumstances }) => {
     const blocks: Blocks = { ...sizes, representative, share, query, positions };
     const title = titleOf(circumstances, blocksSpec(blocks));
@@ -136,13 +136,13 @@ export function knnSpec({ layers, k, window, sinks, merge, keys, positions }: Kn
   ].join(",");
 }
 
-export const knnCases = (factors: Factors, sizes: number = KNN_SIZES.length): Case[] =>
+export const knnCases = (factors: Factors, sizeCount: number = KNN_SIZES.length): Case[] =>
   covering({
     ...factors,
     merge: MERGES,
     positions: ["true", "none", "constant"],
     layers: ["all", [1], [0]],
-    sizes: KNN_SIZES.slice(0, sizes),
+    sizes: KNN_SIZES.slice(0, sizeCount),
     gates: ["learned", "given"],
   }).map(({ merge, positions, layers, sizes, gates, ...circumstances }) => {
     const knn: Knn = { ...sizes, ...merge, positions, layers, ...(gates === "given" ? GIVEN : LEARNED) };
