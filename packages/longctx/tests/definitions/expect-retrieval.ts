@@ -11,7 +11,9 @@ import { WAYS, type Way } from "./ways.ts";
 const SEEDS: Readonly<Record<string, number>> = {
   "160 tokens, in chunks: yarn:factor=4+knn:layers=1,k=6,window=1,sinks=3,merge=gate,keys=raw,positions=true": 4,
   "160 tokens, in chunks: oracle:k=5,window=0,sinks=0": 2,
+  "a prompt, then token by token: oracle:k=5,window=0,sinks=0": 1,
   "a prompt, then token by token: oracle:k=6,window=1,sinks=3": 1,
+  "a prompt, then token by token: knn:layers=all,k=40,window=90,sinks=4,merge=gate,keys=raw,positions=true": 1,
 };
 
 /** The models of cases, opened when the first case wants them, with gates and scales that they learned for `knn`. */
