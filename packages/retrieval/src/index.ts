@@ -10,6 +10,9 @@ export * from "./knn.ts";
 export * from "./oracle-block.ts";
 export * from "./oracle.ts";
 export * from "./random-blocks.ts";
+export * from "./heads-file.ts";
+export * from "./scroll.ts";
+export { scrollSizes, type ScrollOptions, type ScrollPrompt, type ScrollSizes } from "./scroll-options.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];

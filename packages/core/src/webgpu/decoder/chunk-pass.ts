@@ -1,6 +1,6 @@
 import type { ForwardRequest, LayerHooks } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
-import { ChosenRows, hasChoices, needsRawKeys, withChosen, type AttentionPlan } from "../../method/plan.ts";
+import { hasChoices, needsRawKeys, withChosen, type AttentionPlan, type ChosenRows } from "../../method/plan.ts";
 import type { Draw } from "../../text/sampling.ts";
 import { massBand } from "../../state/attention-mass.ts";
 import { keyRotations, recognise } from "../../state/key-copies.ts";
@@ -80,7 +80,10 @@ export class ChunkPass {
     return [sample({ ...ends, draw, seen }, this.#decoder.gpu.capabilities)];
   }
 
-  /** All layers; of the last one only what the logits of the last `logitRows` rows are made from. */
+  /**
+   * All layers up to the one that the pass stops after; of the last one only what the logits of the last `logitRows` rows
+   * are made from.
+   */
   async #layers(logitRows: number): Promise<void> {
     const { stages, workspace, config } = this.#decoder;
     const { ids, hooks } = this.#request;
@@ -104,9 +107,15 @@ export class ChunkPass {
       const turned = this.#attention.copies(layer, plan, rawKeys);
       this.#record(turned instanceof Promise ? await turned : turned);
       const counted = massBand(given);
+      const stops = layer === this.#request.stopAfter;
+      if (stops && counted === 0) {
+        this.#record(this.#attention.choose(layer, plan, { attend: false, rawKeys, massBand: 0 }).dispatches);
+        return;
+      }
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       const attend = !last || logitRows > 0 || hook?.attended !== undefined || counted > 0;
       this.#record(this.#attention.attend(layer, plan, { attend, rawKeys, massBand: counted }));
+      if (stops) return;
       if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
       if (rows.count > 0) this.#record(stages.feedForward(layer, count, rows));
