@@ -32,17 +32,17 @@ export class UploadedFactors {
   }
 }
 
+/** One row for each layer, [L, H]; layers without the branch may have no factors, and zeros stand for them. */
 function flat(
   factors: HeadFactors,
   known: WeakMap<HeadFactors, Float32Array>,
   of: (factor: number) => number,
 ): Float32Array {
-  const all =
-    known.get(factors) ??
-    Float32Array.from(
-      factors.flatMap((layer) => [...layer]),
-      of,
-    );
+  const made = known.get(factors);
+  if (made) return made;
+  const heads = Math.max(...factors.map((layer) => layer.length));
+  const all = new Float32Array(factors.length * heads);
+  factors.forEach((layer, i) => all.set(layer.map(of), i * heads));
   known.set(factors, all);
   return all;
 }
