@@ -19,8 +19,9 @@ const totalsKernelOf = memoised(rowTotalsKernel);
 const massKernelOf = memoised(attentionMassKernel);
 /** A token for each invocation. */
 const THREADS = 64;
-/** Queries whose products with a key are summed at once, so that the key is loaded once for all of them. */
-const QUERIES_AT_ONCE = 8;
+/** Queries whose products with a key are summed at once, for the key is loaded once for all of them; fewer of large heads. */
+const MOST_QUERIES = 8;
+const MOST_QUADS = 512;
 
 /**
  * The logarithm, to the base 2, of the sum of a row's weights, 2^score; so large a number that all weights vanish where a
@@ -70,11 +71,12 @@ fn main(
  */
 export function attentionMassKernel(shape: AttentionShape): Kernel {
   const name = ["attention-mass", quadsOf(shape), shape.storage, ...capName(shape)].join(" ");
-  const queries = <T>(make: (q: number) => T) => each(QUERIES_AT_ONCE, make);
+  const atOnce = Math.max(1, Math.min(MOST_QUERIES, Math.floor(MOST_QUADS / quadsOf(shape))));
+  const queries = <T>(make: (q: number) => T) => each(atOnce, make);
   const code = `// ${name}
 const QUADS = ${quadsOf(shape)}u; // of channels in a row
 const THREADS = ${THREADS}u;
-const QUERIES = ${QUERIES_AT_ONCE}u;
+const QUERIES = ${atOnce}u;
 
 /** \`slot\` is the first of \`count\` slots of tokens from \`token\` on. */
 ${MASS_LANE}

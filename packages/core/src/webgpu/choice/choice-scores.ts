@@ -8,8 +8,9 @@ import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } 
 const kernelOf = memoised(choiceScoresKernel);
 /** A candidate for each invocation. */
 const THREADS = 64;
-/** Rows that a workgroup scores at once where there are so many: a key is loaded once for all of them. */
-const ROWS_AT_ONCE = 8;
+/** Rows that a workgroup scores at once where there are so many, for a key is loaded once for all of them; fewer of large heads. */
+const MOST_ROWS = 8;
+const MOST_QUADS = 512;
 
 /**
  * What is scored: keys of single tokens in the ring, by their product with the query or by the cosine of their angle; or
@@ -173,7 +174,7 @@ export type ScoredKeys =
 export function choiceScores(shape: AttentionShape, capabilities: Capabilities, work: ChoiceScores): Dispatch[] {
   const { queries, rotation, chunk, firstRow, rows, lists, candidates, scored, scores } = work;
   if (candidates === 0) return [];
-  const rowsAtOnce = rows === 1 ? 1 : ROWS_AT_ONCE;
+  const rowsAtOnce = rows === 1 ? 1 : Math.max(1, Math.min(MOST_ROWS, Math.floor(MOST_QUADS / quadsOf(shape))));
   const tiles = Math.ceil(candidates / THREADS) * Math.ceil(rows / rowsAtOnce);
   const [x, y] = spread(tiles, capabilities);
   const ofRing = "ring" in scored;
