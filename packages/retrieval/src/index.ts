@@ -4,7 +4,8 @@ import { blocks } from "./blocks.ts";
 export * from "./blocks.ts";
 export * from "./heads-file.ts";
 export * from "./scroll.ts";
-export { scrollSizes, type ScrollOptions, type ScrollPrompt, type ScrollSizes } from "./scroll-options.ts";
+export * from "./scroll-options.ts";
+export * from "./scroll-spec.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks];

@@ -46,7 +46,7 @@ export function needleCommand(): Command {
     .option("--trials <n>", "prompts a cell", parseWhole("--trials", 1))
     .option(
       "--methods <spec...>",
-      `methods, as "none" "yarn:factor=4" "rerope:window=512"; factor=auto is length / trained window`,
+      `methods, as "none" "yarn:factor=4" "rerope:window=512", and readers, as "reader=scroll" "reader=scroll:chunk=512,budget=128"; factor=auto is length / trained window`,
     )
     .option("--baseline <spec>", "the method the others are compared with (default none)")
     .option("--needles <n>", "needles in a prompt of the needle task", parseWhole("--needles", 1))

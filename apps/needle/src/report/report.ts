@@ -3,6 +3,7 @@ import { Chalk, type ColorSupportLevel } from "chalk";
 import { cellsCsv } from "./cells-csv.ts";
 import { readManifest, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { counted, taskName } from "./names.ts";
+import { readerLines } from "./readers.ts";
 import { readSamples } from "../files/samples-file.ts";
 import { summarise, type Summary } from "./summary.ts";
 import { accuracyTable, comparisonLines } from "./table.ts";
@@ -59,6 +60,12 @@ export async function printed(
       "",
     );
   }
+  if (summary.readers)
+    lines.push(
+      chalk.bold("What became of the asked needle in what readers carried"),
+      ...readerLines(summary.readers),
+      "",
+    );
   if (summary.errors.length > 0) {
     lines.push(
       chalk.red(
