@@ -4,6 +4,7 @@ import { Chalk, type ColorSupportLevel } from "chalk";
 import { cellsCsv } from "./cells-csv.ts";
 import { readManifest, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { counted, taskName } from "./names.ts";
+import { readerLines } from "./readers.ts";
 import { retrievedFigures, retrievedFiles } from "./retrieved.ts";
 import { readSamples } from "../files/samples-file.ts";
 import { summarise, type Summary } from "./summary.ts";
@@ -67,6 +68,12 @@ export async function printed(
       chalk.dim(
         "For the question and for the answer: mean over layers and heads; the best layer and head; what is seen without being fetched.",
       ),
+      "",
+    );
+  if (summary.readers)
+    lines.push(
+      chalk.bold("What became of the asked needle in what readers carried"),
+      ...readerLines(summary.readers),
       "",
     );
   if (summary.errors.length > 0) {

@@ -1,5 +1,6 @@
 import { holm, mcnemar, newcombePaired, wilson, type PairedCounts, type SampleRecord } from "@longctx/tasks";
 import type { RunIdentity } from "../files/manifest.ts";
+import { readerScores, type ReaderScore } from "./readers.ts";
 import { needleShares, type NeedleShare } from "./retrieved.ts";
 
 /** Right answers of a set of samples, with the 95 % Wilson interval. Samples without an answer count as wrong. */
@@ -55,6 +56,8 @@ export interface Summary {
   readonly comparisons: readonly Comparison[];
   /** What was fetched of the needles, where samples were traced. */
   readonly retrieved?: readonly NeedleShare[];
+  /** Where an arm is a reader. */
+  readonly readers?: readonly ReaderScore[];
 }
 
 /** What the samples say; no times in it, so the same samples give the same bytes. */
@@ -79,6 +82,7 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
     })),
   );
   const retrieved = needleShares(run, all);
+  const readers = readerScores(run, all);
   const failed = all.filter((record) => record.status === "error");
   return {
     v: 1,
@@ -97,6 +101,7 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
     cells,
     comparisons: [...compare(run, all, [null]), ...compare(run, all, run.lengths)],
     ...(retrieved.length > 0 && { retrieved }),
+    ...(readers.length > 0 && { readers }),
   };
 }
 

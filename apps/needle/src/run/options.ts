@@ -18,7 +18,7 @@ export interface RunOptions {
   /** %. */
   readonly depths: readonly number[];
   readonly trials: number;
-  /** Specs; `factor=auto` stands for length / trained window, at least 1. */
+  /** Specs of methods, or of readers behind `reader=`; `factor=auto` stands for length / trained window, at least 1. */
   readonly methods: readonly string[];
   /** The method the others are compared with; one of `methods`. */
   readonly baseline: string;

@@ -6,6 +6,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { Estimate } from "./estimate.ts";
 import { openRunFolder, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { measure, type MadePrompt } from "./measure.ts";
+import { checkReader } from "./read.ts";
 import { modelHash } from "../files/model-files.ts";
 import { counted, lengthName } from "../report/names.ts";
 import { modelName, taskOf, type RunOptions } from "./options.ts";
@@ -41,8 +42,11 @@ export async function run(
     const methods = resolveMethods(options, model.context);
     for (const method of methods) await checkControl(model, method);
     const jobs = schedule(options, methods);
-    for (const length of options.lengths)
-      bound.prompt({ length, depth: options.depths[0], trial: 0, seed: options.seed });
+    for (const length of options.lengths) {
+      const prompt = bound.prompt({ length, depth: options.depths[0], trial: 0, seed: options.seed });
+      for (const { reader } of methods.filter((method) => method.length === length))
+        if (reader) checkReader(model, bound, reader, prompt);
+    }
     const identity: RunIdentity = {
       model: { name: modelName(options.model), sha256 },
       tokenizer_sha256: bound.tokenizer,
@@ -124,18 +128,18 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks,
     };
   };
   for (const [index, job] of todo.entries()) {
-    report(
-      state(
-        index,
-        `${job.method.label} at ${lengthName(job.cell.length)} tokens, depth ${job.cell.depth} %, trial ${job.cell.trial + 1}`,
-      ),
-    );
+    const { cell } = job;
+    const name = `${job.method.label} at ${lengthName(cell.length)} tokens, depth ${cell.depth} %, trial ${cell.trial + 1}`;
+    report(state(index, name));
     // Signals and the display get their turn here, whatever the backend does.
     await setImmediate();
     if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
     const upcoming = () => upcomingPrompts(todo, index, prompts);
     const begin = performance.now();
-    const record = await measure(model, bound, job, prompts.at(job.cell), signal, trunks, { upcoming, trace });
+    const onRead = (done: number, total: number) =>
+      report(state(index, `${name}: ${Math.floor((100 * done) / total)} % read`));
+    const options = { upcoming, onRead, trace };
+    const record = await measure(model, bound, job, prompts.at(cell), signal, trunks, options);
     if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id))
       throw new Error(`Sample ${record.id} was measured twice.`);
     samples.append(record);

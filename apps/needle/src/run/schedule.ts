@@ -1,9 +1,18 @@
-import { LongctxError, parseMethod, type Composition, type ModelContext } from "longctx";
+import {
+  LongctxError,
+  parseMethod,
+  parseReader,
+  resolveScroll,
+  scrollSpec,
+  type Composition,
+  type ModelContext,
+  type ResolvedScroll,
+} from "longctx";
 import { contentHash, type Cell } from "@longctx/tasks";
 import { partsOfLabel, specForPrompt, type ControlPrompt } from "./controls.ts";
 import type { RunOptions } from "./options.ts";
 
-/** A method at one length: `factor=auto` has become a number. */
+/** A method, or a reader, at one length: `factor=auto` has become a number. */
 export interface ResolvedMethod {
   /** As the user wrote it; results are grouped by it. */
   readonly label: string;
@@ -18,7 +27,12 @@ export interface ResolvedMethod {
   readonly forPrompt?: (prompt: ControlPrompt) => ResolvedMethod;
   /** Whether `method` itself takes something from the prompt, so that no two prompts share what it has read. */
   readonly ofPrompt?: boolean;
+  /** Set where the prompt is not read as it is, but by a reader; the model is then the plain one. */
+  readonly reader?: ResolvedScroll;
 }
+
+/** Begins the label of an arm that is a reader: `reader=scroll:chunk=512`. */
+const READER = "reader=";
 
 /** One sample to measure. */
 export interface Job {
@@ -26,13 +40,20 @@ export interface Job {
   readonly method: ResolvedMethod;
 }
 
-/** Does the method fit the model at every length? Refused before anything is measured. @throws LongctxError "method" */
+/**
+ * Does the method fit the model at every length? Refused before anything is measured.
+ * @throws LongctxError "method"; for readers "argument", and "file" where their heads file cannot be read
+ */
 export function resolveMethods(
   options: Pick<RunOptions, "methods" | "lengths">,
   context: ModelContext,
 ): ResolvedMethod[] {
   return options.methods.flatMap((label) =>
     options.lengths.map((length) => {
+      if (label.startsWith(READER)) {
+        const reader = resolveScroll(context, parseReader(label.slice(READER.length)));
+        return { label, length, method: parseMethod("none"), reader };
+      }
       const resolved = resolveArm(label, length, context.trainedWindow);
       resolved.method.check(context);
       resolved.control?.check(context);
@@ -65,6 +86,12 @@ export function resolveArm(label: string, length: number, trainedWindow: number)
 
 function takesOfPrompt(spec: string): boolean {
   return specForPrompt(spec, NO_PROMPT) !== spec;
+}
+
+/** The spec of what was run, with every value of a reader. */
+export function specOf({ method, control, reader }: ResolvedMethod): string {
+  if (reader) return `${READER}${scrollSpec(reader)}`;
+  return control ? `${method.spec} then ${control.spec}` : method.spec;
 }
 
 /** `yarn:factor=auto` at 1024 tokens with a trained window of 256 is `yarn:factor=4`. */
