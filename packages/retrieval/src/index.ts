@@ -12,7 +12,9 @@ export * from "./oracle.ts";
 export * from "./random-blocks.ts";
 export * from "./heads-file.ts";
 export * from "./scroll.ts";
-export { scrollSizes, type ScrollOptions, type ScrollPrompt, type ScrollSizes } from "./scroll-options.ts";
+export * from "./scroll-options.ts";
+export * from "./scroll-spec.ts";
+export * from "./trace.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];

@@ -1,4 +1,10 @@
-import { LongctxError, type GenerationOptions, type LanguageModel } from "@longctx/core";
+import {
+  LongctxError,
+  type GenerationOptions,
+  type LanguageModel,
+  type ModelConfig,
+  type ModelContext,
+} from "@longctx/core";
 import { headsFor, shippedHeads, type Head, type HeadsFile } from "./heads-file.ts";
 
 /** The prompt of a reader: a frame and the text in it, as texts or as token ids. */
@@ -23,6 +29,7 @@ export interface ScrollSizes {
   readonly answer?: number;
 }
 
+/** How a reader reads, and how its answer is generated. */
 export interface ScrollOptions extends ScrollSizes, Omit<GenerationOptions, "prompt" | "onPrefill"> {
   /** The heads that score, or a heads file; the file that is shipped for the model unless given. */
   readonly heads?: readonly Head[] | HeadsFile;
@@ -37,14 +44,51 @@ export interface ScrollParts {
   readonly question: readonly number[];
 }
 
+/** What a reader reads by, with defaults filled in. */
+export interface ResolvedScroll {
+  readonly sizes: Required<ScrollSizes>;
+  readonly heads: readonly Head[];
+}
+
+/** A checked prompt and what its reader reads by. */
+export interface PreparedScroll extends ResolvedScroll {
+  readonly parts: ScrollParts;
+  /** The number of tokens that the reader's session has to hold. */
+  readonly capacity: number;
+}
+
 /** The number of tokens that a generation is limited to where the caller gives none. */
 const MAX_NEW = 128;
 
+/**
+ * Fills in what a reader takes by itself for a model.
+ * @throws LongctxError "argument" when a size is impossible, the model does not have a head, or none are given and none
+ * are known for it
+ */
+export function resolveScroll(
+  { config, trainedWindow }: Pick<ModelContext, "config" | "trainedWindow">,
+  options: Pick<ScrollOptions, keyof ScrollSizes | "heads"> = {},
+): ResolvedScroll {
+  return { sizes: sizesOf(trainedWindow, options), heads: scoringHeads(config, options.heads) };
+}
+
+/**
+ * Checks a prompt and the options of its reader without reading anything.
+ * @throws LongctxError "argument" as `resolveScroll`, and when a part is empty or the parts do not fit the model's window
+ */
+export function prepareScroll(
+  { context, tokenizer }: Pick<LanguageModel, "context" | "tokenizer">,
+  prompt: ScrollPrompt,
+  options: Pick<ScrollOptions, keyof ScrollSizes | "heads" | "maxNew"> = {},
+): PreparedScroll {
+  const parts = encodedParts(tokenizer, prompt);
+  const resolved = resolveScroll(context, options);
+  const capacity = checkWindow(context.trainedWindow, parts, resolved.sizes, options.maxNew);
+  return { ...resolved, parts, capacity };
+}
+
 /** Returns the sizes with defaults filled in. @throws LongctxError "argument" for a size that is impossible */
-export function scrollSizes(
-  { context: { trainedWindow } }: Pick<LanguageModel, "context">,
-  { chunk, phrase, budget, answer }: ScrollSizes = {},
-): Required<ScrollSizes> {
+function sizesOf(trainedWindow: number, { chunk, phrase, budget, answer }: ScrollSizes): Required<ScrollSizes> {
   const most = (size: number, share: number) => Math.max(1, Math.min(size, Math.floor(trainedWindow / share)));
   const carried = budget ?? most(256, 4);
   const sizes = {
@@ -65,8 +109,8 @@ export function scrollSizes(
 }
 
 /** Returns the token ids of a prompt. @throws LongctxError "argument" when a part is empty or cannot be encoded */
-export function encodedParts(
-  { tokenizer }: Pick<LanguageModel, "tokenizer">,
+function encodedParts(
+  tokenizer: LanguageModel["tokenizer"],
   { before = "", text, question }: ScrollPrompt,
 ): ScrollParts {
   if (!tokenizer)
@@ -83,10 +127,7 @@ export function encodedParts(
  * Returns the heads that score.
  * @throws LongctxError "argument" when the model does not have one of them, or none are given and none known
  */
-export function scoringHeads(
-  { config }: Pick<LanguageModel, "config">,
-  heads: ScrollOptions["heads"],
-): readonly Head[] {
+function scoringHeads(config: ModelConfig, heads: ScrollOptions["heads"]): readonly Head[] {
   const file = heads ?? shippedHeads(config);
   if (!file)
     throw refused(
@@ -108,8 +149,8 @@ export function scoringHeads(
  * @throws LongctxError "argument" when what is read at once, or the answer's prompt and the answer, is longer than the
  * trained window
  */
-export function checkWindow(
-  { context: { trainedWindow } }: Pick<LanguageModel, "context">,
+function checkWindow(
+  trainedWindow: number,
   { before, question }: Pick<ScrollParts, "before" | "question">,
   { chunk, budget, answer }: Required<ScrollSizes>,
   maxNew: number = MAX_NEW,

@@ -1,14 +1,6 @@
 import { Capture, type FinishReason, type Interval, type LanguageModel, type Session } from "@longctx/core";
 import type { Head } from "./heads-file.ts";
-import {
-  checkWindow,
-  encodedParts,
-  scoringHeads,
-  scrollSizes,
-  type ScrollOptions,
-  type ScrollParts,
-  type ScrollPrompt,
-} from "./scroll-options.ts";
+import { prepareScroll, type ScrollOptions, type ScrollParts, type ScrollPrompt } from "./scroll-options.ts";
 import { sentencesOf } from "./sentences.ts";
 
 /**
@@ -52,6 +44,8 @@ export interface ScrollResult {
   readonly chunks: readonly ScrolledChunk[];
   /** The number of tokens that the model read, carried ones again with each chunk, the answer's prompt included. */
   readonly tokensRead: number;
+  /** The bytes of the reader's session, which do not grow with the text. */
+  readonly bytes: number;
 }
 
 /**
@@ -64,11 +58,9 @@ export async function scroll(
   prompt: ScrollPrompt,
   options: ScrollOptions = {},
 ): Promise<ScrollResult> {
-  const { signal, onProgress, heads, chunk, phrase, budget, answer, ...generation } = options;
-  const sizes = scrollSizes(model, { chunk, phrase, budget, answer });
-  const parts = encodedParts(model, prompt);
-  const capacity = checkWindow(model, parts, sizes, generation.maxNew);
-  const reader = new Reader(model.session({ capacity }), parts, scoringHeads(model, heads), sizes.phrase, signal);
+  const { signal, onProgress } = options;
+  const { parts, sizes, heads, capacity } = prepareScroll(model, prompt, options);
+  const reader = new Reader(model.session({ capacity }), parts, heads, sizes.phrase, signal);
   try {
     const chunks: ScrolledChunk[] = [];
     let carried: readonly ScoredSentence[] = [];
@@ -82,10 +74,11 @@ export async function scroll(
     }
     const answeredFrom = bestOf(carried, sizes.answer);
     const logits = await reader.readWhole(answeredFrom);
-    const generated = reader.session.generate({ ...generation, signal });
-    const text = await generated.complete();
-    const { ids, reason } = generated;
-    return { answer: text, ids, reason: reason!, logits, answeredFrom, chunks, tokensRead: reader.tokensRead };
+    const generation = reader.session.generate(options);
+    const answer = await generation.complete();
+    const { ids, reason } = generation;
+    const { tokensRead, session } = reader;
+    return { answer, ids, reason: reason!, logits, answeredFrom, chunks, tokensRead, bytes: session.bytes };
   } finally {
     reader.session.dispose();
   }

@@ -1,6 +1,5 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { choicesOf, isShared, type AttentionPlan } from "../method/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
@@ -112,21 +111,6 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
     throw new LongctxError(
       "argument",
       `Cannot truncate to ${length}: the first ${readAtOnce} tokens see each other under ${spec}, so none of them can be forgotten alone. Truncate to 0, or to at least ${readAtOnce}.`,
-    );
-}
-
-/**
- * Checks that all choices of a plan are shared by all queries of the chunk and all heads, by the mean keys of blocks.
- * @throws LongctxError "method" when one is not
- */
-export function checkShared(plan: AttentionPlan, device: string): void {
-  const other = choicesOf(plan).find(
-    (choice) => !isShared(choice) || (choice.representative ?? { kind: "mean" }).kind !== "mean",
-  );
-  if (other)
-    throw new LongctxError(
-      "method",
-      `The choice "${other.id}" is made by each query or head, or by more than mean keys, which ${device} does not compute; use the device reference.`,
     );
 }
 
