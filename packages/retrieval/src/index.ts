@@ -11,6 +11,14 @@ export * from "./oracle-block.ts";
 export * from "./oracle.ts";
 export * from "./random-blocks.ts";
 export * from "./trace.ts";
+export { measureRetrieval, spreadRows, type MeasureOptions, type RetrievalMeasures } from "./measure-retrieval.ts";
+export {
+  MEASURE_POSITIONS,
+  type HeadMeasure,
+  type LayerMeasure,
+  type MeasurePositions,
+  type RetrievalMeasure,
+} from "./retrieval-measures.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];
