@@ -8,6 +8,7 @@ import { addLogits } from "./commands/logits.ts";
 import { addMethods } from "./commands/methods.ts";
 import { addPerplexity } from "./commands/perplexity.ts";
 import { addPrecision } from "./commands/precision.ts";
+import { addRetrieval } from "./commands/retrieval.ts";
 import { addTokenize } from "./commands/tokenize.ts";
 import { addTune } from "./commands/tune.ts";
 import type { Io } from "./io.ts";
@@ -34,6 +35,7 @@ SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+st
     addGenerate,
     addMethods,
     addPerplexity,
+    addRetrieval,
     addLogits,
     addPrecision,
     addTune,

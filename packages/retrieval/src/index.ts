@@ -15,6 +15,14 @@ export * from "./scroll.ts";
 export * from "./scroll-options.ts";
 export * from "./scroll-spec.ts";
 export * from "./trace.ts";
+export { measureRetrieval, spreadRows, type MeasureOptions, type RetrievalMeasures } from "./measure-retrieval.ts";
+export {
+  MEASURE_POSITIONS,
+  type HeadMeasure,
+  type LayerMeasure,
+  type MeasurePositions,
+  type RetrievalMeasure,
+} from "./retrieval-measures.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];
