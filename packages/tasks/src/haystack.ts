@@ -1,4 +1,5 @@
 import { LongctxError } from "@longctx/core";
+import { splitSentences } from "@longctx/retrieval";
 import type { Draws } from "./draws.ts";
 import type { TokenCounter } from "./assemble.ts";
 import { NOVELS, novelText, type Novel } from "./novels.ts";
@@ -24,11 +25,35 @@ export function fillerHay(counter: TokenCounter, budget: number): Hay {
 /** How many sentences after one that is too long are tried in its place, so that the prompt is full. */
 const LOOKAHEAD = 200;
 
-/** Consecutive sentences of a novel from a random one on; near the end those that are too long are passed over. */
-export function novelHay(counter: TokenCounter, budget: number, draws: Draws): Hay {
-  const novel = draws.pick(NOVELS);
-  const sentences = sentencesOf(novel);
-  const first = draws.integer(0, sentences.length - 1);
+/** A text that needles can be hidden in. */
+export interface Prose {
+  readonly name: string;
+  readonly sentences: () => readonly string[];
+}
+
+const NOVEL_PROSE: readonly Prose[] = NOVELS.map((name) => ({ name, sentences: () => sentencesOf(name) }));
+
+/** Any text as prose: its sentences with their white space as single spaces. */
+export function proseOf(name: string, text: string): Prose {
+  const sentences = splitSentences(text)
+    .map((sentence) => sentence.replace(/\s+/g, " ").trim())
+    .filter((sentence) => sentence !== "");
+  return { name, sentences: () => sentences };
+}
+
+/**
+ * Consecutive sentences of one of the texts, the novels unless given, from a random one on; near the end those that are
+ * too long are passed over.
+ */
+export function proseHay(
+  counter: TokenCounter,
+  budget: number,
+  draws: Draws,
+  texts: readonly Prose[] = NOVEL_PROSE,
+): Hay {
+  const { name, sentences: all } = draws.pick(texts);
+  const sentences = all();
+  const first = draws.integer(0, Math.max(0, sentences.length - 1));
   const units: Hay["units"][number][] = [];
   let left = budget;
   let passed = 0;
@@ -36,7 +61,7 @@ export function novelHay(counter: TokenCounter, budget: number, draws: Draws): H
     if (index === sentences.length) {
       throw new LongctxError(
         "argument",
-        `A haystack of ${budget} tokens is longer than ${novel}; ask for a shorter text or take the filler haystack.`,
+        `A haystack of ${budget} tokens is longer than ${name}; ask for a shorter text or take the filler haystack.`,
       );
     }
     const sentence = sentences[(first + index) % sentences.length];
@@ -48,7 +73,7 @@ export function novelHay(counter: TokenCounter, budget: number, draws: Draws): H
     units.push({ text: sentence, tokens });
     left -= tokens;
   }
-  return { units, source: `${novel}:${first}` };
+  return { units, source: `${name}:${first}` };
 }
 
 /** How many units stand before a needle at `depth` %: as many as have at most that share of the tokens. */
@@ -75,24 +100,13 @@ const HEADING = /^(chapter|volume) [0-9ivxlc]+$/i;
 /** A footnote, or a row of stars. */
 const NOTE = /^\*/;
 const END = /^(finis|the end|a note on the text)$/i;
-/** A sentence does not end here, whatever follows. */
-const ABBREVIATION = /(?<!\p{L})(Mr|Mrs|Dr|St|Hon|Esq|Capt|Col|Messrs|[A-HJ-Z])\.\s*$/u;
 
 function split(text: string): string[] {
   const paragraphs = text.split(/\r?\n\s*\r?\n/).map((paragraph) => paragraph.replace(/\s+/g, " ").trim());
   const begin = paragraphs.findIndex((paragraph) => HEADING.test(paragraph));
   const end = paragraphs.findIndex((paragraph) => END.test(paragraph));
-  const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
   return paragraphs
     .slice(begin, end < 0 ? undefined : end)
     .filter((paragraph) => paragraph !== "" && !HEADING.test(paragraph) && !NOTE.test(paragraph))
-    .flatMap((paragraph) => {
-      const sentences: string[] = [];
-      for (const { segment } of segmenter.segment(paragraph)) {
-        const last = sentences.at(-1);
-        if (last !== undefined && ABBREVIATION.test(last)) sentences[sentences.length - 1] = last + segment;
-        else sentences.push(segment);
-      }
-      return sentences.map((sentence) => sentence.trim());
-    });
+    .flatMap((paragraph) => splitSentences(paragraph).map((sentence) => sentence.trim()));
 }

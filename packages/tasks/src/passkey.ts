@@ -2,7 +2,7 @@ import { LongctxError, listed, type Tokenizer } from "@longctx/core";
 import { assemble, promptContent, TokenCounter, type Piece } from "./assemble.ts";
 import { Draws } from "./draws.ts";
 import { tokenizerFingerprint } from "./fingerprint.ts";
-import { fillerHay, HAYSTACKS, novelHay, unitsBefore, type Hay, type HaystackName } from "./haystack.ts";
+import { fillerHay, HAYSTACKS, proseHay, unitsBefore, type Hay, type HaystackName } from "./haystack.ts";
 import { firstInteger } from "./scoring.ts";
 import type { BoundTask, Prompt, Task } from "./task.ts";
 
@@ -52,7 +52,7 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
           .join(""),
       ).length;
       const budget = cell.length - frame;
-      const hay = haystack === "filler" ? fillerHay(counter, budget) : novelHay(counter, budget, draws);
+      const hay = haystack === "filler" ? fillerHay(counter, budget) : proseHay(counter, budget, draws);
       const details = { content, answer: ` ${key}`, refs: [key], haystack: hay.source };
       // Counts of parts may differ from the whole's by a token at each seam; then a unit less fits.
       for (let count = hay.units.length; count > 0; count--) {
