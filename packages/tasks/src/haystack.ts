@@ -16,6 +16,11 @@ export interface Hay {
 /** The unit of the published passkey test (Mohtashami and Jaggi 2023). */
 const FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
+/** Units joined as a text. */
+export function joined(units: Hay["units"]): string {
+  return units.map(({ text }) => text).join(" ");
+}
+
 /** Whole copies of the published unit, as many as fit. */
 export function fillerHay(counter: TokenCounter, budget: number): Hay {
   const unit = { text: FILLER, tokens: counter.count(` ${FILLER}`) };
