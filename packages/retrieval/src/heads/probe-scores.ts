@@ -24,7 +24,12 @@ export class ProbeScores {
   /** [L · H, tokens of the text] */
   readonly #scores: Float32Array;
 
-  constructor(probe: HeadProbe, capture: Capture, { layerCount, queryHeads }: ModelConfig, phrase: number) {
+  constructor(
+    probe: HeadProbe,
+    capture: Pick<Capture, "attention">,
+    { layerCount, queryHeads }: Pick<ModelConfig, "layerCount" | "queryHeads">,
+    phrase: number,
+  ) {
     const { kind, heldOut, sentences, needle } = probe;
     const text = { from: sentences[0].from, to: sentences[sentences.length - 1].to };
     this.kind = kind;
