@@ -64,6 +64,7 @@ export function proseHay(
   let passed = 0;
   for (let index = 0; left > 1 && passed < LOOKAHEAD; index++) {
     if (index === sentences.length) {
+      if (passed > 0) break; // what is left over is shorter than the sentences that were tried
       throw new LongctxError(
         "argument",
         `A haystack of ${budget} tokens is longer than ${name}; ask for a shorter text or take the filler haystack.`,

@@ -176,9 +176,10 @@ function framed({ needle, seam, question }: Asked, units: Hay["units"], before: 
   };
 }
 
-/** A tokenizer may merge over a seam, and a decoder clean up white space. */
+/** A tokenizer may merge over a seam; it may also change case, and its decoder white space. */
 function checkSeparate(expected: string, found: string): void {
-  if (found.replaceAll(/\s/g, "") !== expected.replaceAll(/\s/g, ""))
+  const bare = (text: string) => text.replaceAll(/\s/g, "").toLowerCase();
+  if (bare(found) !== bare(expected))
     throw new LongctxError(
       "argument",
       `The tokenizer does not keep "${expected.trim()}" apart from the text around it (its tokens read "${found}"); ask for other kinds of probes.`,
