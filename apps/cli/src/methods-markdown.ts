@@ -106,5 +106,6 @@ function range(parameter: ParameterDefinition): string {
 export function kindOf(parameter: ParameterDefinition): string {
   if (parameter.unit === "choice") return listed(parameter.choices);
   if (parameter.unit === "file") return "JSON file";
+  if (parameter.unit === "layers") return "all, or layers as 10/20";
   return parameter.unit === "flag" ? "0 or 1" : parameter.unit;
 }

@@ -23,9 +23,9 @@ describe("longctx heads", () => {
     expect(err).toMatch(/^16 of 16 prompts of up to 256 tokens in .*, half of them held out; use 1\.\d/);
 
     const content = JSON.parse(readFileSync(file, "utf8")) as { readonly measured: object; readonly heads: unknown[] };
-    const { best, model } = readHeads(content);
+    const { best, model } = readHeads(content, file);
     expect(new Set(best.map(([layer]) => layer))).toEqual(new Set([1]));
-    expect(model).toMatchObject({ name: "tiny", architecture: "llama", layers: 4, heads: 4 });
+    expect(model).toMatchObject({ name: "tiny", modelType: "llama", layerCount: 4, queryHeads: 4 });
     expect(content.measured).toEqual({
       length: 256,
       seed: 1,
@@ -61,7 +61,11 @@ describe("longctx heads", () => {
 
   it.each([
     ["a length beyond training", ["--length", "512"], ["--length is 512", "256"]],
-    ["a model too small for its probes", ["--kinds", "sentence", "--length", "128"], ["128 tokens are too few", "sentence"]],
+    [
+      "a model too small for its probes",
+      ["--kinds", "sentence", "--length", "128"],
+      ["128 tokens are too few", "sentence"],
+    ],
     ["an odd kind", ["--kinds", "world,poem"], ['"poem"', "world-4"]],
     ["one prompt", ["--prompts", "1"], ["--prompts", "at least 2"]],
     ["a phrase of none", ["--phrase", "0"], ["--phrase", "at least 1"]],

@@ -25,7 +25,7 @@ const far: Segment = {
 /** What the query of the last token gets through some segments. */
 function attended(...segments: Segment[]): number {
   const keys = Float64Array.from(SCORES.flatMap((score) => [score, 0]));
-  const { tokens, probabilities } = new DenseAttention(HEAD, { segments }, [0, 1, 2], keys).row(2, QUERY);
+  const [{ tokens, probabilities }] = new DenseAttention(HEAD, { segments }, [0, 1, 2], keys).row(2, QUERY);
   return tokens.reduce((sum, n, j) => sum + probabilities[j] * VALUES[n], 0);
 }
 

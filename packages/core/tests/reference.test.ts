@@ -131,7 +131,7 @@ describe("the reference's cache", () => {
   it("does not believe a header that names an immense text", () => {
     const header = new TextEncoder().encode(
       JSON.stringify({
-        format: "longctx reference state 2",
+        format: "longctx reference state 3",
         layerCount: 2,
         keyHeads: 2,
         headSize: 6,
@@ -139,6 +139,7 @@ describe("the reference's cache", () => {
         length: 2 ** 50,
         longest: 2 ** 50,
         memories: [],
+        masses: [0, 1].map(() => [0, 0]),
       }),
     );
     const bytes = new Uint8Array(4 + header.length);

@@ -3,19 +3,35 @@ import {
   askedBy,
   constantPosition,
   defineMethod,
-  LongctxError,
   within,
   type Choice,
+  type Interval,
   type PositionRule,
+  type Representative,
   type Segment,
 } from "@longctx/core";
+import {
+  atOneDistance,
+  candidatesAt,
+  farOf,
+  groupsOf,
+  inOrder,
+  ofGroup,
+  offsetIn,
+  present,
+  type BlockLayout,
+  type Group,
+} from "./block-segments.ts";
+import { needsFullLayers } from "./full-layers.ts";
 
 /**
- * Block retrieval: a query sees the first tokens, the last tokens, and those blocks of older tokens whose mean keys
- * score highest against the mean query of its group of tokens. Xiao et al., "InfLLM: Training-Free Long-Context
- * Extrapolation for LLMs with an Efficient Context Memory", 2024 (arXiv:2402.04617), section 3; positions=ordered as in
- * Liu et al., "ReAttention: Training-Free Infinite Context with Finite Attention Scope", 2024 (arXiv:2407.15176).
- * `size`, `local`, `sinks` and `exec` are in tokens, `top` in blocks; `positions` is "constant" or "ordered".
+ * Block retrieval: a query sees the first tokens, the last tokens, and those blocks of older tokens that fit what it asks
+ * for best. Xiao et al., "InfLLM: Training-Free Long-Context Extrapolation for LLMs with an Efficient Context Memory", 2024
+ * (arXiv:2402.04617), section 3 (query=chunk, share=heads, representative=salient, positions=constant); Liu et al.,
+ * "ReAttention: Training-Free Infinite Context with Finite Attention Scope", 2024 (arXiv:2407.15176) (size=1,
+ * query=token, positions=ordered); Tang et al., "Quest: Query-Aware Sparsity for Efficient Long-Context LLM Inference",
+ * 2024 (arXiv:2406.10774), algorithm 1 (representative=bounds, share=none).
+ * `size`, `local`, `sinks` and `exec` are in tokens, `top` in blocks, `repr` in tokens of a block.
  * @throws LongctxError "method"
  */
 export const blocks = defineMethod({
@@ -23,10 +39,11 @@ export const blocks = defineMethod({
   axes: ["visibility", "distance"],
   summary: "See the first tokens, the last ones, and the blocks between that the queries choose.",
   definition:
-    "block j = tokens [sinks + j·size, sinks + (j+1)·size), a candidate once m₀ − n ≥ local for all of them, m₀ the first query of the group; the top candidates by Σ_h q̄_h·k̄_j (q̄ the group's mean query at local − 1, k̄ the block's mean key at 0) are visible, and sinks, 0 ≤ m − n < local, and what is neither; g = m − n within local, else local − 1 (constant), or the distance counted over visible tokens alone (ordered)",
-  paper: "Xiao et al. 2024, arXiv:2402.04617, section 3 (constant); Liu et al. 2024, arXiv:2407.15176 (ordered)",
+    "block j = tokens [sinks + j·size, sinks + (j+1)·size), a candidate once m₀ − n ≥ local for all of them, m₀ the first query of the group (query=chunk) or the query itself (query=token); the top candidates by Σ_h q_h·k_j are visible (q the group's mean query or the query itself, at local − 1; k_j the mean of the block's raw keys, of its repr keys with the largest attention mass, or its bounds), and sinks, 0 ≤ m − n < local, and what is neither; h over all heads, a key head's, or one; g = m − n within local, else local − 1 (constant), or the distance counted over visible tokens alone (ordered)",
+  paper:
+    "Xiao et al. 2024, arXiv:2402.04617, section 3; Liu et al. 2024, arXiv:2407.15176 (ordered); Tang et al. 2024, arXiv:2406.10774 (bounds)",
   deviations:
-    "A block is represented by the mean of its keys instead of the mean of its most attended ones. All heads and all tokens of a group share one choice, so a token of the group may choose with what the tokens up to exec − 1 ahead of it ask; generated tokens choose for themselves. Tokens that left the local band within a group, and those whose block is not complete, stay visible. A layer with a sliding window of its own keeps it, and retrieves nothing.",
+    "With query=chunk all tokens of a group share one choice, so a token may choose with what the tokens up to exec − 1 ahead of it ask; generated tokens choose for themselves. Tokens that left the local band within a group, and those whose block is not complete, stay visible. InfLLM's code sums attention probabilities for its salient keys as here, its paper describes mean scores; salient keys of queries that choose for themselves (query=token) are read token by token, since each choice needs the masses that the token before left. Quest keeps bounds of rotated keys; bounds here are of raw keys, met at the distance local − 1. A layer with a sliding window of its own keeps it, and retrieves nothing.",
   parameters: {
     size: { about: "tokens of a block", unit: "tokens", default: 128, min: 1, integer: true },
     top: { about: "blocks that are taken; 0 for none", unit: "number", default: 16, min: 0, integer: true },
@@ -39,11 +56,24 @@ export const blocks = defineMethod({
       integer: true,
     },
     sinks: { about: "first tokens that stay visible", unit: "tokens", default: 4, min: 0, integer: true },
+    representative: {
+      about: "what represents a block: its mean key, its bounds by channel, or the mean of its most attended keys",
+      unit: "choice",
+      choices: ["mean", "salient", "bounds"],
+      default: "mean",
+    },
+    repr: { about: "keys of a block that represent it (salient)", unit: "tokens", default: 4, min: 1, integer: true },
     positions: {
       about: "old tokens all at distance local − 1 (constant), or visible tokens one after another (ordered)",
       unit: "choice",
       choices: ["constant", "ordered"],
       default: "constant",
+    },
+    query: {
+      about: "who chooses: a group of tokens by its mean query (chunk), or each token for itself (token)",
+      unit: "choice",
+      choices: ["chunk", "token"],
+      default: "chunk",
     },
     exec: {
       about: "tokens of a group, which is read at once and chooses together",
@@ -53,116 +83,136 @@ export const blocks = defineMethod({
       max: 16_384,
       integer: true,
     },
+    share: {
+      about: "which query heads choose together: all of them, those of a key head, or none",
+      unit: "choice",
+      choices: ["heads", "group", "none"],
+      default: "heads",
+    },
   },
   create: (values) => ({
-    check: ({ config }) => {
-      if (config.slidingWindows.every((window) => window !== null))
-        throw new LongctxError(
-          "method",
-          "blocks: every layer of the model has a sliding window of its own, beyond which nothing is retrieved; use a model with layers that see the whole text.",
-        );
-    },
+    check: needsFullLayers("blocks"),
     segments: (segments, { first, count, layer, config }) => {
       if (config.slidingWindows[layer]) return [...segments];
+      const queries = { from: first, to: first + count };
+      if (values.query === "token") return segments.flatMap((segment) => chosenByEach(segment, queries, values));
       return groupsOf(first, count, values.exec).flatMap((group, _, groups) =>
-        segments.flatMap((segment) => {
-          const seen = (values.positions === "constant" ? atOneDistance : inOrder)(segment, group, values);
-          return groups.length === 1 ? seen : seen.flatMap((one) => askedBy(one, group) ?? []);
-        }),
+        segments.flatMap((segment) => ofGroup(chosenByGroup(segment, group, values), group, groups.length === 1)),
       );
     },
-    groupSize: values.exec,
+    // Masses of attention are complete where a choice needs them only if the chunk ends before: a token alone does.
+    groupSize: values.query === "chunk" ? values.exec : values.representative === "salient" ? 1 : undefined,
     rawKeys: true,
     span:
       values.positions === "constant"
         ? values.local
-        : values.sinks + (values.top + 1) * values.size + values.local + values.exec,
+        : values.sinks + (values.top + 1) * values.size + values.local + (values.query === "chunk" ? values.exec : 0),
   }),
 });
 
-interface Values {
-  readonly size: number;
+interface Values extends BlockLayout {
   readonly top: number;
-  readonly local: number;
-  readonly sinks: number;
+  readonly representative: Representative["kind"];
+  readonly repr: number;
+  readonly positions: "constant" | "ordered";
+  readonly share: "heads" | "group" | "none";
 }
 
-interface Group {
-  readonly from: number;
-  readonly to: number;
-}
-
-/** Splits queries [first, first + count) into their groups, which end at multiples of `exec` tokens in the text. */
-function groupsOf(first: number, count: number, exec: number): Group[] {
-  const groups: Group[] = [];
-  for (let from = first; from < first + count;) {
-    const to = Math.min(first + count, (Math.floor(from / exec) + 1) * exec);
-    groups.push({ from, to });
-    from = to;
-  }
-  return groups;
-}
-
-/** Returns the choice of blocks for a group of queries, and `rest`, the first token after all candidate blocks. */
-function choiceOf(
-  { table }: Segment,
-  group: Group,
-  { size, top, local, sinks }: Values,
-): { choice: Choice; rest: number } {
-  const candidates = Math.max(0, Math.floor((group.from - local + 1 - sinks) / size));
-  const choice: Choice = {
-    id: `blocks of ${group.from}`,
+function choiceOf(segment: Segment, asking: Interval, last: number, values: Values): Omit<Choice, "id"> {
+  const { size, top, local, sinks, representative, repr, share } = values;
+  const candidates = candidatesAt(last, values);
+  return {
     size,
     from: sinks,
     candidates,
     count: Math.min(top, candidates),
-    asking: group,
-    table,
-    position: local - 1,
+    asking,
+    share,
+    representative:
+      representative === "salient" ? { kind: representative, tokens: repr, band: local } : { kind: representative },
+    table: segment.table,
+    queryPosition: constantPosition(local - 1),
+    keyPosition: constantPosition(0),
   };
-  return { choice, rest: sinks + size * candidates };
 }
 
-/** Gives all tokens outside of the local band the same distance, local − 1 (positions=constant). */
-function atOneDistance(segment: Segment, group: Group, values: Values): Segment[] {
-  const { choice, rest } = choiceOf(segment, group, values);
-  const near = within(segment, { from: -Infinity, to: values.local });
-  const far = within(
-    { ...segment, queryPosition: constantPosition(values.local - 1), keyPosition: constantPosition(0) },
-    { from: values.local, to: Infinity },
-  );
-  if (!far || choice.candidates === 0) return [near, far].filter((one) => one !== null);
-  const chosen = choice.count > 0 ? { ...far, tokens: { choice, ranks: { from: 0, to: choice.count } } } : null;
-  return [near, among(far, { from: 0, to: values.sinks }), chosen, among(far, { from: rest, to: Infinity })].filter(
-    (one) => one !== null,
-  );
+/** One choice for all queries of a group, whose candidates are those of its first query (query=chunk). */
+function chosenByGroup(segment: Segment, group: Group, values: Values): Segment[] {
+  const choice = { id: `blocks of ${group.from}`, ...choiceOf(segment, group, group.from, values) };
+  const { candidates, count } = choice;
+  const taken = { count, tokens: (ranks: Interval) => ({ choice, ranks }) };
+  const seen = (values.positions === "constant" ? atOneDistance : inOrder)(segment, candidates, values, taken);
+  return count === 0 && countsMasses(values) ? [...seen, withoutTokens(segment, choice)] : seen;
+}
+
+/** A choice of each query for itself (query=token). */
+function chosenByEach(segment: Segment, queries: Interval, values: Values): Segment[] {
+  const { size, top, local, sinks, positions } = values;
+  const each = { beyond: local };
+  const choice: Choice = { id: "blocks of each", ...choiceOf(segment, queries, queries.to - 1, values), each };
+  const near = within(segment, { from: -Infinity, to: local });
+  const constant = positions === "constant";
+  const far = farOf(segment, local);
+  const ranks = choice.count;
+  const counted = ranks === 0 && countsMasses(values) ? withoutTokens(segment, choice) : null;
+  if (constant) {
+    const chosen = far && ranks > 0 ? { ...far, tokens: { choice, ranks: { from: 0, to: ranks } } } : null;
+    return present([
+      near,
+      far && among(far, { from: 0, to: sinks }),
+      chosen,
+      counted,
+      ...behindCandidates(far, queries, values),
+    ]);
+  }
+  const shift = (id: string, back: (candidates: number, taken: number) => number): PositionRule => ({
+    id: `m − ${id} of ${[size, top, local, sinks].join("/")}`,
+    at: (query) => {
+      const candidates = candidatesAt(query, values);
+      return query - back(candidates, Math.min(top, candidates));
+    },
+  });
+  // Positions are consecutive over the tokens that a query sees: sinks, taken blocks, and all behind the candidates.
+  const old: Segment = { ...segment, queryPosition: shift("hidden", (all, taken) => (all - taken) * size) };
+  const chosen = Array.from({ length: ranks }, (_, rank): Segment => ({
+    ...segment,
+    queryPosition: shift(`rank ${rank}`, (all, taken) => sinks + (all - taken + rank) * size),
+    keyPosition: offsetIn(values),
+    tokens: { choice, ranks: { from: rank, to: rank + 1 } },
+  }));
+  return present([
+    among(old, { from: 0, to: sinks }),
+    ...chosen,
+    counted,
+    near && among(near, { from: sinks, to: Infinity }),
+    ...behindCandidates(within(segment, { from: local, to: Infinity }), queries, values),
+  ]);
+}
+
+/** Attention masses are summed under every plan that has the choice, so it is there before there are candidates. */
+function countsMasses({ representative, top }: Values): boolean {
+  return representative === "salient" && top > 0;
+}
+
+/** Returns a segment that shows no token and tells a backend of the choice. */
+function withoutTokens(segment: Segment, choice: Choice): Segment {
+  return { ...segment, tokens: { choice, ranks: { from: 0, to: 0 } } };
 }
 
 /**
- * Gives visible tokens consecutive positions, without gaps for hidden tokens (positions=ordered): keys of a chosen
- * block get their offset in the block, and queries are moved to meet each block at the right distance.
+ * Returns the remainder of each query, tokens out of the local band behind its candidates: a segment for each stretch of
+ * queries that have equally many candidates. Blocks of one token leave no remainder.
  */
-function inOrder(segment: Segment, group: Group, values: Values): Segment[] {
-  const { size, sinks } = values;
-  const { choice, rest } = choiceOf(segment, group, values);
-  const { count } = choice;
-  if (choice.candidates === 0) return [segment];
-  const offset: PositionRule = { id: `(n−${sinks}) mod ${size}`, at: (token) => (token - sinks) % size };
-  const old = among({ ...segment, queryPosition: backBy(rest - sinks - count * size) }, { from: 0, to: sinks });
-  const chosen = Array.from({ length: count }, (_, rank): Segment => {
-    // The position where the block of this rank begins when visible tokens have consecutive positions.
-    const begin = rest - (count - rank) * size;
-    return {
-      ...segment,
-      queryPosition: backBy(begin),
-      keyPosition: offset,
-      tokens: { choice, ranks: { from: rank, to: rank + 1 } },
-    };
-  });
-  return [old, ...chosen, among(segment, { from: rest, to: Infinity })].filter((one) => one !== null);
-}
-
-/** Returns the rule that puts a query `tokens` positions before its index in the text. */
-function backBy(tokens: number): PositionRule {
-  return { id: tokens === 0 ? "text" : `m−${tokens}`, at: (query) => query - tokens };
+function behindCandidates(far: Segment | null, queries: Interval, values: BlockLayout): Segment[] {
+  const { size, local, sinks } = values;
+  const segments: (Segment | null)[] = [];
+  if (!far || size === 1) return [];
+  for (let from = queries.from; from < queries.to;) {
+    const candidates = candidatesAt(from, values);
+    const to = Math.min(queries.to, sinks + (candidates + 1) * size + local - 1);
+    const rest = among(far, { from: sinks + size * candidates, to: Infinity });
+    segments.push(rest && askedBy(rest, { from, to }));
+    from = to;
+  }
+  return present(segments);
 }

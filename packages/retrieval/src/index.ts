@@ -1,13 +1,23 @@
 import type { MethodDefinition } from "@longctx/core";
 import { blocks } from "./blocks.ts";
+import { knn } from "./knn.ts";
+import { oracleBlock } from "./oracle-block.ts";
+import { oracle } from "./oracle.ts";
+import { randomBlocks } from "./random-blocks.ts";
 
 export * from "./blocks.ts";
+export * from "./knn.ts";
+export * from "./oracle-block.ts";
+export * from "./oracle.ts";
+export * from "./random-blocks.ts";
 export type { Finding, HalvesFinding } from "./heads/findings.ts";
 export * from "./heads/head-probe.ts";
-export * from "./heads/heads-file.ts";
 export * from "./heads/measure-heads.ts";
-export * from "./sentence-scores.ts";
-export * from "./sentences.ts";
+export * from "./heads/write-heads.ts";
+export * from "./heads-file.ts";
+export * from "./scroll.ts";
+export { sentencesOf } from "./sentences.ts";
+export { scrollSizes, type ScrollOptions, type ScrollPrompt, type ScrollSizes } from "./scroll-options.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
-export const retrievalMethods: readonly MethodDefinition[] = [blocks];
+export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];

@@ -17,16 +17,12 @@ export function attentionToText(captured: readonly CapturedAttention[], text: In
   return sums;
 }
 
-/**
- * Replaces each value by the sum of `phrase` neighbouring values around it, itself among them; an even `phrase` has one
- * more on the left. Values beyond the ends count as 0. Ye, Wang, Wang 2025, arXiv:2502.12962, equation 4.
- */
-export function phraseSums(values: Float64Array, phrase: number): Float64Array {
-  const left = phrase >> 1;
-  const right = phrase - 1 - left;
-  return values.map((_, i) => {
+/** Returns for each place the sum over `count` places around it; there is nothing beyond the ends. */
+export function sumOfNeighbours(values: Float64Array, count: number): Float64Array {
+  const back = (count - 1) >> 1;
+  return values.map((_, at) => {
     let sum = 0;
-    for (let j = Math.max(0, i - left); j <= Math.min(values.length - 1, i + right); j++) sum += values[j];
+    for (let i = Math.max(0, at - back); i < Math.min(values.length, at - back + count); i++) sum += values[i];
     return sum;
   });
 }

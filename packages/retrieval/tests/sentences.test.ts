@@ -1,85 +1,59 @@
 import { describe, expect, it } from "vitest";
-import type { Tokenizer } from "@longctx/core";
-import { TINY_MODEL } from "@longctx/tiny";
-import { openCheckpoint } from "@longctx/loaders";
-import { sentenceSpans, splitSentences } from "../src/index.ts";
+import * as fc from "fast-check";
+import { pieceTokenizer } from "../../core/tests/scripted-backend.ts";
+import { sentencesOf } from "../src/sentences.ts";
 
-/** A token for each byte of UTF-8, so that characters beyond ASCII take several tokens. */
-const bytes: Tokenizer = {
-  vocabSize: 256,
-  encode: (text) => [...new TextEncoder().encode(text)],
-  decode: (ids) => new TextDecoder().decode(Uint8Array.from(ids)),
-  token: (id) => String(id),
-};
+/** The sentences of a text whose tokens read as the pieces do. */
+function split(pieces: readonly (string | readonly number[])[], longest?: number): string[] {
+  const tokenizer = pieceTokenizer(pieces);
+  const ids = pieces.map((_, id) => id);
+  return [...sentencesOf(ids, tokenizer, longest)].map(({ from, to }) => tokenizer.decode(ids.slice(from, to)));
+}
 
-describe("splitSentences", () => {
-  it.each([
+/** Tokens as byte-level tokenizers make them: words with the space before them, marks and line breaks apart. */
+function tokens(text: string): string[] {
+  return text.match(/ ?[\p{L}\p{N}]+|\n+| ?[^\s\p{L}\p{N}]|\s/gu) ?? [];
+}
+
+describe("sentencesOf", () => {
+  it.each<[string, readonly string[]]>([
+    ["marks before a space", ["It rained.", " Did it? ", "Yes! ", "So it did"]],
+    ["marks, also before words in lower case", ["remember : amber walnut .", " the sailor slept .", " a child"]],
+    ["quotes and brackets behind the mark", ['"Go."', " (He went!)", " Nobody spoke…", " End"]],
+    ["curly quotes", ["“Go.”", " He went.", " “No!”", " End"]],
+    ["no abbreviations, initials and numbers", ["Mr. Bennet paid 3.14 pounds to Dr. J. Smith.", " He left"]],
+    ["empty lines", ["CHAPTER I\n\n", "It was so\n\n\n", "and so"]],
     [
-      "prose, with titles, initials and speech",
-      ["Mr. Bennet and J. Smith came. ", "“Oh!” ", "Said she, 3.5 miles. ", "It was 5 p.m. on Friday. ", "They left."],
+      "line breaks, but not those of wrapped prose",
+      ["a list of\n", "Apples\n", "12 pears\n", "And here a line\nis wrapped"],
     ],
-    [
-      "wrapped lines, a heading and paragraphs",
-      [
-        "CHAPTER 1\n\n",
-        "It is a truth universally acknowledged, that a single man\r\nin possession of a fortune must be in want of a wife. ",
-        "However\nlittle known.\n\n",
-        "A new paragraph without a full stop\n\n",
-        "The end",
-      ],
-    ],
-    ["lines of a list", ["- apples\n", "- pears\n", "- two plums\n", "And so on."]],
-    [
-      "text without capitals",
-      ["the sailor sang near the mill . ", "remember : amber walnut . ", "a child ran past . ", "remember : amber"],
-    ],
-    [
-      "abbreviations at a line's end",
-      ["In the evening of the same day she met Mrs.\nBennet at four in the afternoon on Monday. ", "He left."],
-    ],
-  ])("splits %s, and loses nothing", (_, sentences) => {
-    expect(splitSentences(sentences.join(""))).toEqual(sentences);
+    ["line breaks behind marks", ["It is so.\n", "it was so.\n", "End"]],
+    ["marks without spaces, where a script has none", ["雨が降った。", "本当？", "そうだ"]],
+  ])("ends at %s", (_, sentences) => {
+    const found = split(tokens(sentences.join("")));
+    // White space may stand before a sentence where it has no line break, as it does in the tokens.
+    expect(found.map((sentence) => sentence.trim())).toEqual(sentences.map((sentence) => sentence.trim()));
   });
 
-  it("makes nothing of nothing", () => {
-    expect(splitSentences("")).toEqual([]);
-    expect(splitSentences("\n\n").join("")).toBe("\n\n");
+  it("finds marks whose bytes are in several tokens", () => {
+    const [a, b, c] = new TextEncoder().encode("”");
+    expect(split(["Go", ".", [a], [b, c], " He", " went", "."])).toEqual(["Go.”", " He went."]);
   });
-});
 
-describe("sentenceSpans", () => {
-  const textsOf = (tokenizer: Tokenizer, ids: readonly number[]) => {
-    const spans = sentenceSpans(tokenizer, ids);
-    // Consecutive and complete.
-    expect(spans.map(({ from }) => from)).toEqual(
-      [0, ...spans.slice(0, -1).map(({ to }) => to)].slice(0, spans.length),
+  it("cuts sentences that are too long", () => {
+    expect(split(["a", " b", " c", " d", " e.", " f"], 3)).toEqual(["a b c", " d e.", " f"]);
+  });
+
+  it("leaves no token out and none twice, whatever the text", () => {
+    const piece = fc.oneof(fc.constantFrom(".", "\n", "\n\n", " ", "”", "。", "Mr", " the", "The"), fc.string({ unit: "grapheme" })); // prettier-ignore
+    fc.assert(
+      fc.property(fc.array(piece), fc.integer({ min: 1, max: 9 }), (pieces, longest) => {
+        const ids = pieces.map((_, id) => id);
+        const spans = [...sentencesOf(ids, pieceTokenizer(pieces), longest)];
+        expect(spans.flatMap(({ from, to }) => ids.slice(from, to))).toEqual(ids);
+        for (const { from, to } of spans) expect(to - from).toBeLessThanOrEqual(longest);
+        for (const { from, to } of spans) expect(to).toBeGreaterThan(from);
+      }),
     );
-    expect(spans.at(-1)?.to ?? 0).toBe(ids.length);
-    return spans.map(({ from, to }) => tokenizer.decode(ids.slice(from, to)));
-  };
-
-  it("follows characters of several tokens, and quotation marks at the end of a sentence", () => {
-    const sentences = ["He cried “Ça va?” ", "Élodie – the 猫 – slept. ", "“No.” ", "Done 👩‍🚀"];
-    const ids = bytes.encode(sentences.join(""));
-    expect(textsOf(bytes, ids)).toEqual(sentences);
-    // A text that is cut within a character keeps its broken end.
-    expect(sentenceSpans(bytes, ids.slice(0, -2)).at(-1)!.to).toBe(ids.length - 2);
-  });
-
-  it("follows a decoder that takes spaces away", async () => {
-    const checkpoint = await openCheckpoint(TINY_MODEL);
-    checkpoint.close();
-    const tokenizer = checkpoint.tokenizer!;
-    const ids = tokenizer.encode("the sailor slept near the mill . remember : amber walnut . a child ran past .");
-    expect(textsOf(tokenizer, ids)).toEqual([
-      "the sailor slept near the mill.",
-      "remember : amber walnut.",
-      "a child ran past.",
-    ]);
-  });
-
-  it("puts tokens without text into a sentence", () => {
-    expect(sentenceSpans({ ...bytes, decode: () => "" }, [1, 2])).toEqual([{ from: 0, to: 2 }]);
-    expect(sentenceSpans(bytes, [])).toEqual([]);
   });
 });

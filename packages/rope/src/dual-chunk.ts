@@ -1,4 +1,5 @@
 import {
+  ChosenRows,
   among,
   askedBy,
   constantPosition,
@@ -96,7 +97,8 @@ function chunksOf({ first, count }: ChunkContext, size: number): number[] {
  * the first chunks have as many segments as those of later chunks.
  */
 function narrowed(segment: Segment, range: Interval): Segment | null {
-  return segment.tokens instanceof Int32Array || "choice" in segment.tokens
+  const { tokens } = segment;
+  return tokens instanceof Int32Array || tokens instanceof ChosenRows || "choice" in tokens
     ? among(segment, range)
-    : { ...segment, tokens: intersect(segment.tokens, range) };
+    : { ...segment, tokens: intersect(tokens, range) };
 }

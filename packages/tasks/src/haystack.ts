@@ -1,5 +1,4 @@
 import { LongctxError } from "@longctx/core";
-import { splitSentences } from "@longctx/retrieval";
 import type { Draws } from "./draws.ts";
 import type { TokenCounter } from "./assemble.ts";
 import { NOVELS, novelText, type Novel } from "./novels.ts";
@@ -38,11 +37,9 @@ export interface Prose {
 
 const NOVEL_PROSE: readonly Prose[] = NOVELS.map((name) => ({ name, sentences: () => sentencesOf(name) }));
 
-/** Any text as prose: its sentences with their white space as single spaces. */
+/** Any text as prose: its sentences, with their white space as single spaces. */
 export function proseOf(name: string, text: string): Prose {
-  const sentences = splitSentences(text)
-    .map((sentence) => sentence.replace(/\s+/g, " ").trim())
-    .filter((sentence) => sentence !== "");
+  const sentences = paragraphsOf(text).flatMap((paragraph) => joinAbbreviations(paragraph.split(AFTER_MARK)));
   return { name, sentences: () => sentences };
 }
 
@@ -106,13 +103,41 @@ const HEADING = /^(chapter|volume) [0-9ivxlc]+$/i;
 /** A footnote, or a row of stars. */
 const NOTE = /^\*/;
 const END = /^(finis|the end|a note on the text)$/i;
+/** Where sentences of any text begin, those in lower case too, which UAX 29 takes for going on. */
+const AFTER_MARK = /(?<=[.!?…]["'”’)\]»]* )/u;
+/** A sentence does not end here, whatever follows. */
+const ABBREVIATION = /(?<!\p{L})(Mr|Mrs|Dr|St|Hon|Esq|Capt|Col|Messrs|[A-HJ-Z])\.\s*$/u;
 
 function split(text: string): string[] {
-  const paragraphs = text.split(/\r?\n\s*\r?\n/).map((paragraph) => paragraph.replace(/\s+/g, " ").trim());
+  const paragraphs = paragraphsOf(text);
   const begin = paragraphs.findIndex((paragraph) => HEADING.test(paragraph));
   const end = paragraphs.findIndex((paragraph) => END.test(paragraph));
   return paragraphs
     .slice(begin, end < 0 ? undefined : end)
-    .filter((paragraph) => paragraph !== "" && !HEADING.test(paragraph) && !NOTE.test(paragraph))
-    .flatMap((paragraph) => splitSentences(paragraph).map((sentence) => sentence.trim()));
+    .filter((paragraph) => !HEADING.test(paragraph) && !NOTE.test(paragraph))
+    .flatMap(splitParagraph);
+}
+
+/** The paragraphs of a text, each in one line. */
+function paragraphsOf(text: string): string[] {
+  return text
+    .split(/\r?\n\s*\r?\n/)
+    .map((paragraph) => paragraph.replace(/\s+/g, " ").trim())
+    .filter((paragraph) => paragraph !== "");
+}
+
+/** Sentences by the rules of Unicode (UAX 29). */
+function splitParagraph(paragraph: string): string[] {
+  const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
+  return joinAbbreviations(Array.from(segmenter.segment(paragraph), ({ segment }) => segment));
+}
+
+function joinAbbreviations(parts: readonly string[]): string[] {
+  const sentences: string[] = [];
+  for (const part of parts) {
+    const last = sentences.at(-1);
+    if (last !== undefined && ABBREVIATION.test(last)) sentences[sentences.length - 1] = last + part;
+    else sentences.push(part);
+  }
+  return sentences.map((sentence) => sentence.trim());
 }

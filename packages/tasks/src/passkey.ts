@@ -71,7 +71,7 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
 /** The published five lines; the halves of the haystack are empty lines when nothing is in them. */
 function piecesOf(key: string, units: Hay["units"], before: number): Piece[] {
   return [
-    { text: `${INSTRUCTION}\n` },
+    { text: `${INSTRUCTION}\n`, frame: true },
     { text: joined(units.slice(0, before)), hay: true },
     { text: "\n" },
     {
@@ -80,7 +80,7 @@ function piecesOf(key: string, units: Hay["units"], before: number): Piece[] {
     },
     { text: "\n" },
     { text: joined(units.slice(before)), hay: true },
-    { text: `\n${QUESTION}` },
+    { text: `\n${QUESTION}`, frame: true },
   ];
 }
 

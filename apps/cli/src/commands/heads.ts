@@ -2,17 +2,16 @@ import { basename } from "node:path";
 import { headProbes, PROBE_KINDS, proseOf, type ProbeKind } from "@longctx/tasks";
 import { Option, type Command } from "commander";
 import {
-  headsModel,
   LongctxError,
   listed,
   measureHeads,
   writeHeads,
   type Checkpoint,
   type Finding,
+  type Head,
   type HalvesFinding,
   type HeadProbe,
   type HeadResults,
-  type LayerHead,
 } from "longctx";
 import { checkOutput, readText, writeAtomically } from "../files.ts";
 import { columns, count, duration } from "../format.ts";
@@ -93,11 +92,9 @@ async function findHeads(reference: string, options: HeadsOptions, io: Io): Prom
       signal: io.signal,
       onProgress: (done, total) => progress.update(done, total, `${done} of ${total} prompts`),
     }).finally(() => progress.clear());
-    const name = basename(reference).replace(/\.(gguf|safetensors)$/i, "");
-    const { device, precision } = model.backend;
+    const name = basename(reference).replace(/(\.(I?Q\d\w*|B?F16|F32))?\.gguf$/i, "");
     const kinds = [...new Set(probes.map(({ kind }) => kind))];
-    const measured = { length, seed, kinds, method: method?.spec ?? "none", device, precision };
-    const file = writeHeads(headsModel(model, name), measured, results);
+    const file = writeHeads(model, { name, length, seed, kinds, method: method?.spec ?? "none" }, results);
     io.out(options.json ? file : table(results, kinds, options.show));
     if (out !== undefined) await writeAtomically(out, (append) => append(file));
     if (figure !== undefined) {
@@ -121,7 +118,7 @@ function parseKinds(list: string): ProbeKind[] {
   });
 }
 
-function named(heads: readonly LayerHead[]): string {
+function named(heads: readonly Head[]): string {
   return heads.map(([layer, head]) => `${layer}.${head}`).join(" + ");
 }
 

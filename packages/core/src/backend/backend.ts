@@ -46,6 +46,12 @@ export interface ForwardRequest {
    */
   readonly rawKeys?: boolean;
   readonly hooks?: LayerHooks;
+  /**
+   * The last layer of a pass that ends early, without logits (`logitRows` 0). Of this layer the residual stream that
+   * enters it, its queries, keys, values and chosen tokens are computed, and shown to the hooks; neither its attention
+   * output nor its compressive memory is. Later layers keep nothing of the chunk, although the rings count its tokens.
+   */
+  readonly stopAfter?: number;
 }
 
 /** The bytes that a sequence's state holds, by part. */

@@ -119,7 +119,7 @@ class CpuBackend implements Backend {
     const { vocabSize, hiddenSize } = this.config;
     if (state.layers.length === 0)
       throw new LongctxError("argument", "This state was disposed of; create another one.");
-    checkRequest(request, vocabSize);
+    checkRequest(request, this.config);
     const { rings } = state;
     if (ids.length > rings.consecutive)
       throw new Error(
@@ -164,12 +164,13 @@ class CpuBackend implements Backend {
     return this.#token;
   }
 
-  /** Every layer's plan as a chunk of uniform shape; null when some plan has no such shape. */
+  /** The plan of each layer that is computed, as a chunk of uniform shape; null when some plan has no such shape. */
   #uniformPlans({ state, request, first, count }: Passage): PreparedChunk[] | null {
     const prepared = new PerPlan<PreparedChunk | null>();
     const angles = new ChunkAngles(first, count);
     const chunks: PreparedChunk[] = [];
-    for (let layer = 0; layer < this.config.layerCount; layer++) {
+    const last = request.stopAfter ?? this.config.layerCount - 1;
+    for (let layer = 0; layer <= last; layer++) {
       const plan = request.plan(layer);
       const { slots } = state.layers[layer];
       const chunk = prepared.get(plan, slots, () => prepareUniformChunk(plan, slots, angles, request.rawKeys ?? false));

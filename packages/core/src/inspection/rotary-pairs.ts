@@ -2,6 +2,7 @@ import { planOfText } from "./effective-distance.ts";
 import { checkpointFrequencies } from "../positions/frequencies.ts";
 import type { Method, ModelContext } from "../method/method.ts";
 import {
+  ChosenRows,
   samePlan,
   type AttentionPlan,
   type Choice,
@@ -127,6 +128,7 @@ function candidatesOf({ from, size, candidates }: Choice): Interval {
  */
 function distanceRange(segment: Segment, length: number): { least: number; most: number } | null {
   const { band, queries, keyPosition, queryPosition } = segment;
+  if (segment.tokens instanceof ChosenRows) throw new Error("A plan without a model has no chosen tokens.");
   // Queries may choose any of the candidate blocks, so all of them count.
   const tokens = "choice" in segment.tokens ? candidatesOf(segment.tokens.choice) : segment.tokens;
   const listed = tokens instanceof Int32Array;

@@ -132,12 +132,16 @@ export class Composition implements Method {
         .map((segment) => within(segment, { from: -Infinity, to: window }))
         .filter((segment) => segment !== null);
     }
+    const plan: { -readonly [Part in keyof AttentionPlan]: AttentionPlan[Part] } = { segments };
     const memory = this.memory(chunk);
+    if (memory) plan.memory = memory;
+    const gated = this.parts.find((part) => part.gated)?.gated?.(base, chunk);
+    if (gated) plan.gated = gated;
     const tempered = this.parts.filter((part) => part.temperature);
-    if (tempered.length === 0) return memory ? { segments, memory } : { segments };
+    if (tempered.length === 0) return plan;
     const at = (query: number) => tempered.reduce((product, part) => product * part.temperature!(query, chunk), 1);
-    const temperature = { id: tempered.map((part) => part.spec).join("+"), at };
-    return memory ? { segments, temperature, memory } : { segments, temperature };
+    plan.temperature = { id: tempered.map((part) => part.spec).join("+"), at };
+    return plan;
   }
 
   /** Returns the compressive memory that a method adds beside the softmax, or undefined where no method has one. */

@@ -1,5 +1,5 @@
 import type { ModelConfig, RopeConfig } from "../model/config.ts";
-import type { AttentionPlan, FrequencyTable, MemoryBranch, Segment } from "./plan.ts";
+import type { AttentionPlan, FrequencyTable, GatedBranch, MemoryBranch, Segment } from "./plan.ts";
 
 /** The five independent aspects of attention that a method may change (docs/design.md, "The five axes"). */
 export type Axis = "frequencies" | "distance" | "visibility" | "memory" | "temperature";
@@ -192,6 +192,11 @@ export interface Method {
    * tokens.
    */
   layout?(context: LayoutContext): RingLayout | undefined;
+  /**
+   * Axis M: returns a second softmax beside the plan's own, over tokens that the queries choose; `segment` is the plain
+   * segment, everything at text positions.
+   */
+  gated?(segment: Segment, chunk: ChunkContext): GatedBranch | undefined;
   /** Axis M: returns the compressive memory beside the softmax, the same object for all chunks of a model. */
   memory?(context: ModelContext): MemoryBranch | undefined;
   /**

@@ -23,7 +23,15 @@ export interface ChoiceParameter {
   readonly about: string;
   readonly unit: "choice";
   readonly choices: readonly string[];
+  /** The default value; a text that is none of the words where the method decides by its other parameters. */
   readonly default: string;
+}
+
+/** A parameter whose value is a set of layers: all, or their numbers from 0, which a spec writes as `10/20`. */
+export interface LayersParameter {
+  readonly about: string;
+  readonly unit: "layers";
+  readonly default: "all";
 }
 
 /** A parameter whose value is a JSON file: a spec gives the path, and the method gets the content and checks it. */
@@ -38,7 +46,7 @@ export interface FileParameter {
 }
 
 /** The definition of one method parameter, for the command line, the docs and the checks. */
-export type ParameterDefinition = NumberParameter | ChoiceParameter | FileParameter;
+export type ParameterDefinition = NumberParameter | ChoiceParameter | LayersParameter | FileParameter;
 
 /**
  * The value of a file parameter: the parsed content, and the path that the method's spec shows. A program may make one
@@ -52,12 +60,14 @@ export interface JsonFile {
 /** A function that reads and parses a JSON file. @throws LongctxError "file" when the file is missing or not JSON */
 export type JsonReader = (path: string) => unknown;
 
-/** The type of a parameter's value: one of the words of a choice, a file's content, or a number. */
+/** The type of a parameter's value: one of the words of a choice, layers, a file's content, or a number. */
 export type ParameterValue<D extends ParameterDefinition = ParameterDefinition> = D extends ChoiceParameter
   ? D["choices"][number]
-  : D extends FileParameter
-    ? JsonFile
-    : number;
+  : D extends LayersParameter
+    ? "all" | readonly number[]
+    : D extends FileParameter
+      ? JsonFile
+      : number;
 
 /** The definitions of a method's parameters, by parameter name. */
 export type ParameterTable = Readonly<Record<string, ParameterDefinition>>;
@@ -85,19 +95,24 @@ type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter
   ? Extract<D["default"], string> extends never
     ? never
     : undefined
-  : never;
+  : D extends ChoiceParameter
+    ? D["default"] extends D["choices"][number]
+      ? never
+      : undefined
+    : never;
 
 /**
  * Returns a parameter's default value, or undefined where the method computes the value or the caller has to give it.
  */
 export function defaultOf(parameter: ParameterDefinition): ParameterValue | undefined {
-  if (parameter.unit === "choice") return parameter.default;
+  if (parameter.unit === "choice") return parameter.choices.includes(parameter.default) ? parameter.default : undefined;
+  if (parameter.unit === "layers") return parameter.default;
   return typeof parameter.default === "number" ? parameter.default : undefined;
 }
 
 /** Returns a parameter's value for pictures and examples, or undefined where they leave the parameter out. */
 export function exampleOf(parameter: ParameterDefinition, rotarySize: number): ParameterValue | undefined {
-  if (parameter.unit === "choice") return undefined;
+  if (parameter.unit === "choice" || parameter.unit === "layers") return undefined;
   if (parameter.unit === "file") return { path: "example.json", content: parameter.example(rotarySize) };
   return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
 }
@@ -118,6 +133,7 @@ export function readParameter(
   readJson: JsonReader | undefined,
 ): ParameterValue {
   if (parameter.unit === "choice") return text.trim();
+  if (parameter.unit === "layers") return layersOf(text.trim()) ?? text.trim();
   if (parameter.unit === "file") {
     const path = text.trim();
     if (readJson) return { path, content: readJson(path) };
@@ -139,6 +155,7 @@ export function readParameter(
 
 /** Writes a value as a spec spells it: 1e+21 becomes 1e21, because + separates methods in a spec. */
 export function writeParameter(value: ParameterValue): string {
+  if (isLayers(value)) return value.join("/");
   if (typeof value === "object") return value.path;
   return typeof value === "number" ? String(value).replace("e+", "e") : value;
 }
@@ -153,6 +170,22 @@ export function checkParameter(
   if (!fits(parameter, value)) throw refusal(method, key, parameter, writeParameter(value));
 }
 
+/** Reads layers as a spec writes them; null where the text is not that. */
+function layersOf(text: string): readonly number[] | null {
+  return /^\d+(\/\d+)*$/.test(text) ? text.split("/").map(Number) : null;
+}
+
+function isLayers(value: ParameterValue): value is readonly number[] {
+  return Array.isArray(value);
+}
+
+function areLayers(layers: readonly number[]): boolean {
+  return (
+    layers.length > 0 &&
+    layers.every((layer, i) => Number.isSafeInteger(layer) && layer >= 0 && (i === 0 || layer > layers[i - 1]))
+  );
+}
+
 function refusal(method: string, key: string, parameter: ParameterDefinition, written: string): LongctxError {
   return new LongctxError(
     "method",
@@ -161,7 +194,8 @@ function refusal(method: string, key: string, parameter: ParameterDefinition, wr
 }
 
 function fits(parameter: ParameterDefinition, value: ParameterValue): boolean {
-  if (parameter.unit === "file") return typeof value === "object";
+  if (parameter.unit === "file") return typeof value === "object" && !isLayers(value);
+  if (parameter.unit === "layers") return value === "all" || (isLayers(value) && areLayers(value));
   if (parameter.unit === "choice") return parameter.choices.some((choice) => choice === value);
   if (typeof value !== "number" || !Number.isFinite(value)) return false;
   if (parameter.unit === "flag") return value === 0 || value === 1;
@@ -171,6 +205,7 @@ function fits(parameter: ParameterDefinition, value: ParameterValue): boolean {
 
 function wanted(parameter: ParameterDefinition): string {
   if (parameter.unit === "file") return "a JSON file";
+  if (parameter.unit === "layers") return "all, or ascending numbers of layers from 0 with / between them, as 10/20";
   if (parameter.unit === "choice") return listed(parameter.choices);
   if (parameter.unit === "flag") return "0 or 1";
   const { min, max, integer = false } = parameter;

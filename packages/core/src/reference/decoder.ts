@@ -16,12 +16,13 @@ import {
 import { eventLoopTurn } from "../common/event-loop.ts";
 import type { LayerView, RingLayout } from "../method/method.ts";
 import { choicesOf, withChosen, type AttentionPlan } from "../method/plan.ts";
+import { massBand } from "../state/attention-mass.ts";
 import { Rings } from "../state/rings.ts";
 import type { Weights } from "../model/weights.ts";
 import { readWeights, type DecoderWeights, type GatedNetwork, type LayerWeights } from "./decoder-weights.ts";
 import { DenseAttention } from "./dense-attention.ts";
 import { ACTIVATE, add, multiply, rmsNorm, softCapped } from "./dense.ts";
-import { chooseBlocks } from "./choose.ts";
+import { choose } from "./choose.ts";
 import { route } from "./experts.ts";
 import { ReferenceState } from "./reference-state.ts";
 
@@ -78,7 +79,9 @@ class ReferenceDecoder implements Backend {
 
     let hidden = this.#embed(ids);
     for (let layer = 0; layer < this.config.layerCount; layer++) {
-      hidden = await this.#layer(layer, hidden, first, state, request);
+      const output = await this.#layer(layer, hidden, first, state, request);
+      if (!output) return new Float32Array(0);
+      hidden = output;
       await eventLoopTurn(); // a chunk takes seconds, and signals and timers want to be heard
     }
     const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
@@ -96,14 +99,14 @@ class ReferenceDecoder implements Backend {
     return hidden.map((value) => value * embeddingScale);
   }
 
-  /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. */
+  /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. Null where the pass stops. */
   async #layer(
     layer: number,
     hidden: Float64Array,
     first: number,
     state: ReferenceState,
     request: ForwardRequest,
-  ): Promise<Float64Array> {
+  ): Promise<Float64Array | null> {
     const { epsilon } = this.config.norm;
     const weights = this.#weights.layers[layer];
     const hooks = request.hooks?.layers(layer) ? request.hooks : undefined;
@@ -117,14 +120,16 @@ class ReferenceDecoder implements Backend {
     if (weights.keyNorm) keys = rmsNorm(keys, weights.keyNorm, epsilon);
     state.write(layer, first, keys, values);
 
-    const attended = await this.#attend(layer, queries, first, state, request.plan(layer), hooks);
+    const stops = layer === request.stopAfter;
+    const attended = await this.#attend(layer, queries, first, state, request.plan(layer), hooks, stops);
+    if (!attended) return null;
     const normedIf = (sums: Float64Array, norm: Float32Array | null) => (norm ? rmsNorm(sums, norm, epsilon) : sums);
     const after = add(hidden, normedIf(multiply(weights.output, attended), weights.attentionPostNorm));
     const inner = this.#feedForward(weights, rmsNorm(after, weights.feedForwardNorm, epsilon));
     return add(after, normedIf(inner, weights.feedForwardPostNorm));
   }
 
-  /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. */
+  /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. Null where the pass stops. */
   async #attend(
     layer: number,
     queries: Float64Array,
@@ -132,7 +137,8 @@ class ReferenceDecoder implements Backend {
     state: ReferenceState,
     planned: AttentionPlan,
     hooks: LayerHooks | undefined,
-  ): Promise<Float64Array> {
+    stops: boolean,
+  ): Promise<Float64Array | null> {
     const { queryHeads, keyHeads, headSize } = this.config;
     const size = queryHeads * headSize;
     const view: LayerView = {
@@ -143,32 +149,56 @@ class ReferenceDecoder implements Backend {
       keys: ({ from, to }) => Float32Array.from(state.keys(layer, range(from, to))),
       values: ({ from, to }) => Float32Array.from(state.values(layer, range(from, to))),
     };
+    const mass = state.mass(layer);
+    const asking = {
+      layer,
+      first,
+      queries,
+      keys: (begin: number, end: number) => state.keys(layer, range(begin, end)),
+      mass,
+    };
     const taken = new Map(
-      choicesOf(planned).map((choice) => {
-        const { from, to } = choice.asking;
-        const asking = queries.subarray(Math.max(from - first, 0) * size, (to - first) * size);
-        const keys = (begin: number, end: number) => state.keys(layer, range(begin, end));
-        return [choice.id, chooseBlocks(choice, this.config, asking, keys)] as const;
-      }),
+      choicesOf(planned).map((choice) => [choice.id, choose(choice, this.config, asking)] as const),
     );
     const chosen = withChosen(planned, ({ id }) => taken.get(id)!);
     const plan = (await hooks?.queries?.(view, chosen)) ?? chosen;
+    if (stops) return null;
 
     const tokens = state.tokens(layer);
     const values = state.values(layer, tokens);
-    const attention = new DenseAttention(this.config, plan, tokens, state.keys(layer, tokens));
+    const keysHeld = state.keys(layer, tokens);
+    const attention = new DenseAttention(this.config, plan, tokens, keysHeld);
+    const band = massBand(planned);
     const output = new Float64Array(queries.length);
-    for (let t = 0; t < view.count; t++) {
-      const seen = attention.row(first + t, queries.subarray(t * size, (t + 1) * size));
-      for (let h = 0; h < queryHeads; h++) {
+    /** Adds the values that a row of queries sees to `sums`, times their probabilities. */
+    const addSeen = (softmax: DenseAttention, t: number, sums: Float64Array, massOf = 0) =>
+      softmax.row(first + t, queries.subarray(t * size, (t + 1) * size)).forEach((seen, h) => {
         const keyHead = Math.floor((h * keyHeads) / queryHeads);
         const to = t * size + h * headSize;
-        for (let j = 0; j < seen.tokens.length; j++) {
-          const probability = seen.probabilities[h * seen.tokens.length + j];
-          const from = (seen.tokens[j] * keyHeads + keyHead) * headSize;
-          for (let i = 0; i < headSize; i++) output[to + i] += probability * values[from + i];
-        }
-      }
+        seen.tokens.forEach((row, j) => {
+          const from = (row * keyHeads + keyHead) * headSize;
+          const distance = first + t - tokens[row];
+          if (distance >= 0 && distance < massOf) mass.add(tokens[row], keyHead, seen.probabilities[j]);
+          for (let i = 0; i < headSize; i++) sums[to + i] += seen.probabilities[j] * values[from + i];
+        });
+      });
+    for (let t = 0; t < view.count; t++) addSeen(attention, t, output, band);
+    if (band > 0) mass.counted = first + view.count;
+    if (plan.gated) {
+      const { segments, gates, scales } = plan.gated;
+      const { temperature } = plan;
+      const branch = new DenseAttention(
+        this.config,
+        { segments, temperature, scales: scales?.[layer] },
+        tokens,
+        keysHeld,
+      );
+      const found = new Float64Array(queries.length);
+      for (let t = 0; t < view.count; t++) addSeen(branch, t, found);
+      output.forEach((local, i) => {
+        const gate = 1 / (1 + Math.exp(-gates[layer][Math.floor((i % size) / headSize)]));
+        output[i] = gate * found[i] + (1 - gate) * local;
+      });
     }
     if (plan.memory)
       state
@@ -207,7 +237,7 @@ class ReferenceDecoder implements Backend {
     const { state } = request;
     if (!(state instanceof ReferenceState) || state.backend !== this) throw foreignState(state, this);
     state.check();
-    checkRequest(request, this.config.vocabSize);
+    checkRequest(request, this.config);
     return state;
   }
 

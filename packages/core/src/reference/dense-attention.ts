@@ -1,9 +1,9 @@
 import { attentionScaleOf, type ModelConfig } from "../model/config.ts";
-import { softCapped } from "./dense.ts";
-import { sees, type AttentionPlan, type FrequencyTable } from "../method/plan.ts";
+import { cosine, dot, softCapped } from "./dense.ts";
+import { ChosenRows, sees, type AttentionPlan, type FrequencyTable } from "../method/plan.ts";
 
-/** What one query sees: `tokens` are indices into the tokens at hand, `probabilities` is [H, tokens]; a head sums to 1. */
-export interface AttentionRow {
+/** What one query head sees: `tokens` are indices into the tokens at hand, and their probabilities sum to 1. */
+export interface SeenByHead {
   readonly tokens: readonly number[];
   readonly probabilities: Float64Array;
 }
@@ -14,65 +14,74 @@ export type HeadShape = Pick<
   "queryHeads" | "keyHeads" | "headSize" | "attentionSoftCap" | "attentionScale"
 >;
 
-/** Attention as a plan defines it, pair by pair: no tiles, no bands, nothing skipped. One layer, one chunk. */
+/** The segments of one softmax, with what their scores are multiplied by. */
+export interface SoftmaxSegments extends Pick<AttentionPlan, "segments" | "temperature"> {
+  /** Given where logits are cosines, one factor for each query head. */
+  readonly scales?: ArrayLike<number>;
+}
+
+/** Attention as a plan defines it, pair by pair: no tiles, no bands, nothing skipped. One softmax, one layer, one chunk. */
 export class DenseAttention {
   readonly #config: HeadShape;
-  readonly #plan: AttentionPlan;
+  readonly #plan: SoftmaxSegments;
   readonly #tokens: readonly number[];
   readonly #keys: Float64Array;
   /** [n, K, D] for each table and key rule that some segment has. */
   readonly #rotated = new Map<string, Float64Array>();
 
   /** `keys` are those of `tokens`, not rotated, [n, K, D]. */
-  constructor(config: HeadShape, plan: AttentionPlan, tokens: readonly number[], keys: Float64Array) {
+  constructor(config: HeadShape, plan: SoftmaxSegments, tokens: readonly number[], keys: Float64Array) {
     this.#config = config;
     this.#plan = plan;
     this.#tokens = tokens;
     this.#keys = keys;
   }
 
-  /** The query at text index m, [H, D], not rotated. A query that sees nothing has an empty row. */
-  row(m: number, query: Float64Array): AttentionRow {
+  /** The query at text index m, [H, D], not rotated, seen head by head. A query head that sees nothing has empty lists. */
+  row(m: number, query: Float64Array): SeenByHead[] {
     const { queryHeads, keyHeads, headSize, attentionSoftCap } = this.#config;
-    const seen: number[] = [];
-    const through: number[] = [];
-    for (let n = 0; n < this.#tokens.length; n++) {
-      const segment = this.#segmentOf(m, this.#tokens[n]);
-      if (segment < 0) continue;
-      seen.push(n);
-      through.push(segment);
-    }
+    const { segments, temperature, scales } = this.#plan;
     const queries: Float64Array[] = [];
-    const keys: Float64Array[] = [];
-    for (const s of new Set(through)) {
-      const { table, queryPosition } = this.#plan.segments[s];
-      queries[s] = query.slice();
-      rotate(queries[s], 0, queryHeads, headSize, table, queryPosition.at(m));
-      keys[s] = this.#keysOf(s);
-    }
-    const scale = (this.#plan.temperature?.at(m) ?? 1) * attentionScaleOf(this.#config);
-    const probabilities = new Float64Array(queryHeads * seen.length);
-    for (let h = 0; h < queryHeads; h++) {
-      const keyHead = Math.floor((h * keyHeads) / queryHeads);
-      const scores = probabilities.subarray(h * seen.length, (h + 1) * seen.length);
-      for (let j = 0; j < seen.length; j++) {
-        const q = queries[through[j]];
-        const k = keys[through[j]];
-        const key = (seen[j] * keyHeads + keyHead) * headSize;
-        let score = 0;
-        for (let i = 0; i < headSize; i++) score += q[h * headSize + i] * k[key + i];
-        scores[j] = softCapped(score * scale, attentionSoftCap);
+    const rotatedQuery = (s: number): Float64Array => {
+      if (!queries[s]) {
+        queries[s] = query.slice();
+        rotate(queries[s], 0, queryHeads, headSize, segments[s].table, segments[s].queryPosition.at(m));
       }
-      softmax(scores);
-    }
-    return { tokens: seen, probabilities };
+      return queries[s];
+    };
+    const scale = (temperature?.at(m) ?? 1) * attentionScaleOf(this.#config);
+    const alike = segments.every(({ tokens }) => !(tokens instanceof ChosenRows));
+    const seenByAll = alike ? this.#seen(m, 0) : null;
+    return Array.from({ length: queryHeads }, (_, h) => {
+      const keyHead = Math.floor((h * keyHeads) / queryHeads);
+      const seen = seenByAll ?? this.#seen(m, h);
+      const probabilities = Float64Array.from(seen, ({ index, segment }) => {
+        const q = rotatedQuery(segment).subarray(h * headSize, (h + 1) * headSize);
+        const at = (index * keyHeads + keyHead) * headSize;
+        const k = this.#keysOf(segment).subarray(at, at + headSize);
+        return scales ? scales[h] * cosine(q, k) : softCapped(dot(q, k) * scale, attentionSoftCap);
+      });
+      softmax(probabilities);
+      return { tokens: seen.map(({ index }) => index), probabilities };
+    });
   }
 
-  #segmentOf(m: number, token: number): number {
+  /** The tokens that a query head sees, each with the segment that shows it. */
+  #seen(m: number, head: number): { readonly index: number; readonly segment: number }[] {
+    const seen: { index: number; segment: number }[] = [];
+    for (let index = 0; index < this.#tokens.length; index++) {
+      const segment = this.#segmentOf(m, this.#tokens[index], head);
+      if (segment >= 0) seen.push({ index, segment });
+    }
+    return seen;
+  }
+
+  #segmentOf(m: number, token: number, head: number): number {
     const { segments } = this.#plan;
+    const { queryHeads } = this.#config;
     let found = -1;
     for (let s = 0; s < segments.length; s++) {
-      if (!sees(segments[s], m, token)) continue;
+      if (!sees(segments[s], m, token, { head, queryHeads })) continue;
       // The segments share one softmax, so a token met twice would count twice: a defect of the method that made the plan.
       if (found >= 0)
         throw new Error(

@@ -80,3 +80,15 @@ function erf(x: number): number {
   }
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
+
+export function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
+
+/** q · k / (|q| |k|), with norms of at least 1e-6. */
+export function cosine(q: Float64Array, k: Float64Array): number {
+  const norm = (x: Float64Array) => Math.max(Math.sqrt(dot(x, x)), 1e-6);
+  return dot(q, k) / (norm(q) * norm(k));
+}

@@ -3,11 +3,13 @@ import { LongctxError } from "../common/errors.ts";
 import type { RingLayout } from "../method/method.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Rings } from "../state/rings.ts";
+import { checkMass } from "../state/attention-mass.ts";
 import { checkForgetting } from "../state/memory-steps.ts";
 import type { SlotMap } from "../state/slots.ts";
+import { AttentionMass } from "./mass.ts";
 import { LayerMemory } from "./memory.ts";
 
-const FORMAT = "longctx reference state 2";
+const FORMAT = "longctx reference state 3";
 const FIRST_SLOTS = 64;
 
 /** Keys and values of a layer, [slots, K, D] without rotation; the buffers double until they have the ring's capacity. */
@@ -23,6 +25,7 @@ export class ReferenceState implements SequenceState {
   readonly #config: ModelConfig;
   #layers: LayerRows[];
   #memories: LayerMemory[] = [];
+  #masses: AttentionMass[];
 
   constructor(backend: Backend, rings: Rings) {
     this.backend = backend;
@@ -32,6 +35,7 @@ export class ReferenceState implements SequenceState {
       keys: new Float64Array(0),
       values: new Float64Array(0),
     }));
+    this.#masses = Array.from({ length: rings.layerCount }, () => new AttentionMass(backend.config.keyHeads));
     this.#reserve();
   }
 
@@ -40,14 +44,15 @@ export class ReferenceState implements SequenceState {
   }
 
   get bytes(): number {
-    const { ring, memory } = this.bytesByPart;
-    return ring + memory;
+    const { ring, index, memory } = this.bytesByPart;
+    return ring + index + memory;
   }
 
   get bytesByPart(): StateBytes {
     return {
       ring: this.#layers.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0),
-      index: 0, // mean keys are computed anew for each choice
+      // What represents blocks is computed anew for each choice, so that only attention mass is kept.
+      index: this.#masses.reduce((sum, { sums }) => sum + 8 * sums.length, 0),
       memory: this.#memories.reduce((sum, { matrix, sums }) => sum + matrix.byteLength + sums.byteLength, 0),
     };
   }
@@ -95,6 +100,11 @@ export class ReferenceState implements SequenceState {
     return this.#memories[layer];
   }
 
+  /** The attention mass of a layer, which is empty where no plan has asked for it. */
+  mass(layer: number): AttentionMass {
+    return this.#masses[layer];
+  }
+
   #rows(layer: number, buffer: Float64Array, tokens: readonly number[]): Float64Array {
     const size = this.#rowSize;
     const slots = this.rings.at(layer);
@@ -131,18 +141,23 @@ export class ReferenceState implements SequenceState {
     const copy = new ReferenceState(this.backend, this.rings.fork());
     copy.#layers = this.#layers.map(({ keys, values }) => ({ keys: keys.slice(), values: values.slice() }));
     copy.#memories = this.#memories.map((memory) => memory.fork());
+    copy.#masses = this.#masses.map((mass) => mass.fork());
     return copy;
   }
 
   truncate(length: number): void {
     for (const { written, segment } of this.#memories) checkForgetting(written, segment, length);
+    for (const { counted } of this.#masses) checkMass(counted, length);
     this.rings.truncate(length);
-    if (length === 0) this.#memories = [];
+    if (length > 0) return;
+    this.#memories = [];
+    this.#masses = this.#masses.map(({ keyHeads }) => new AttentionMass(keyHeads));
   }
 
   dispose(): void {
     this.#layers = [];
     this.#memories = [];
+    this.#masses = [];
   }
 
   /** A JSON header, its length before it (u32), then of each layer keys and values of the held tokens, then the memories. */
@@ -155,6 +170,7 @@ export class ReferenceState implements SequenceState {
         length: this.rings.length,
         longest: this.rings.longest,
         memories: this.#memories.map(({ written, segment }) => [written, segment]),
+        masses: this.#masses.map(({ counted, sums }) => [counted, sums.length]),
       }),
     );
     const parts = this.#layers.flatMap((_, layer) => {
@@ -162,6 +178,7 @@ export class ReferenceState implements SequenceState {
       return [this.keys(layer, tokens), this.values(layer, tokens)];
     });
     for (const { matrix, sums } of this.#memories) parts.push(matrix, sums);
+    for (const { sums } of this.#masses) parts.push(Float64Array.from(sums));
     const bytes = new Uint8Array(4 + header.length + parts.reduce((sum, part) => sum + part.byteLength, 0));
     new DataView(bytes.buffer).setUint32(0, header.length, true);
     bytes.set(header, 4);
@@ -183,11 +200,12 @@ export class ReferenceState implements SequenceState {
     // A header may lie about an immense text, so tokens are counted before they are listed.
     const heldCount = header.layouts.reduce((sum, _, layer) => sum + countHeld(saved.at(layer)), 0);
     const memorySize = config.keyHeads * config.headSize * (config.headSize + 1);
-    const expected = 8 * (2 * size * heldCount + memorySize * header.memories.length);
+    const massCount = header.masses.reduce((sum, [, count]) => sum + count, 0);
+    const expected = 8 * (2 * size * heldCount + memorySize * header.memories.length + massCount);
     if (body.byteLength !== expected)
       throw new LongctxError(
         "file",
-        `The saved cache has ${body.byteLength} bytes of keys, values and memories, but what it says of itself takes ${expected}. Was the file cut off?`,
+        `The saved cache has ${body.byteLength} bytes of keys, values, memories and attention masses, but what it says of itself takes ${expected}. Was the file cut off?`,
       );
     const rings = Rings.of(layouts, config.layerCount);
     rings.restore(header.length, header.longest);
@@ -217,6 +235,11 @@ export class ReferenceState implements SequenceState {
       memory.written = written;
       memory.segment = segment;
     });
+    header.masses.forEach(([counted, count], layer) => {
+      const mass = state.mass(layer);
+      mass.sums = Array.from(take(count));
+      mass.counted = counted;
+    });
     return state;
   }
 }
@@ -241,6 +264,8 @@ interface Header {
   readonly longest: number;
   /** Segments written and tokens of a segment, of each layer's memory; empty where there is none. */
   readonly memories: readonly (readonly [number, number])[];
+  /** Of each layer the queries whose attention mass was counted, and how many sums there are. */
+  readonly masses: readonly (readonly [number, number])[];
 }
 
 function readHeader(config: ModelConfig, bytes: Uint8Array): { header: Header; body: Uint8Array } {
@@ -266,7 +291,7 @@ function readHeader(config: ModelConfig, bytes: Uint8Array): { header: Header; b
         `The saved cache has ${name} ${String(header[name])}, but the model has ${value}; restore it with the model it was saved with.`,
       );
   }
-  const { layouts, length, longest, memories } = header;
+  const { layouts, length, longest, memories, masses } = header;
   const { layerCount } = config;
   const possible =
     isCount(length) &&
@@ -277,9 +302,12 @@ function readHeader(config: ModelConfig, bytes: Uint8Array): { header: Header; b
     layouts.every((layout) => isLayout(layout, length)) &&
     Array.isArray(memories) &&
     [0, layerCount].includes(memories.length) &&
-    memories.every((memory) => Array.isArray(memory) && memory.length === 2 && memory.every(isCount));
+    memories.every(isPairOfCounts) &&
+    Array.isArray(masses) &&
+    masses.length === layerCount &&
+    masses.every(isPairOfCounts);
   if (!possible) throw broken("its layout is impossible");
-  return { header: { layouts, length, longest, memories }, body: bytes.subarray(4 + size) };
+  return { header: { layouts, length, longest, memories, masses }, body: bytes.subarray(4 + size) };
 }
 
 function isLayout(value: unknown, length: number): value is RingLayout {
@@ -291,6 +319,10 @@ function isLayout(value: unknown, length: number): value is RingLayout {
     pinned <= capacity &&
     (pinned < capacity || length <= capacity)
   );
+}
+
+function isPairOfCounts(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 2 && value.every(isCount);
 }
 
 function isCount(value: unknown): value is number {

@@ -1,5 +1,5 @@
 import type { LayerView } from "../method/method.ts";
-import type { AttentionPlan, Interval } from "../method/plan.ts";
+import { ChosenRows, type AttentionPlan, type Interval } from "../method/plan.ts";
 import { attentionScaleOf, type ModelConfig } from "../model/config.ts";
 import { angles, anglesFrom, rotation, turnRows, type Angles } from "../positions/rotation.ts";
 import { KeysByRotation, type RotatedKeys } from "./rotated-keys.ts";
@@ -30,6 +30,7 @@ export function attentionRows(
   const count = rows.to - rows.from;
   const keyHeadOf = heads.map((head) => Math.floor((head * keyHeads) / queryHeads));
   const parts = readParts(plan, view, config, { rows, keyHeads: [...new Set(keyHeadOf)] });
+  const alike = parts.every(({ segment }) => !(segment.tokens instanceof ChosenRows));
   const queries = view.queries();
   const turned = new Float32Array(headSize);
   const query = new Float64Array(headSize);
@@ -38,12 +39,17 @@ export function attentionRows(
   const weights = new Float32Array(heads.length * count * length);
   for (let t = 0; t < count; t++) {
     const m = rows.from + t;
-    const seen = parts
-      .map((part) => ({ ...part, tokens: visibleTokens(part.segment, m, length) }))
-      .filter(({ tokens }) => countOf(tokens) > 0);
-    if (seen.length > 1) checkDisjoint(seen, metBy.fill(-1), m);
+    const seenBy = (head: number) => {
+      const seen = parts
+        .map((part) => ({ ...part, tokens: visibleTokens(part.segment, m, length, { head, queryHeads }) }))
+        .filter(({ tokens }) => countOf(tokens) > 0);
+      if (seen.length > 1) checkDisjoint(seen, metBy.fill(-1), m);
+      return seen;
+    };
+    const seenByAll = alike ? seenBy(0) : null;
     const scale = (plan.temperature?.at(m) ?? 1) * attentionScaleOf(config);
     heads.forEach((head, h) => {
+      const seen = seenByAll ?? seenBy(head);
       const from = ((m - view.first) * queryHeads + head) * headSize;
       let scored = 0;
       for (const { tokens, keys, turns } of seen) {

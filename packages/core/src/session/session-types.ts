@@ -3,6 +3,7 @@ import type { Method, MethodState, ModelContext } from "../method/method.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Capture } from "./capture.ts";
+import type { StoppedPass } from "./stopped-pass.ts";
 
 /** What a session needs of a model; `LanguageModel` is one. */
 export interface SessionModel {
@@ -37,6 +38,13 @@ export interface ForwardOptions {
   /** The length N of the whole prompt, where the caller reads it in several calls; length-dependent tables use it. */
   readonly length?: number;
   readonly capture?: Capture;
+  /**
+   * Ends the pass at this layer, from 0: layers before it are computed, and of the layer itself queries, keys and values,
+   * so that its attention can be captured. There are no logits, and later layers keep no keys of the tokens read, so
+   * the session has to be truncated to its length before the call, or less, before a whole pass reads on, generates or
+   * saves. Where the method has meanwhile evicted tokens that truncating needs, the session is of no further use.
+   */
+  readonly stopAfter?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -59,4 +67,6 @@ export interface SessionParts {
   readonly tokens: readonly number[];
   readonly promptLength: number;
   readonly lastLogits: Float32Array | null;
+  /** Set in a fork of a session whose last pass stopped at a layer. */
+  readonly stopped?: StoppedPass | null;
 }

@@ -3,7 +3,15 @@ import type { Capture } from "./capture.ts";
 import { chunkPlans } from "../method/chunk-plans.ts";
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { checkBeginning, checkIds, checkLength, checkRows, checkTruncation } from "../backend/forward-checks.ts";
+import {
+  checkBeginning,
+  checkIds,
+  checkLength,
+  checkRoom,
+  checkRows,
+  checkStop,
+  checkTruncation,
+} from "../backend/forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
 import type { Method, MethodState, RingLayout } from "../method/method.ts";
@@ -13,6 +21,8 @@ import type { Draw } from "../text/sampling.ts";
 import { saveSession } from "./saved-session.ts";
 import { layoutOf } from "./session-layout.ts";
 import type { ForwardOptions, LogitChunk, SessionModel, SessionOptions, SessionParts } from "./session-types.ts";
+import { checkReadOn, type StoppedPass } from "./stopped-pass.ts";
+import { takeBack } from "./take-back.ts";
 
 /**
  * A sequence of tokens with its state on the device and its methods. When reading fails within a chunk (a hook throws,
@@ -36,6 +46,8 @@ export class Session {
   /** Copies the last logits from the device to the host; null where the host has them. */
   #fetchLogits: (() => Promise<Float32Array>) | null = null;
   readonly #occupancy: Occupancy;
+  /** Null where all layers have read all tokens. */
+  #stopped: StoppedPass | null;
 
   constructor(model: SessionModel, method: Composition, options: SessionOptions, parts?: SessionParts) {
     const { backend, context } = model;
@@ -53,6 +65,7 @@ export class Session {
     this.#tokens = [...(parts?.tokens ?? [])];
     this.#promptLength = parts?.promptLength ?? 0;
     this.#lastLogits = parts?.lastLogits ?? null;
+    this.#stopped = parts?.stopped ?? null;
   }
 
   /** The number of tokens read so far, which is the text index of the next token. */
@@ -101,15 +114,18 @@ export class Session {
     return this.method.plan({ ...this.model.context, ...query, length, promptLength });
   }
 
-  /** Reads tokens chunk by chunk and yields the requested logits of each chunk. */
+  /** Reads tokens chunk by chunk and yields the requested logits of each chunk; none in a pass that stops at a layer. */
   async *forward(ids: readonly number[], options: ForwardOptions = {}): AsyncGenerator<LogitChunk, void, undefined> {
-    const { signal, onProgress, capture } = options;
+    const { signal, onProgress, capture, stopAfter } = options;
+    const { config } = this.model;
     this.#occupancy.check();
-    checkIds(ids, this.model.config.vocabSize);
-    this.#checkRoom(ids.length);
+    checkIds(ids, config.vocabSize);
+    checkStop(stopAfter, options.logitRows, config.layerCount);
+    checkReadOn(this.#stopped, this.length, stopAfter);
+    checkRoom(ids.length, this.length, this.room);
     if (this.length === 0) checkBeginning(ids.length, this.method);
-    capture?.check(this.model.config);
-    const logitRows = checkRows(options.logitRows, ids.length);
+    capture?.check(config);
+    const logitRows = stopAfter === undefined ? checkRows(options.logitRows, ids.length) : 0;
     const length = checkLength(options.length, this.length + ids.length);
     if (this.length === 0) this.#promptLength = length;
     this.#occupancy.begin();
@@ -121,12 +137,13 @@ export class Session {
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
         const logits = await this.#read(part, { first, length, capture }, async (request) =>
-          (await this.model.backend.forward({ ...request, logitRows: rows })).slice(),
+          (await this.model.backend.forward({ ...request, logitRows: rows, stopAfter })).slice(),
         );
+        if (stopAfter !== undefined) this.#stopped = { layer: stopAfter, whole: this.#stopped?.whole ?? first };
         this.#fetchLogits = null;
         for (const id of part) this.#tokens.push(id);
         done += count;
-        this.#lastLogits = rows > 0 && done === ids.length ? logits.slice(-this.model.config.vocabSize) : null;
+        this.#lastLogits = rows > 0 && done === ids.length ? logits.slice(-config.vocabSize) : null;
         if (rows > 0) yield { first: first + count - rows, rows, logits };
         onProgress?.(done, ids.length);
       }
@@ -150,7 +167,8 @@ export class Session {
   async readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number> {
     this.#occupancy.check();
     checkIds([id], this.model.config.vocabSize);
-    this.#checkRoom(1);
+    checkReadOn(this.#stopped, this.length);
+    checkRoom(1, this.length, this.room);
     this.#occupancy.begin();
     const first = this.length;
     try {
@@ -197,33 +215,17 @@ export class Session {
     try {
       return await act({ state: this.#state, ids, plan, rawKeys, hooks });
     } catch (cause) {
-      this.#takeBack(first, cause);
+      takeBack({ state: this.#state, hooks: this.#hooks, method: this.method, context }, first, this.#occupancy, cause);
       throw cause;
     }
   }
 
-  /** Undoes a failed chunk: removes what it has written to the state, or marks the session as broken. */
-  #takeBack(length: number, cause: unknown): void {
-    if (this.#state.rings.length === length) return; // the chunk failed before it wrote anything
-    // A hook that remembers the sequence may have taken in a part of the chunk, and nobody can tell which part.
-    const remembering = [...this.#hooks.values()].some((state) => !state.remembersNothing);
-    if (!remembering) {
-      try {
-        return this.#state.truncate(length);
-      } catch {
-        // Truncation fails where the chunk evicted tokens or wrote a memory; the session is then marked as broken.
-      }
-    }
-    const keeper = remembering || this.method.memory(this.model.context) ? "memory" : "bounded cache";
-    this.#occupancy.breakFor(
-      `Reading failed after ${length} tokens and left a chunk half read, which its ${keeper} cannot take back. Start another session, or fork before reading what may fail.`,
-      cause,
-    );
-  }
-
-  /** Reads tokens and returns logits [rows, V] of the last `logitRows` tokens, in an array that the caller owns. */
+  /**
+   * Reads tokens and returns logits [rows, V] of the last `logitRows` tokens, in an array that the caller owns; none
+   * where the pass stops at a layer.
+   */
   async prefill(ids: readonly number[], options: ForwardOptions = {}): Promise<Float32Array> {
-    const rows = checkRows(options.logitRows, ids.length);
+    const rows = options.stopAfter === undefined ? checkRows(options.logitRows, ids.length) : 0;
     const { vocabSize } = this.model.config;
     const all = new Float32Array(rows * vocabSize);
     const begin = this.length + ids.length - rows;
@@ -245,6 +247,7 @@ export class Session {
       tokens: this.#tokens,
       promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
+      stopped: this.#stopped,
     });
   }
 
@@ -260,10 +263,12 @@ export class Session {
     this.#hooks = hooks;
     this.#tokens.length = length;
     this.#lastLogits = this.#fetchLogits = null;
+    if (this.#stopped && length <= this.#stopped.whole) this.#stopped = null;
   }
 
   /** Returns the session's tokens, state and hooks as bytes, which `LanguageModel.restoreSession` takes. */
   async save(): Promise<Uint8Array> {
+    checkReadOn(this.#stopped, this.length);
     this.#occupancy.begin();
     try {
       await this.settle();
@@ -286,13 +291,5 @@ export class Session {
 
   #forkHooks(): ReadonlyMap<Method, MethodState> {
     return new Map([...this.#hooks].map(([method, state]) => [method, state.fork()] as const));
-  }
-
-  #checkRoom(count: number): void {
-    if (count > this.room)
-      throw new LongctxError(
-        "capacity",
-        `The text has ${this.length + count} tokens, but the cache holds ${this.length + this.room}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache.`,
-      );
   }
 }

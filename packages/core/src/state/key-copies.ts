@@ -1,5 +1,5 @@
 import { LongctxError } from "../common/errors.ts";
-import { needsRawKeys, type AttentionPlan } from "../method/plan.ts";
+import { choicesOf, hasChoices, needsRawKeys, type AttentionPlan } from "../method/plan.ts";
 import { RAW, rotation, UNROTATED, type Rotation } from "../positions/rotation.ts";
 
 /**
@@ -34,9 +34,15 @@ export interface CopyChanges<Copy extends KeyCopy> {
 /** Returns the distinct rotations under which a plan reads keys; `rawKeys` adds the keys without rotation. */
 export function keyRotations(plan: AttentionPlan, rawKeys = false): Rotation[] {
   const found = new Map<string, Rotation>();
-  for (const { table, keyPosition } of plan.segments) {
+  const read = plan.gated ? [...plan.segments, ...plan.gated.segments] : plan.segments;
+  for (const { table, keyPosition } of read) {
     const by = rotation(table, keyPosition);
     found.set(by.id, by);
+  }
+  // Choices of tokens score keys at positions of their own; blocks are scored by what is made of raw keys.
+  for (const { size, table, keyPosition } of hasChoices(plan) ? choicesOf(plan) : []) {
+    const by = rotation(table, keyPosition);
+    if (size === 1) found.set(by.id, by);
   }
   if (rawKeys || needsRawKeys(plan) || plan.segments.length === 0) found.set(UNROTATED.id, UNROTATED);
   return [...found.values()];

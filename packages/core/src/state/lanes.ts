@@ -1,4 +1,11 @@
-import { intersect, type AttentionPlan, type Segment, type Interval } from "../method/plan.ts";
+import {
+  ChosenRows,
+  intersect,
+  type AttentionPlan,
+  type ChosenTokens,
+  type Segment,
+  type Interval,
+} from "../method/plan.ts";
 import type { SlotMap } from "./slots.ts";
 
 /**
@@ -59,7 +66,7 @@ export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number
   const lanes: Lane[] = [];
   const stretches: Tile["stretches"][number][] = [];
   for (const segment of plan.segments) {
-    if (segment.tokens instanceof Int32Array || "choice" in segment.tokens) return null;
+    if (isChosenOrListed(segment.tokens)) return null;
     const places = ring && segment.tokens.to > slots.layout.pinned ? 2 : 1;
     const runs = runsOf(segment, slots, first, count);
     if (runs.length > places) return null;
@@ -73,6 +80,10 @@ export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number
   }
   if (sight(lanes, first, count).includes(false)) return null;
   return { first, count, lanes, stretches, blind: false };
+}
+
+function isChosenOrListed(tokens: Segment["tokens"]): tokens is Int32Array | ChosenTokens | ChosenRows {
+  return tokens instanceof Int32Array || tokens instanceof ChosenRows || "choice" in tokens;
 }
 
 /** A run of contiguous slots, with the range of its tokens that every query sees (`middle`). */
@@ -130,8 +141,8 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number,
   const seenByAll = everyQuery
     ? { from: last - segment.band.to + 1, to: queries.from - segment.band.from + 1 }
     : { from: 0, to: 0 };
-  if ("choice" in segment.tokens)
-    throw new Error("Lanes are made of tokens that are known; put lists in place of a plan's choices first.");
+  if ("choice" in segment.tokens || segment.tokens instanceof ChosenRows)
+    throw new Error("Lanes are made of tokens that all queries share; choices and lists of rows are no lanes.");
   if (segment.tokens instanceof Int32Array) {
     const seen = segment.tokens.filter(
       (token) => token >= seenByAny.from && token < seenByAny.to && slots.holds(token),

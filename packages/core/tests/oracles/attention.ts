@@ -37,8 +37,8 @@ export function attentionOracle(
     const seen = dense.row(first + t, queries.slice(t * size, (t + 1) * size));
     for (let h = 0; h < queryHeads; h++) {
       const keyHead = Math.floor((h * keyHeads) / queryHeads);
-      seen.tokens.forEach((n, j) => {
-        const weight = seen.probabilities[h * seen.tokens.length + j];
+      seen[h].tokens.forEach((n, j) => {
+        const weight = seen[h].probabilities[j];
         const value = (n * keyHeads + keyHead) * headSize;
         for (let d = 0; d < headSize; d++) attended[t * size + h * headSize + d] += weight * values[value + d];
       });

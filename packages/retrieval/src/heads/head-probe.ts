@@ -1,8 +1,5 @@
 import type { Interval } from "@longctx/core";
 
-/** A query head: its layer and its number in the layer, both from 0. */
-export type LayerHead = readonly [layer: number, head: number];
-
 /** A prompt that asks for a needle in a text, by which heads that retrieve are found. All ranges are of places in `ids`. */
 export interface HeadProbe {
   /** What kind of prompt it is, such as "passkey in prose"; findings are given for each kind. */

@@ -1,6 +1,7 @@
 import { Capture, LongctxError, type LanguageModel, type Method } from "@longctx/core";
 import { byQuality, halvesFinding, type Halves, type HalvesFinding } from "./findings.ts";
-import type { HeadProbe, LayerHead } from "./head-probe.ts";
+import type { Head } from "../heads-file.ts";
+import type { HeadProbe } from "./head-probe.ts";
 import { bestSets, worthiest } from "./head-sets.ts";
 import { checkProbe, ProbeScores } from "./probe-scores.ts";
 
@@ -18,12 +19,12 @@ export interface HeadMeasureOptions {
 
 /** What one head finds. */
 export interface HeadFinding extends HalvesFinding {
-  readonly head: LayerHead;
+  readonly head: Head;
 }
 
 /** What several heads together find, by the sum of their attention. */
 export interface SetFinding extends HalvesFinding {
-  readonly heads: readonly LayerHead[];
+  readonly heads: readonly Head[];
 }
 
 export interface HeadResults {
@@ -32,7 +33,7 @@ export interface HeadResults {
   readonly planned: number;
   readonly phrase: number;
   /** The heads to use: the smallest of the best sets that is worth its size on the half they are chosen by. */
-  readonly best: readonly LayerHead[];
+  readonly best: readonly Head[];
   /** The best pairs, and sets of three and four grown from the best, by the half they are chosen by. */
   readonly sets: readonly SetFinding[];
   /** All heads, the best of the half they are chosen by first. */
@@ -88,7 +89,7 @@ async function scoresOf(
 
 function resultsOf(halves: Halves, model: LanguageModel): Pick<HeadResults, "best" | "sets" | "heads"> {
   const { layerCount, queryHeads } = model.config;
-  const pairOf = (head: number): LayerHead => [Math.floor(head / queryHeads), head % queryHeads];
+  const pairOf = (head: number): Head => [Math.floor(head / queryHeads), head % queryHeads];
   const numbers = Array.from({ length: layerCount * queryHeads }, (_, number) => number);
   const findings = numbers.map((number) => halvesFinding(halves, [number]));
   numbers.sort((a, b) => byQuality(findings[a].chosen, findings[b].chosen) || a - b);

@@ -1,5 +1,5 @@
 import { LongctxError, type Capture, type Interval, type ModelConfig } from "@longctx/core";
-import { attentionToText, largestOf, phraseSums } from "../sentence-scores.ts";
+import { attentionToText, largestOf, sumOfNeighbours } from "../sentence-scores.ts";
 import type { HeadProbe } from "./head-probe.ts";
 
 /** How heads found the needle of one prompt. */
@@ -42,7 +42,7 @@ export class ProbeScores {
       const sums = attentionToText(capture.attention(layer), text);
       for (let head = 0; head < queryHeads; head++)
         this.#scores.set(
-          phraseSums(sums.subarray(head * this.#size, (head + 1) * this.#size), phrase),
+          sumOfNeighbours(sums.subarray(head * this.#size, (head + 1) * this.#size), phrase),
           (layer * queryHeads + head) * this.#size,
         );
     }

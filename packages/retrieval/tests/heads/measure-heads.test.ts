@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { LanguageModel, LongctxError, Weights, type WeightTensor } from "@longctx/core";
 import { createReference } from "@longctx/core/reference";
 import { tinyConfig, tinyWeights } from "../../../core/tests/tiny-model.ts";
-import { checkHeads, headsModel, measureHeads, readHeads, writeHeads, type HeadProbe } from "../../src/index.ts";
+import { headsFor, measureHeads, readHeads, writeHeads, type HeadProbe } from "../../src/index.ts";
 
 const shape = { queryHeads: 4, keyHeads: 2, headSize: 26, hiddenSize: 24, vocabSize: 64, maxPositions: 128 };
 const config = tinyConfig({ ...shape, trainedWindow: 128, rope: { type: "default", base: 1e4, rotarySize: 2 } });
@@ -127,44 +127,46 @@ describe("measureHeads", () => {
   });
 });
 
-describe("heads files", () => {
-  const measured = { length: 63, seed: 1, kinds: ["third"], method: "none", device: "reference", precision: "exact" };
-
-  it("are read as they were written", async () => {
+describe("writeHeads", () => {
+  it("writes what a reader reads, and what was measured", async () => {
     const results = await measureHeads(model, probes.slice(0, 8), { phrase: 1 });
-    const text = writeHeads(headsModel(model, "planted"), measured, results);
-    const content = JSON.parse(text) as { readonly heads: unknown[]; readonly sets: unknown[] };
-    expect(readHeads(content)).toEqual({
-      format: "longctx heads 1",
-      best: results.best,
-      model: { name: "planted", architecture: "llama", layers: 2, heads: 4, keyHeads: 2, headSize: 26, hidden: 24, vocabulary: 64, weights: null }, // prettier-ignore
+    const text = writeHeads(model, { name: "planted", length: 63, seed: 1, kinds: ["third"], method: "none" }, results);
+    const content = JSON.parse(text) as {
+      readonly heads: unknown[];
+      readonly sets: unknown[];
+      readonly measured: object;
+    };
+    const file = readHeads(content, "planted.json");
+    expect(headsFor(file, config)).toEqual(results.best);
+    expect(file.model).toEqual({ name: "planted", modelType: "llama", vocabSize: 64, hiddenSize: 24, layerCount: 2, queryHeads: 4, keyHeads: 2, headSize: 26, weights: null }); // prettier-ignore
+    expect(content.measured).toMatchObject({
+      prompts: 8,
+      planned: 8,
+      length: 63,
+      phrase: 1,
+      seed: 1,
+      device: "reference",
     });
+    const [{ head, heldOut, chosen, kinds }] = results.heads;
+    const digits = (value: number) => Number(value.toPrecision(4));
     expect(content.heads).toHaveLength(8);
-    const [{ head, heldOut }] = results.heads;
-    expect(content.heads[0]).toMatchObject({
+    expect(content.heads[0]).toEqual({
       layer: head[0],
       head: head[1],
-      heldOut: [4, heldOut.first, Number(heldOut.median.toPrecision(4)), Number(heldOut.worst.toPrecision(4))],
+      first: heldOut.first,
+      median: digits(heldOut.median),
+      worst: digits(heldOut.worst),
     });
     expect(text.match(/^ {4}\{"layer":/gm)).toHaveLength(8); // a line for each head
-  });
-
-  it.each([
-    ["another format", { format: "longctx heads 2", best: [[0, 0]] }, /format "longctx heads 2", but has to have "longctx heads 1"/], // prettier-ignore
-    ["nothing", null, /format undefined/],
-    ["no heads", { format: "longctx heads 1", best: [] }, /pairs of layer and head as "best"/],
-    ["a head without a layer", { format: "longctx heads 1", best: [[3]] }, /pairs of layer and head/],
-    ["half a head", { format: "longctx heads 1", best: [[1, 0.5]] }, /pairs of layer and head/],
-  ])("are refused with %s", (_, content, message) => {
-    expect(() => readHeads(content, "my.json")).toThrow(message);
-    expect(() => readHeads(content, "my.json")).toThrow(/^my.json has/);
-  });
-
-  it("have to be of heads that the model has", () => {
-    expect(() => checkHeads([[1, 3]], config)).not.toThrow();
-    expect(() => checkHeads([[1, 4]], config)).toThrow(
-      /names head 1.4, but the model has layers 0 to 1 of heads 0 to 3/,
-    );
-    expect(() => checkHeads([[0, 0], [2, 0]], config)).toThrow(/names head 2.0/); // prettier-ignore
+    // All eight single heads, then five pairs, a set of three and one of four.
+    expect(content.sets).toHaveLength(8 + 5 + 2);
+    const row = ({ prompts, first, median, worst }: typeof chosen) => [prompts, digits(first), digits(median), digits(worst)]; // prettier-ignore
+    expect(content.sets[0]).toEqual({
+      heads: [head],
+      chosen: row(chosen),
+      heldOut: row(heldOut),
+      kinds: { third: row(kinds["third"]), other: row(kinds["other"]) },
+    });
+    expect(content.sets[8]).toMatchObject({ heads: results.sets[0].heads });
   });
 });

@@ -3,15 +3,15 @@ import type { CapturedAttention } from "@longctx/core";
 import { findingOf, halvesFinding } from "../../src/heads/findings.ts";
 import { bestSets, worthiest } from "../../src/heads/head-sets.ts";
 import { findNeedle, ProbeScores } from "../../src/heads/probe-scores.ts";
-import { attentionToText, largestOf, phraseSums } from "../../src/sentence-scores.ts";
+import { attentionToText, largestOf, sumOfNeighbours } from "../../src/sentence-scores.ts";
 
 describe("sentence scores", () => {
   it("sums neighbours, fewer at the ends", () => {
     const values = Float64Array.of(1, 2, 4, 8);
-    expect([...phraseSums(values, 1)]).toEqual([1, 2, 4, 8]);
-    expect([...phraseSums(values, 2)]).toEqual([1, 3, 6, 12]);
-    expect([...phraseSums(values, 3)]).toEqual([3, 7, 14, 12]);
-    expect([...phraseSums(values, 9)]).toEqual([15, 15, 15, 15]);
+    expect([...sumOfNeighbours(values, 1)]).toEqual([1, 2, 4, 8]);
+    expect([...sumOfNeighbours(values, 2)]).toEqual([3, 6, 12, 8]);
+    expect([...sumOfNeighbours(values, 3)]).toEqual([3, 7, 14, 12]);
+    expect([...sumOfNeighbours(values, 9)]).toEqual([15, 15, 15, 15]);
   });
 
   it("takes the largest of each range, not its sum", () => {

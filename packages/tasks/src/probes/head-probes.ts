@@ -1,5 +1,5 @@
 import { LongctxError, listed, type Interval, type Tokenizer } from "@longctx/core";
-import { sentenceSpans, type HeadProbe } from "@longctx/retrieval";
+import { sentencesOf, type HeadProbe } from "@longctx/retrieval";
 import { TokenCounter } from "../assemble.ts";
 import { Draws } from "../draws.ts";
 import { tokenizerFingerprint } from "../fingerprint.ts";
@@ -95,7 +95,7 @@ class ProbeMaker {
       [marked.question, question],
     ] as const)
       checkSeparate(marked.text.slice(range.from, range.to), this.#tokenizer.decode(ids.slice(tokens.from, tokens.to)));
-    const sentences = sentenceSpans(this.#tokenizer, ids.slice(hay.from, hay.to)).map(({ from, to }) => ({
+    const sentences = [...sentencesOf(ids.slice(hay.from, hay.to), this.#tokenizer)].map(({ from, to }) => ({
       from: hay.from + from,
       to: hay.from + to,
     }));

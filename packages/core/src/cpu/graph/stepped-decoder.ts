@@ -37,7 +37,7 @@ export class SteppedDecoder {
   async run({ state, request, first, count, hidden, logits, logitRows }: Passage): Promise<void> {
     const { config } = this.#source;
     const { layerCount, hiddenSize, queryHeads, keyHeads, headSize } = config;
-    const { hooks, rawKeys = false } = request;
+    const { hooks, rawKeys = false, stopAfter = layerCount } = request;
     const prepared = new PerPlan<PreparedChunk>();
     const angles = new ChunkAngles(first, count);
     const width = queryHeads * headSize;
@@ -53,10 +53,12 @@ export class SteppedDecoder {
       const last = layer === layerCount - 1;
       const view = hook && new CpuLayerView(config, state, layer, first, count, projected);
       hook?.hidden?.(layer, stream);
-      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
-      const attend = !last || logitRows > 0 || hook !== undefined;
+      // The last layer that is computed writes its keys and values but computes no attention, unless logits need it.
+      const stops = layer === stopAfter;
+      const attend = !stops && (!last || logitRows > 0 || hook !== undefined);
       const given = request.plan(layer);
-      const chosen = attend ? choose(given, state, layer, this.#copies, { first, count, projected }, "lists") : given;
+      const chosen =
+        attend || hook ? choose(given, state, layer, this.#copies, { first, count, projected }, "lists") : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
       const { slots } = state.layers[layer];
       const make = () => prepareChunk(plan, slots, angles, { rawKeys: rawKeys || needsRawKeys(given), attend });
@@ -69,6 +71,7 @@ export class SteppedDecoder {
         first,
       );
       await this.#attend(state, layer, chunk, first, count, projected, attended);
+      if (stops) return;
       if (plan.memory)
         state.passMemory(layer, plan.memory, { first, count, projected, attended: attend ? attended : null });
       if (view && hook.attended) {

@@ -7,6 +7,7 @@ import {
   type Segment,
   type Interval,
 } from "../../method/plan.ts";
+import { checkShared } from "../../backend/forward-checks.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { computeRow, emptyRow } from "../../positions/angle-rows.ts";
 import type { CpuState } from "./cpu-state.ts";
@@ -32,6 +33,7 @@ export function choose(
   as: "lists" | "ranges",
 ): AttentionPlan {
   if (!hasChoices(plan)) return plan;
+  checkShared(plan, "cpu");
   const taken = new Map<string, number[]>();
   for (const choice of choicesOf(plan)) {
     const { id, candidates, count } = choice;
@@ -72,7 +74,7 @@ function rangesOf({ from, size }: Choice, blocks: readonly number[]): Interval[]
  * share a key head, since a block's score is the sum over all query heads.
  */
 function askingOf(
-  { asking, table, position }: Choice,
+  { asking, table, queryPosition }: Choice,
   { queryHeads, keyHeads, headSize }: ModelConfig,
   { first, count, projected }: AskingChunk,
 ): Float64Array {
@@ -91,7 +93,7 @@ function askingOf(
   // Turning is linear, so the sum is turned once for all heads of a group. Keys at position 0 have the amplitude too.
   const pairs = table.inverse.length;
   const { cos, sin } = emptyRow(pairs);
-  computeRow(table.inverse, position, { cos, sin });
+  computeRow(table.inverse, queryPosition.at(asking.from), { cos, sin });
   const factor = table.amplitude ** 2;
   for (let at = 0; at < summed.length; at += headSize) {
     for (let i = 0; i < pairs; i++) {

@@ -53,11 +53,12 @@ export class TokenDecoder {
       hook?.hidden?.(layer, stream.data.slice());
       this.#project(layer);
       const view = hook && new CpuLayerView(config, state, layer, first, 1, projected.data.slice());
-      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
-      const attend = layer < layers.length - 1 || logitRows > 0 || hook !== undefined;
+      // The last layer that is computed writes its keys and values but computes no attention, unless logits need it.
+      const stops = layer === request.stopAfter;
+      const attend = !stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined);
       const given = request.plan(layer);
       const as = hook?.queries ? "lists" : "ranges"; // hooks know lists, and ranges cost less
-      const chosen = attend ? choose(given, state, layer, this.#copies, row, as) : given;
+      const chosen = attend || hook ? choose(given, state, layer, this.#copies, row, as) : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
       const { slots } = state.layers[layer];
       const raw = rawKeys || needsRawKeys(given);
@@ -69,6 +70,7 @@ export class TokenDecoder {
         first,
       );
       attention.store(state, layer, token, projected.data);
+      if (stops) return;
       if (attend) attention.attend(state, layer, token, projected.data, attended);
       if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });
       if (!attend) return;

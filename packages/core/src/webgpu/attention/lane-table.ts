@@ -1,4 +1,4 @@
-import { constantPosition, needsRawKeys } from "../../method/plan.ts";
+import { needsRawKeys } from "../../method/plan.ts";
 import { rotation, UNROTATED } from "../../positions/rotation.ts";
 import { keyRotations } from "../../state/key-copies.ts";
 import type { SlotMap } from "../../state/slots.ts";
@@ -101,8 +101,8 @@ function rowsOf(tokens: readonly number[], slots: SlotMap, scale: (token: number
 /** Of each choice (cos, sin) of each pair that turn what it asks with, [choices, d/2, 2]: the amplitude is the keys' too. */
 function askingAngles(chosen: readonly ChosenList[], pairs: number): Float32Array {
   const all = new Float32Array(2 * pairs * chosen.length);
-  chosen.forEach(({ choice: { table, position } }, i) => {
-    const turned = anglesOf([rotation(table, constantPosition(position))], [0], pairs);
+  chosen.forEach(({ choice: { table, queryPosition, asking } }, i) => {
+    const turned = anglesOf([rotation(table, queryPosition)], [asking.from], pairs);
     // Channels behind the table's pairs are neither turned nor multiplied.
     const channels = 2 * table.inverse.length;
     all.set(

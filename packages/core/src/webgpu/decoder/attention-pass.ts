@@ -1,4 +1,5 @@
-import { needsRawKeys, type AttentionPlan, type MemoryBranch } from "../../method/plan.ts";
+import { checkShared } from "../../backend/forward-checks.ts";
+import { hasChoices, needsRawKeys, type AttentionPlan, type MemoryBranch } from "../../method/plan.ts";
 import { RAW } from "../../positions/rotation.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { queryBytes } from "../attention/attention-shape.ts";
@@ -113,6 +114,7 @@ export class AttentionPass {
   /** All of a layer's attention, into `stages.attended`. */
   attend(layer: number, plan: AttentionPlan, options: PassOptions): Dispatch[] {
     const { attention, stages, workspace } = this.#decoder;
+    if (hasChoices(plan)) checkShared(plan, "webgpu");
     const prepared = this.#prepared(layer, plan, options);
     const { tables, slice: uploaded } = prepared;
     const dispatches = this.#stored(layer, plan, prepared);

@@ -77,7 +77,10 @@ export class ChunkPass {
     return [sample({ ...ends, draw, seen }, this.#decoder.gpu.capabilities)];
   }
 
-  /** All layers; of the last one only what the logits of the last `logitRows` rows are made from. */
+  /**
+   * All layers up to the one that the pass stops after; of the last one only what the logits of the last `logitRows` rows
+   * are made from.
+   */
   async #layers(logitRows: number): Promise<void> {
     const { stages, workspace, config } = this.#decoder;
     const { ids, hooks } = this.#request;
@@ -99,6 +102,10 @@ export class ChunkPass {
       const plan = view && hook.queries ? await this.#replan(hook.queries, view, given, rawKeys) : given;
       const turned = this.#attention.copies(layer, plan, rawKeys);
       this.#record(turned instanceof Promise ? await turned : turned);
+      if (layer === this.#request.stopAfter) {
+        this.#record(this.#attention.choose(layer, plan, { attend: false, rawKeys }).dispatches);
+        return;
+      }
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
       const attend = !last || logitRows > 0 || hook?.attended !== undefined;
       this.#record(this.#attention.attend(layer, plan, { attend, rawKeys }));

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { SlotMap, TEXT_POSITION, type Choice, type RingLayout } from "@longctx/core";
+import { constantPosition, SlotMap, TEXT_POSITION, type Choice, type RingLayout } from "@longctx/core";
 import { bestBlocks } from "../../../src/method/plan.ts";
 import { chooseBlocks } from "../../../src/webgpu/choice/choose-blocks.ts";
 import { masksChosen } from "../../../src/webgpu/attention/seen-lanes.ts";
@@ -18,7 +18,8 @@ const choice = (changes: Partial<Choice>): Choice => ({
   count: 1,
   asking: { from: 0, to: 1 },
   table: tableOf(2),
-  position: 0,
+  queryPosition: constantPosition(0),
+  keyPosition: constantPosition(0),
   ...changes,
 });
 
