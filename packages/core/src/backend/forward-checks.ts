@@ -116,17 +116,19 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
 }
 
 /**
- * Checks that all choices of a plan are shared by all queries of the chunk and all heads, by the mean keys of blocks.
+ * Checks that all choices of a plan are shared by all queries of the chunk and all heads, which all ask, by the mean keys
+ * of blocks.
  * @throws LongctxError "method" when one is not
  */
 export function checkShared(plan: AttentionPlan, device: string): void {
   const other = choicesOf(plan).find(
-    (choice) => !isShared(choice) || (choice.representative ?? { kind: "mean" }).kind !== "mean",
+    (choice) =>
+      !isShared(choice) || choice.askers !== undefined || (choice.representative ?? { kind: "mean" }).kind !== "mean",
   );
   if (other)
     throw new LongctxError(
       "method",
-      `The choice "${other.id}" is made by each query or head, or by more than mean keys, which ${device} does not compute; use the device reference.`,
+      `The choice "${other.id}" is made by each query or by some heads, or by more than mean keys, which ${device} does not compute; use the device reference.`,
     );
 }
 
