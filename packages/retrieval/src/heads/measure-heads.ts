@@ -32,7 +32,7 @@ export interface HeadResults {
   readonly read: number;
   readonly planned: number;
   readonly phrase: number;
-  /** The heads to use: the smallest of the best sets that is worth its size on the half they are chosen by. */
+  /** The heads to use, ascending: the smallest of the best sets that is worth its size on the half they are chosen by. */
   readonly best: readonly Head[];
   /** The best pairs, and sets of three and four grown from the best, by the half they are chosen by. */
   readonly sets: readonly SetFinding[];
@@ -99,7 +99,7 @@ function resultsOf(halves: Halves, model: LanguageModel): Pick<HeadResults, "bes
   const sizes = new Map([single, ...sets].toReversed().map((set) => [set.heads.length, set]));
   const best = worthiest([...sizes.values()].sort((a, b) => a.heads.length - b.heads.length));
   return {
-    best: best.heads.map(pairOf),
+    best: [...best.heads].sort((a, b) => a - b).map(pairOf),
     sets: sets.map((set) => ({ heads: set.heads.map(pairOf), ...halvesFinding(halves, set.heads) })),
     heads: numbers.map((number) => ({ head: pairOf(number), ...findings[number] })),
   };
