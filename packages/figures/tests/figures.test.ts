@@ -2,7 +2,7 @@ import { inflateSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { compose, constantPosition, type Method } from "@longctx/core";
 import { colourAt, distanceColours } from "../src/distance-colours.ts";
-import { headsFigure, lineFigure, methodFigure } from "../src/index.ts";
+import { lineFigure, methodFigure } from "../src/index.ts";
 import { pngDataUri } from "../src/png.ts";
 import { expectWellFormed, textsOf } from "./well-formed.ts";
 
@@ -17,26 +17,21 @@ const far: Method = {
 };
 const options = { trainedWindow: 8, length: 12, rope: { rotarySize: 8 } };
 
-/** The colours of an embedded picture, row by row; null where it is blank. */
-function cellsOf(base64: string): (string | null)[] {
-  const png = Buffer.from(base64, "base64");
-  const [width, height] = [png.readUInt32BE(16), png.readUInt32BE(20)];
+/** The colours of the map in a picture, [cells, cells]; null where it is blank. */
+function mapOf(svg: string): { readonly cells: number; readonly colours: (string | null)[] } {
+  const png = Buffer.from(/data:image\/png;base64,([^"]+)"/.exec(svg)![1], "base64");
+  const cells = png.readUInt32BE(16);
   const chunk = (type: string): Buffer => {
     const at = png.indexOf(type);
     return png.subarray(at + 4, at + 4 + png.readUInt32BE(at - 4));
   };
   const palette = chunk("PLTE");
   const rows = inflateSync(chunk("IDAT"));
-  return Array.from({ length: width * height }, (_, cell) => {
-    const index = rows[Math.floor(cell / width) * (width + 1) + 1 + (cell % width)];
+  const colours = Array.from({ length: cells * cells }, (_, cell) => {
+    const index = rows[Math.floor(cell / cells) * (cells + 1) + 1 + (cell % cells)];
     return index === 0 ? null : [...palette.subarray(3 * index, 3 * index + 3)].join(",");
   });
-}
-
-/** The colours of the map in a picture, [cells, cells]; null where it is blank. */
-function mapOf(svg: string): { readonly cells: number; readonly colours: (string | null)[] } {
-  const colours = cellsOf(/data:image\/png;base64,([^"]+)"/.exec(svg)![1]);
-  return { cells: Math.sqrt(colours.length), colours };
+  return { cells, colours };
 }
 
 describe("methodFigure", () => {
@@ -128,38 +123,5 @@ describe("lineFigure", () => {
     expectWellFormed(svg);
     for (const text of ["Curves", "tokens", "nats", "a &lt; b", "c &amp; d", "trained window"])
       expect(textsOf(svg)).toContain(text);
-  });
-});
-
-describe("headsFigure", () => {
-  const figure = {
-    title: "heads",
-    subtitle: "four prompts",
-    layers: 3,
-    heads: 2,
-    first: [0, 0.5, 1, 0, 0, 0],
-    margin: [1, 1, 1, 0.01, 100, 10],
-    marked: [[1, 0]] as const,
-  };
-
-  it("has layers across and heads down", async () => {
-    const svg = await headsFigure(figure);
-    expectWellFormed(svg);
-    const [first, margin] = [...svg.matchAll(/data:image\/png;base64,([^"]+)"/g)].map(([, png]) => cellsOf(png));
-    const [pale, half, dark] = ["243,244,248", "107,152,200", "8,48,107"];
-    // Head 0 of layers 0, 1 and 2, then head 1.
-    expect(first).toEqual([pale, dark, pale, half, pale, pale]);
-    expect(margin).toEqual([pale, pale, dark, pale, "178,64,42", dark]);
-    expect(textsOf(svg)).toEqual(expect.arrayContaining(["heads", "four prompts", "layer", "head", "100%"]));
-    expect(await headsFigure(figure)).toBe(svg);
-  });
-
-  it("stays small for a large model, and numbers some of its heads", async () => {
-    const [layers, heads] = [80, 64];
-    const values = Array.from({ length: layers * heads }, (_, i) => (i % 97) / 97);
-    const svg = await headsFigure({ ...figure, layers, heads, first: values, margin: values });
-    expect(svg.length).toBeLessThan(100_000);
-    expect(textsOf(svg)).toEqual(expect.arrayContaining(["70", "60"]));
-    expect(textsOf(svg)).not.toContain("71");
   });
 });

@@ -18,6 +18,7 @@ export * from "./heads-file.ts";
 export * from "./scroll.ts";
 export { sentencesOf } from "./sentences.ts";
 export { scrollSizes, type ScrollOptions, type ScrollPrompt, type ScrollSizes } from "./scroll-options.ts";
+export * from "./trace.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];

@@ -28,7 +28,7 @@ export function promptContent(task: Task, cell: Cell, tokenizer: string): Conten
 }
 
 /**
- * Pieces as a prompt; some are not of the frame. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
+ * Pieces as a prompt, the last of them its question; some are not of the frame. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
  * counts and is checked by decoding it, because a tokenizer may merge across a boundary.
  */
 export function assemble(
@@ -63,6 +63,7 @@ export function assemble(
     ids,
     sha256: sha256(text),
     passage: { start: inside[0].start, end: inside[inside.length - 1].end },
+    questionStart: Math.min(spans.at(-1)!.start, ids.length - 1),
     needles: needles.sort((a, b) => Number(b.asked) - Number(a.asked)).map(({ needle }) => needle),
     refs,
     firstAnswerToken: tokenizer.encode(text + answer)[ids.length],

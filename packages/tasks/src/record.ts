@@ -1,5 +1,18 @@
 import { z } from "zod";
 
+/** What one layer fetched, over all queries that fetched something; layers that fetched nothing are left out. */
+const fetches = z.strictObject({
+  layer: z.int().min(0),
+  /** Lists of tokens that were counted: queries, times key heads or query heads where each has its own. */
+  lists: z.int().positive(),
+  /** Pairs of a bin and how many of its tokens the lists have together; bins without any are left out. */
+  counts: z.array(z.tuple([z.int().min(0), z.int().positive()])),
+  /** The mean share of the asked needle's tokens in a list: one for all heads, one a key head, or one a query head. */
+  needle: z.array(z.number().min(0).max(1)),
+  /** The mean share of the asked needle's tokens that the queries see without fetching them: first tokens, last ones. */
+  shown: z.number().min(0).max(1),
+});
+
 /**
  * A line of samples.jsonl: one prompt under one method. Field names are those of the common benchmark files, in snake
  * case. All that depends on the machine's speed is in `cost`; the rest is the same for every run of the same command.
@@ -40,6 +53,15 @@ export const sampleRecord = z.strictObject({
   /** ln of the probability of the answer's first token, and its place among all tokens, from 1. */
   logprob_first: z.number().nullable(),
   rank_first: z.int().positive().nullable(),
+  /** What was fetched (blocks or tokens that a method retrieves) for the question and the answer, where it was traced. */
+  retrieved: z
+    .strictObject({
+      /** Tokens of a bin of the text. */
+      bin: z.int().positive(),
+      question: z.array(fetches),
+      answer: z.array(fetches),
+    })
+    .optional(),
   status: z.enum(["ok", "error"]),
   error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
   cost: z.strictObject({

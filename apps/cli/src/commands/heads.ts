@@ -153,20 +153,23 @@ interface Pictured {
 
 /** Drawing takes a while to load, so other commands do not. */
 async function drawing(results: HeadResults, { name, length, layers, heads }: Pictured): Promise<string> {
-  const { headsFigure } = await import("@longctx/figures");
-  const first = new Float64Array(layers * heads);
-  const margins = new Float64Array(layers * heads);
-  for (const { head, heldOut } of results.heads) {
-    first[head[0] * heads + head[1]] = heldOut.first;
-    margins[head[0] * heads + head[1]] = heldOut.median;
-  }
-  return headsFigure({
+  const { headFigure } = await import("@longctx/figures");
+  const values = (of: (finding: Finding) => number) => {
+    const rows = Array.from({ length: layers }, () => new Array<number>(heads).fill(0));
+    for (const { head, heldOut } of results.heads) rows[head[0]][head[1]] = of(heldOut);
+    return rows;
+  };
+  return headFigure({
     title: `Heads of ${name} that find a needle`,
-    subtitle: `${results.heads[0].heldOut.prompts} held-out prompts of up to ${count(length)} tokens; framed: ${named(results.best)}`,
-    layers,
+    subtitle: [
+      `${results.heads[0].heldOut.prompts} held-out prompts of up to ${count(length)} tokens`,
+      `framed: the heads to use, ${named(results.best)}`,
+    ],
     heads,
-    first,
-    margin: margins,
+    panels: [
+      { title: "needle first", values: values(({ first }) => first), domain: [0, 1], about: "share of prompts" },
+      { title: "median margin", values: values(({ median }) => median), ratio: true, about: "over the best other" },
+    ],
     marked: results.best,
   });
 }

@@ -1,5 +1,6 @@
 import { holm, mcnemar, newcombePaired, wilson, type PairedCounts, type SampleRecord } from "@longctx/tasks";
 import type { RunIdentity } from "../files/manifest.ts";
+import { needleShares, type NeedleShare } from "./retrieved.ts";
 
 /** Right answers of a set of samples, with the 95 % Wilson interval. Samples without an answer count as wrong. */
 export interface Score {
@@ -52,6 +53,8 @@ export interface Summary {
   readonly by_length: readonly LengthScore[];
   readonly cells: readonly CellScore[];
   readonly comparisons: readonly Comparison[];
+  /** What was fetched of the needles, where samples were traced. */
+  readonly retrieved?: readonly NeedleShare[];
 }
 
 /** What the samples say; no times in it, so the same samples give the same bytes. */
@@ -75,6 +78,7 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
       ...scoreOf(all.filter((record) => record.method === method && record.target_len === length)),
     })),
   );
+  const retrieved = needleShares(run, all);
   const failed = all.filter((record) => record.status === "error");
   return {
     v: 1,
@@ -92,6 +96,7 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
     by_length: byLength,
     cells,
     comparisons: [...compare(run, all, [null]), ...compare(run, all, run.lengths)],
+    ...(retrieved.length > 0 && { retrieved }),
   };
 }
 

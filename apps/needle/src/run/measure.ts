@@ -1,7 +1,9 @@
 import { LongctxError, type LanguageModel } from "longctx";
 import type { BoundTask, Prompt, SampleRecord } from "@longctx/tasks";
+import { readBeginning } from "./reading.ts";
 import { sampleId, type Job } from "./schedule.ts";
-import { reusable, type Beginning, type Trunks } from "./trunks.ts";
+import { promptTrace } from "./traces.ts";
+import type { Trunks } from "./trunks.ts";
 
 export interface MadePrompt {
   readonly prompt: Prompt;
@@ -9,19 +11,26 @@ export interface MadePrompt {
   readonly time: number;
 }
 
+export interface MeasureOptions {
+  /** What methods of the same trunk read next at this length, for the trunks. */
+  readonly upcoming?: () => readonly (readonly number[])[];
+  /** Whether the record says what was fetched for the question and the answer. */
+  readonly trace?: boolean;
+}
+
 /**
- * One prompt under one method, answered and scored; `upcoming` are the prompts that the method reads next at this length,
- * for the trunks. What goes wrong is a record with status "error"; an abort is thrown.
+ * One prompt under one method, answered and scored. What goes wrong is a record with status "error"; an abort is thrown.
  */
 export async function measure(
   model: LanguageModel,
   task: BoundTask,
-  { cell, method }: Job,
+  { cell, method: general }: Job,
   { prompt, time }: MadePrompt,
   signal: AbortSignal,
   trunks: Trunks | null,
-  upcoming?: () => readonly (readonly number[])[],
+  { upcoming, trace = false }: MeasureOptions = {},
 ): Promise<SampleRecord> {
+  const method = general.forPrompt?.(prompt) ?? general;
   const started = new Date().toISOString();
   const cost = {
     started,
@@ -41,7 +50,7 @@ export async function measure(
     trial: cell.trial,
     seed: cell.seed,
     method: method.label,
-    method_spec: method.method.spec,
+    method_spec: method.control ? `${method.method.spec} then ${method.control.spec}` : method.method.spec,
     target_len: cell.length,
     prompt_tokens: prompt.ids.length,
     gen_budget: task.maxNew,
@@ -62,9 +71,10 @@ export async function measure(
   try {
     // All samples of a length get a cache of the same size, whatever their prompt came to.
     const capacity = cell.length + task.maxNew;
-    const trunk = trunks && reusable(model, method) ? trunks : null;
+    const traced = trace ? promptTrace(cell, prompt) : null;
     const begin = performance.now();
-    const beginning = (await trunk?.take(model, method, prompt.ids, { capacity, upcoming, signal })) ?? fresh(model, method, capacity); // prettier-ignore
+    const reading = { capacity, upcoming, signal, trunks, trace: traced?.method };
+    const beginning = await readBeginning(model, method, prompt, reading);
     const { session } = beginning;
     try {
       cost.reused_prefix_tokens = beginning.reused;
@@ -86,6 +96,7 @@ export async function measure(
         score,
         correct: score === 1,
         ...gold,
+        ...(traced && { retrieved: traced.record() }),
         status: "ok",
         error: null,
         cost,
@@ -108,11 +119,6 @@ export async function measure(
     };
     return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0] }, cost };
   }
-}
-
-function fresh(model: LanguageModel, { method }: Job["method"], capacity: number): Beginning {
-  const session = model.session({ method, capacity });
-  return { session, reused: 0, release: () => session.dispose() };
 }
 
 /** ln p of a token and its rank; 3 decimals, which float32 sums in another order do not change. */

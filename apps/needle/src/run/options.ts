@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly trainedWindow?: number;
   /** What prompts begin with in common is read once (`prefix`), or every prompt from its first token (`none`). */
   readonly reuse: (typeof REUSES)[number];
+  /** Whether samples say what the layers fetched for the question and the answer. */
+  readonly trace: boolean;
   readonly out: string;
   /** Discard what an earlier run left in `out`. */
   readonly overwrite: boolean;
@@ -48,6 +50,7 @@ export const DEFAULTS = {
   device: "auto",
   precision: "exact",
   reuse: "none",
+  trace: false,
   overwrite: false,
 } as const satisfies Partial<RunOptions>;
 

@@ -1,5 +1,6 @@
 import { LongctxError, parseMethod, type Composition, type ModelContext } from "longctx";
 import { contentHash, type Cell } from "@longctx/tasks";
+import { partsOfLabel, specForPrompt, type ControlPrompt } from "./controls.ts";
 import type { RunOptions } from "./options.ts";
 
 /** A method at one length: `factor=auto` has become a number. */
@@ -7,7 +8,16 @@ export interface ResolvedMethod {
   /** As the user wrote it; results are grouped by it. */
   readonly label: string;
   readonly length: number;
+  /** Reads the prompt, up to its question where a control goes on. */
   readonly method: Composition;
+  /** Goes on from the question in place of `method`. */
+  readonly control?: Composition;
+  /** The label of `method` alone, where there is a control: methods with equal trunks share what they have read. */
+  readonly trunk?: string;
+  /** Given where a control takes something from each prompt; `method` and `control` are then those of no prompt. */
+  readonly forPrompt?: (prompt: ControlPrompt) => ResolvedMethod;
+  /** Whether `method` itself takes something from the prompt, so that no two prompts share what it has read. */
+  readonly ofPrompt?: boolean;
 }
 
 /** One sample to measure. */
@@ -23,11 +33,38 @@ export function resolveMethods(
 ): ResolvedMethod[] {
   return options.methods.flatMap((label) =>
     options.lengths.map((length) => {
-      const method = resolveMethod(label, length, context.trainedWindow);
-      method.check(context);
-      return { label, length, method };
+      const resolved = resolveArm(label, length, context.trainedWindow);
+      resolved.method.check(context);
+      resolved.control?.check(context);
+      return resolved;
     }),
   );
+}
+
+/** Stands for a prompt where there is none yet. */
+const NO_PROMPT: ControlPrompt = {
+  needles: [{ key: "", value: "", start: 0, end: 1, depth: 0 }],
+  sha256: "0".repeat(64),
+};
+
+/** A label at one length: a method, or a method and a control behind it. @throws LongctxError "method" */
+export function resolveArm(label: string, length: number, trainedWindow: number): ResolvedMethod {
+  const { method: trunk, control } = partsOfLabel(label);
+  const make = (spec: string, prompt: ControlPrompt) =>
+    resolveMethod(specForPrompt(spec, prompt), length, trainedWindow);
+  const resolve = (prompt: ControlPrompt): ResolvedMethod => ({
+    label,
+    length,
+    method: make(trunk, prompt),
+    ...(control !== null && { control: make(control, prompt), trunk }),
+    ...(takesOfPrompt(trunk) && { ofPrompt: true }),
+  });
+  const general = resolve(NO_PROMPT);
+  return [trunk, control ?? ""].some(takesOfPrompt) ? { ...general, forPrompt: resolve } : general;
+}
+
+function takesOfPrompt(spec: string): boolean {
+  return specForPrompt(spec, NO_PROMPT) !== spec;
 }
 
 /** `yarn:factor=auto` at 1024 tokens with a trained window of 256 is `yarn:factor=4`. */

@@ -1,6 +1,6 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { choicesOf, isShared, type AttentionPlan } from "../method/plan.ts";
+import { choicesOf, type AttentionPlan } from "../method/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
@@ -115,20 +115,13 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
     );
 }
 
-/**
- * Checks that all choices of a plan are shared by all queries of the chunk and all heads, which all ask, by the mean keys
- * of blocks.
- * @throws LongctxError "method" when one is not
- */
-export function checkShared(plan: AttentionPlan, device: string): void {
-  const other = choicesOf(plan).find(
-    (choice) =>
-      !isShared(choice) || choice.askers !== undefined || (choice.representative ?? { kind: "mean" }).kind !== "mean",
-  );
+/** Checks that no choice of a plan is made by some heads for all. @throws LongctxError "method" when one is */
+export function checkAskers(plan: AttentionPlan, device: string): void {
+  const other = choicesOf(plan).find(({ askers }) => askers !== undefined);
   if (other)
     throw new LongctxError(
       "method",
-      `The choice "${other.id}" is made by each query or by some heads, or by more than mean keys, which ${device} does not compute; use the device reference.`,
+      `The choice "${other.id}" is made by some heads for all, which ${device} does not compute; use the device cpu or reference.`,
     );
 }
 

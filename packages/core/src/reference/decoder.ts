@@ -162,13 +162,13 @@ class ReferenceDecoder implements Backend {
     );
     const chosen = withChosen(planned, ({ id }) => taken.get(id)!);
     const plan = (await hooks?.queries?.(view, chosen)) ?? chosen;
-    if (stops) return null;
+    const band = massBand(planned);
+    if (stops && band === 0) return null;
 
     const tokens = state.tokens(layer);
     const values = state.values(layer, tokens);
     const keysHeld = state.keys(layer, tokens);
     const attention = new DenseAttention(this.config, plan, tokens, keysHeld);
-    const band = massBand(planned);
     const output = new Float64Array(queries.length);
     /** Adds the values that a row of queries sees to `sums`, times their probabilities. */
     const addSeen = (softmax: DenseAttention, t: number, sums: Float64Array, massOf = 0) =>
@@ -184,6 +184,7 @@ class ReferenceDecoder implements Backend {
       });
     for (let t = 0; t < view.count; t++) addSeen(attention, t, output, band);
     if (band > 0) mass.counted = first + view.count;
+    if (stops) return null;
     if (plan.gated) {
       const { segments, gates, scales } = plan.gated;
       const { temperature } = plan;

@@ -1,5 +1,6 @@
 import { crc32 } from "../common/checksum.ts";
 import type { Composition } from "../method/composition.ts";
+import type { RingLayout } from "../method/method.ts";
 import type { SessionModel, SessionParts } from "./session-types.ts";
 
 /**
@@ -24,6 +25,8 @@ export interface Header {
   readonly device: string;
   readonly tokens: readonly number[];
   readonly promptLength: number;
+  /** The ring layouts of each layer, where they are not those of the methods (a fork under other methods). */
+  readonly layouts?: readonly RingLayout[];
   /**
    * The sizes in bytes of the parts after the header: the last logits, the backend's state, then the memory of each
    * hook in the order of the methods.
@@ -58,7 +61,7 @@ export async function saveSession(
   method: Composition,
   session: SessionParts,
 ): Promise<Uint8Array> {
-  const { lastLogits, state, hooks, tokens, promptLength } = session;
+  const { lastLogits, state, layouts, hooks, tokens, promptLength } = session;
   const logits = lastLogits
     ? new Uint8Array(lastLogits.buffer, lastLogits.byteOffset, lastLogits.byteLength)
     : new Uint8Array();
@@ -70,6 +73,7 @@ export async function saveSession(
     device: model.backend.device,
     tokens,
     promptLength,
+    layouts,
     parts: parts.map((part) => part.byteLength),
   };
   const begin = MAGIC.length + CHECKSUM_DIGITS;

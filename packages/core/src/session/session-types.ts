@@ -1,5 +1,5 @@
 import type { Backend, SequenceState } from "../backend/backend.ts";
-import type { Method, MethodState, ModelContext } from "../method/method.ts";
+import type { Method, MethodState, ModelContext, RingLayout } from "../method/method.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Capture } from "./capture.ts";
@@ -59,9 +59,17 @@ export interface LogitChunk {
   readonly logits: Float32Array;
 }
 
+/** Under which methods a fork goes on. */
+export interface ForkOptions {
+  /** One method, several to combine, or an empty list for the plain model; those of the session unless given. */
+  readonly method?: Method | readonly Method[];
+}
+
 /** What a session's content consists of when it is forked, saved or restored. */
 export interface SessionParts {
   readonly state: SequenceState;
+  /** The ring layouts of each layer, where the session was forked under other methods and keeps the rings of its trunk. */
+  readonly layouts?: readonly RingLayout[];
   /** What each method with a hook (code on the host) remembers of the sequence. */
   readonly hooks: ReadonlyMap<Method, MethodState>;
   readonly tokens: readonly number[];

@@ -18,9 +18,17 @@ import type { Method, MethodState, RingLayout } from "../method/method.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { AttentionPlan } from "../method/plan.ts";
 import type { Draw } from "../text/sampling.ts";
+import { goOnUnder } from "./other-methods.ts";
 import { saveSession } from "./saved-session.ts";
-import { layoutOf } from "./session-layout.ts";
-import type { ForwardOptions, LogitChunk, SessionModel, SessionOptions, SessionParts } from "./session-types.ts";
+import { compositionOf, layoutOf } from "./session-layout.ts";
+import type {
+  ForkOptions,
+  ForwardOptions,
+  LogitChunk,
+  SessionModel,
+  SessionOptions,
+  SessionParts,
+} from "./session-types.ts";
 import { checkReadOn, type StoppedPass } from "./stopped-pass.ts";
 import { takeBack } from "./take-back.ts";
 
@@ -37,6 +45,7 @@ export class Session {
   readonly chunk: number;
   /** The layout of each layer's ring buffer. */
   readonly layouts: readonly RingLayout[];
+  readonly #trunkLayouts: readonly RingLayout[] | undefined;
   readonly #state: SequenceState;
   #hooks: ReadonlyMap<Method, MethodState>;
   readonly #tokens: number[];
@@ -56,7 +65,8 @@ export class Session {
     this.method = method;
     this.options = options;
     this.chunk = chunk;
-    this.layouts = layouts;
+    this.layouts = parts?.layouts ?? layouts;
+    this.#trunkLayouts = parts?.layouts;
     this.#state = parts?.state ?? backend.createState(layouts);
     this.#occupancy = new Occupancy(() => this.#state.dispose());
     this.#hooks = new Map(
@@ -238,17 +248,30 @@ export class Session {
     return new Generation(this, options);
   }
 
-  /** Makes an independent second session that continues from the same tokens. */
-  fork(): Session {
+  /**
+   * Makes an independent second session that continues from the same tokens, with this session's keys, values and rings;
+   * what it reads attends by `method`, where that is given.
+   * @throws LongctxError "method" where this session does not keep what the other methods need of the text
+   */
+  fork({ method: given }: ForkOptions = {}): Session {
     this.#occupancy.check();
-    return new Session(this.model, this.method, this.options, {
-      state: this.#state.fork(),
-      hooks: this.#forkHooks(),
+    const parts = this.#parts;
+    const method = given === undefined ? this.method : compositionOf(given);
+    const options = given === undefined ? this.options : { ...this.options, method };
+    const other = given === undefined ? { hooks: this.#forkHooks() } : goOnUnder(method, this, parts);
+    return new Session(this.model, method, options, { ...parts, ...other, state: this.#state.fork() });
+  }
+
+  get #parts(): SessionParts {
+    return {
+      state: this.#state,
+      layouts: this.#trunkLayouts,
+      hooks: this.#hooks,
       tokens: this.#tokens,
       promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
       stopped: this.#stopped,
-    });
+    };
   }
 
   /** Forgets all but the first `length` tokens. @throws LongctxError, with nothing changed, when the state cannot */
@@ -272,13 +295,7 @@ export class Session {
     this.#occupancy.begin();
     try {
       await this.settle();
-      return await saveSession(this.model, this.method, {
-        state: this.#state,
-        hooks: this.#hooks,
-        tokens: this.#tokens,
-        promptLength: this.#promptLength,
-        lastLogits: this.#lastLogits,
-      });
+      return await saveSession(this.model, this.method, this.#parts);
     } finally {
       this.#occupancy.end();
     }

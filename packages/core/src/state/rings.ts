@@ -1,5 +1,6 @@
 import { LongctxError } from "../common/errors.ts";
 import type { RingLayout } from "../method/method.ts";
+import { sameLayout } from "./same-layout.ts";
 import { SlotMap } from "./slots.ts";
 
 /**
@@ -119,8 +120,4 @@ export class Rings {
       map.longest = longest;
     }
   }
-}
-
-function sameLayout(a: RingLayout, b: RingLayout): boolean {
-  return a.capacity === b.capacity && a.pinned === b.pinned && a.reach === b.reach;
 }

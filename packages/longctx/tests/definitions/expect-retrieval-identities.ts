@@ -4,7 +4,7 @@ import { methods } from "../../src/methods.ts";
 import { Report } from "./choosing.ts";
 import { covering } from "./covering.ts";
 import * as is from "./definitions.ts";
-import { denseLogits } from "./dense-llama.ts";
+import { attend, denseForward, denseLogits } from "./dense-llama.ts";
 import { difference, textOf } from "./judge.ts";
 import { distinctText, once, type JudgedModel } from "./judged-models.ts";
 import { expectClose, readCalls, start, type Place } from "./sequences.ts";
@@ -162,6 +162,29 @@ function expectRandom({ model, place, ids }: Setting): void {
     const one = await read(3, 64);
     for (const chunk of [16, 7]) expectClose(await read(3, chunk), one, place);
     expect(difference(await read(4, 64), one)).toBeGreaterThan(0.01);
+  });
+}
+
+/** Tests that layers with a sliding window of their own, of `window` tokens, keep it and retrieve nothing. */
+export function expectOwnWindow(judged: JudgedModel, place: Place, layer: number, window: number): void {
+  it.each([
+    "blocks:size=4,top=100,local=6,sinks=1,exec=8,positions=ordered",
+    "blocks:size=4,top=100,local=6,sinks=1,representative=salient,query=token,share=none,positions=ordered",
+    "knn:k=1000,window=6,sinks=1,positions=true",
+    "oracle:k=1000",
+    "oracle-block:from=0,to=1000,size=4,local=6,sinks=1,exec=8,positions=ordered",
+    "random-blocks:size=4,top=100,local=6,sinks=1,exec=8,positions=ordered",
+  ])("a layer with a window of its own keeps it: %s", async (spec) => {
+    const { llama } = judged;
+    const ids = distinctText(judged, LENGTH, 5);
+    const text = textOf(llama, LENGTH);
+    const [own, plain] = [[is.sliding(window)], []].map((parts) => is.define(parts, text));
+    const expected = once(judged, "own window", () =>
+      denseForward(llama, ids, (at, rows) => attend(llama, LENGTH, rows, at === layer ? own : plain, at)),
+    );
+    const model = await place.open(judged.config, judged.weights);
+    expectClose(await readCalls(start(model, spec, 64), ids, CALLS), expected, place);
+    await model.dispose();
   });
 }
 

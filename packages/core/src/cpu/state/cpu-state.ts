@@ -8,9 +8,12 @@ import { checkForgetting } from "../../state/memory-steps.ts";
 import { Rings } from "../../state/rings.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import type { SharedMemory } from "../wasm/shared-memory.ts";
+import { checkMass } from "../../state/attention-mass.ts";
+import { AttentionMass } from "./attention-mass.ts";
 import { BlockIndex } from "./block-index.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
 import { CompressiveMemory, type AttendedChunk, type MemoryKernels } from "./compressive-memory.ts";
+import { InverseNorms } from "./inverse-norms.ts";
 import { encodeState, heldSlots, SavedState, type SavedHeader } from "./saved-state.ts";
 
 export interface CpuKeyCopy extends KeyCopy {
@@ -18,7 +21,10 @@ export interface CpuKeyCopy extends KeyCopy {
   readonly buffer: CacheBuffer;
 }
 
-/** The state of one layer: a ring of keys and values, an index for each kind of blocks, a memory where a plan has one. */
+/**
+ * The state of one layer: a ring of keys and values, an index for each kind of blocks, the attention mass that salient keys
+ * are chosen by, a memory where a plan has one.
+ */
 export interface LayerState {
   readonly slots: SlotMap;
   /** Copies of the keys by `Rotation.id`, one for each rotation that the last plan read. */
@@ -27,6 +33,9 @@ export interface LayerState {
   turned: ReadonlySet<string>;
   readonly values: CacheBuffer;
   readonly indexes: BlockIndex[];
+  readonly mass: AttentionMass;
+  /** Inverse norms of copies of the keys, by `Rotation.id`, where choices are made by cosines. */
+  readonly norms: Map<string, InverseNorms>;
   memory: CompressiveMemory | null;
 }
 
@@ -61,6 +70,8 @@ export class CpuState implements SequenceState {
       turned: new Set(),
       values: this.buffer(layer),
       indexes: [],
+      mass: new AttentionMass(backend.config.keyHeads),
+      norms: new Map(),
       memory: null,
     }));
   }
@@ -91,7 +102,13 @@ export class CpuState implements SequenceState {
     const sum = (bytes: readonly number[]) => bytes.reduce((total, one) => total + one, 0);
     return {
       ring: sum([...this.#buffers].map(({ byteLength }) => byteLength)),
-      index: sum(this.layers.flatMap(({ indexes }) => indexes.map(({ bytes }) => bytes))),
+      index: sum(
+        this.layers.flatMap(({ indexes, mass, norms }) => [
+          ...indexes.map(({ bytes }) => bytes),
+          mass.bytes,
+          ...[...norms.values()].map(({ values }) => values.byteLength),
+        ]),
+      ),
       memory: sum(this.layers.map(({ memory }) => memory?.bytes ?? 0)),
     };
   }
@@ -121,14 +138,25 @@ export class CpuState implements SequenceState {
       this.#parts.delete(copy.buffer);
     }
     copies.delete(id);
+    this.layers[layer].norms.delete(id);
+  }
+
+  /** The inverse norms of a copy of the keys of all tokens in the ring. */
+  norms(layer: number, id: string): InverseNorms {
+    const { norms, copies, slots } = this.layers[layer];
+    const { buffer } = copies.get(id)!;
+    const known = norms.get(id) ?? new InverseNorms(this.backend.config.keyHeads, buffer.stride);
+    norms.set(id, known);
+    known.extend(slots, buffer);
+    return known;
   }
 
   /** A layer's index of the blocks that a choice is about, empty at first. */
-  index(layer: number, { from, size }: Pick<Choice, "from" | "size">): BlockIndex {
+  index(layer: number, choice: Pick<Choice, "from" | "size" | "representative">): BlockIndex {
     const { indexes } = this.layers[layer];
-    const known = indexes.find((index) => index.from === from && index.size === size);
+    const known = indexes.find((index) => index.serves(choice));
     if (known) return known;
-    const made = new BlockIndex(from, size, this.backend.config);
+    const made = new BlockIndex(choice, this.backend.config);
     indexes.push(made);
     return made;
   }
@@ -151,15 +179,23 @@ export class CpuState implements SequenceState {
 
   truncate(length: number): void {
     for (const { memory } of this.layers) if (memory) checkForgetting(memory.written, memory.segment, length);
+    for (const { mass } of this.layers) checkMass(mass.counted, length);
     this.rings.truncate(length);
     for (const buffer of this.#buffers) buffer.truncate(length);
-    for (const { indexes } of this.layers) for (const index of indexes) index.truncate(length);
-    if (length === 0) for (const { memory } of this.layers) memory?.clear();
+    for (const { indexes, norms } of this.layers) {
+      for (const index of indexes) index.truncate(length);
+      for (const one of norms.values()) one.truncate(length);
+    }
+    if (length > 0) return;
+    for (const { memory, mass } of this.layers) {
+      memory?.clear();
+      mass.clear();
+    }
   }
 
   fork(): CpuState {
     const copy = new CpuState(this.backend, this.rings.fork(), this.#memoryKernels);
-    this.layers.forEach(({ slots, values, copies, indexes, memory }, layer) => {
+    this.layers.forEach(({ slots, values, copies, indexes, mass, memory }, layer) => {
       const duplicate = (buffer: CacheBuffer, to: CacheBuffer): CacheBuffer => {
         for (const [from, end] of heldSlots(slots)) {
           for (let head = 0; head < this.backend.config.keyHeads; head++)
@@ -171,6 +207,7 @@ export class CpuState implements SequenceState {
       for (const [id, { rotation, buffer }] of copies)
         copy.layers[layer].copies.set(id, { rotation, buffer: duplicate(buffer, copy.buffer(layer)) });
       copy.layers[layer].indexes.push(...indexes.map((index) => index.fork()));
+      copy.layers[layer].mass.copy(mass);
       if (memory) copy.#setMemory(layer, memory.fork());
     });
     return copy;
@@ -179,12 +216,13 @@ export class CpuState implements SequenceState {
   save(): Uint8Array {
     const { keyHeads } = this.backend.config;
     const floats: Float32Array[] = [];
-    for (const { slots, values, copies, memory } of this.layers) {
+    for (const { slots, values, copies, mass, memory } of this.layers) {
       for (const buffer of [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
         for (let head = 0; head < keyHeads; head++)
           for (const [from, to] of heldSlots(slots)) floats.push(buffer.read(head, from, to));
       }
       if (memory && memory.written > 0) floats.push(memory.floats);
+      floats.push(mass.sums);
     }
     const header: SavedHeader = {
       length: this.rings.length,
@@ -194,6 +232,7 @@ export class CpuState implements SequenceState {
       memories: this.layers.map(({ memory }) =>
         memory && memory.written > 0 ? [memory.written, memory.segment] : null,
       ),
+      masses: this.layers.map(({ mass }) => mass.counted),
     };
     return encodeState(header, floats);
   }
@@ -224,10 +263,14 @@ export class CpuState implements SequenceState {
           layer.copies.set(id, { rotation: null, buffer });
         }
         const counts = header.memories[i];
-        if (!counts) return;
-        const memory = state.memory(i);
-        saved.take(memory.floats);
-        [memory.written, memory.segment] = counts;
+        if (counts) {
+          const memory = state.memory(i);
+          saved.take(memory.floats);
+          [memory.written, memory.segment] = counts;
+        }
+        if (header.masses[i] === 0) return;
+        layer.mass.extend(header.masses[i]);
+        saved.take(layer.mass.sums);
       });
       saved.end();
       return state;

@@ -11,6 +11,8 @@ export interface SavedHeader {
   readonly copies: readonly (readonly string[])[];
   /** Segments written and tokens of a segment, of each layer's memory; null where there is none. */
   readonly memories: readonly (readonly [number, number] | null)[];
+  /** Tokens whose attention mass is kept, of each layer. */
+  readonly masses: readonly number[];
 }
 
 /** Slots in use. */
@@ -44,7 +46,7 @@ export class SavedState {
     } catch (cause) {
       throw damagedState(cause);
     }
-    if (!isHeader(this.header, layerCount)) throw damagedState();
+    if (!isHeader(this.header, layerCount, bytes.byteLength)) throw damagedState();
     this.#bytes = bytes;
     this.#at = end + 1;
   }
@@ -70,10 +72,10 @@ function damagedState(cause?: unknown): LongctxError {
   );
 }
 
-function isHeader(header: SavedHeader | null, layerCount: number): header is SavedHeader {
+function isHeader(header: SavedHeader | null, layerCount: number, byteLength: number): header is SavedHeader {
   if (header === null || typeof header !== "object") return false;
-  const { length, longest, slots, copies, memories } = header;
-  const perLayer = [slots, copies, memories].every((list) => Array.isArray(list) && list.length === layerCount);
+  const { length, longest, slots, copies, memories, masses } = header;
+  const perLayer = [slots, copies, memories, masses].every((list) => Array.isArray(list) && list.length === layerCount);
   return (
     perLayer &&
     isCount(length) &&
@@ -82,7 +84,8 @@ function isHeader(header: SavedHeader | null, layerCount: number): header is Sav
     copies.every((ids) => Array.isArray(ids) && ids.every((id) => typeof id === "string")) &&
     memories.every(
       (memory) => memory === null || (Array.isArray(memory) && memory.length === 2 && memory.every(isCount)),
-    )
+    ) &&
+    masses.every((count) => isCount(count) && count <= byteLength / 4)
   );
 }
 

@@ -16,6 +16,10 @@ const { Module, Instance } = (globalThis as unknown as { WebAssembly: WasmModule
 export interface Kernels {
   multiply(product: number): void;
   attend(job: number, parts: number, each: number, output: number): void;
+  scoreParts(job: number, parts: number): void;
+  attendLists(job: number, parts: number): void;
+  keepNearest(job: number, parts: number): void;
+  sortNearest(columns: number, counts: number, rows: number, most: number): void;
   serve(): void;
   stop(): void;
   toIntegers(row: number, blockSize: number): void;

@@ -1,0 +1,6 @@
+import type { RingLayout } from "../method/method.ts";
+
+/** Returns whether two rings are laid out alike, so that each token has the same slot in both. */
+export function sameLayout(a: RingLayout, b: RingLayout): boolean {
+  return a.capacity === b.capacity && a.pinned === b.pinned && a.reach === b.reach;
+}
