@@ -1,6 +1,6 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { choicesOf, type AttentionPlan } from "../method/plan.ts";
+import { choicesOf, hasChoices, type AttentionPlan } from "../method/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
@@ -117,6 +117,7 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
 
 /** Checks that no choice of a plan is made by some heads for all. @throws LongctxError "method" when one is */
 export function checkAskers(plan: AttentionPlan, device: string): void {
+  if (!hasChoices(plan)) return;
   const other = choicesOf(plan).find(({ askers }) => askers !== undefined);
   if (other)
     throw new LongctxError(

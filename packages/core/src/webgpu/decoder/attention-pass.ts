@@ -79,12 +79,12 @@ export class AttentionPass {
     plan: AttentionPlan,
     options: PassOptions,
   ): Pick<UploadedTables, "tables" | "sparse"> & { readonly dispatches: Dispatch[] } {
-    checkAskers(plan, "webgpu");
     const prepared = this.#tables.of(layer, plan, options);
     return { ...prepared, dispatches: this.#stored(layer, plan, prepared) };
   }
 
   #stored(layer: number, plan: AttentionPlan, { tables, slice: uploaded, sparse, mass }: UploadedTables): Dispatch[] {
+    checkAskers(plan, "webgpu");
     const { attention, stages, workspace, weights, gpu, config } = this.#decoder;
     const { buffers: ring } = this.#state.layers[layer];
     if (needsRawKeys(plan) || mass) this.#remember(layer);
