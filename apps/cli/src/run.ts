@@ -3,6 +3,7 @@ import { LongctxError } from "longctx";
 import { addDraw } from "./commands/draw.ts";
 import { addFetch } from "./commands/fetch.ts";
 import { addGenerate } from "./commands/generate.ts";
+import { addHeads } from "./commands/heads.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addLogits } from "./commands/logits.ts";
 import { addMethods } from "./commands/methods.ts";
@@ -33,6 +34,7 @@ SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+st
     addInspect,
     addDraw,
     addGenerate,
+    addHeads,
     addMethods,
     addPerplexity,
     addRetrieval,

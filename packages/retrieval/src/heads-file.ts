@@ -9,7 +9,15 @@ export const HEADS_FORMAT = "longctx heads 1";
 export type Head = readonly [layer: number, head: number];
 
 /** The sizes that tell for which models a heads file was measured. */
-const SHAPE = ["modelType", "vocabSize", "hiddenSize", "layerCount", "queryHeads", "keyHeads", "headSize"] as const;
+export const SHAPE = [
+  "modelType",
+  "vocabSize",
+  "hiddenSize",
+  "layerCount",
+  "queryHeads",
+  "keyHeads",
+  "headSize",
+] as const;
 
 /** Which heads of a model retrieve, as `longctx heads` measured it. */
 export interface HeadsFile {

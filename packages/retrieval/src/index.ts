@@ -10,10 +10,15 @@ export * from "./knn.ts";
 export * from "./oracle-block.ts";
 export * from "./oracle.ts";
 export * from "./random-blocks.ts";
+export type { Finding, HalvesFinding } from "./heads/findings.ts";
+export * from "./heads/head-probe.ts";
+export * from "./heads/measure-heads.ts";
+export * from "./heads/write-heads.ts";
 export * from "./heads-file.ts";
 export * from "./scroll.ts";
 export * from "./scroll-options.ts";
 export * from "./scroll-spec.ts";
+export { sentencesOf } from "./sentences.ts";
 export * from "./trace.ts";
 export { measureRetrieval, spreadRows, type MeasureOptions, type RetrievalMeasures } from "./measure-retrieval.ts";
 export {
