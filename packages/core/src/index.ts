@@ -7,6 +7,7 @@ export type { RotationOptions } from "./inspection/rotation-options.ts";
 export * from "./method/composition.ts";
 export { refusal } from "./method/conflicts.ts";
 export * from "./method/definition.ts";
+export * from "./method/key-index.ts";
 export * from "./method/method.ts";
 export * from "./method/parameters.ts";
 export * from "./method/plan.ts";
