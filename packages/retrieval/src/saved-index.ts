@@ -75,7 +75,7 @@ export function openIndex(
   }
   if (!isConsistent(header)) throw damagedIndex();
   let at = headEnd + 1;
-  const keys = Uint8Array.from(bytes.subarray(at, (at += 4 * dimension * header.waiting)));
+  const keys = new Uint8Array(bytes.subarray(at, (at += 4 * dimension * header.waiting)));
   const graphs = header.graphs.map(({ first, end, radius, cut, bytes: size }) => ({
     range: { first, end, radius },
     cut,
