@@ -1,5 +1,5 @@
 import { LongctxError } from "../../common/errors.ts";
-import { fromHalves, toHalves } from "../../common/half.ts";
+import { fromHalves, toHalves } from "../wasm/halves.ts";
 import { MEMORY, type Codes, type CodesType, type RowBlock, type RowPlace } from "./row-places.ts";
 
 export interface FarRowsOptions {
