@@ -16,7 +16,9 @@ import { stepTimes } from "./webgpu-step.ts";
 const command = `pnpm -C benchmarks -s bench ${process.argv.slice(2).filter(notThePath).join(" ")}`;
 
 function notThePath(argument: string, index: number, all: readonly string[]): boolean {
-  return argument !== "--model" && all[index - 1] !== "--model" && !argument.startsWith("--model=");
+  return ["--model", "--kept"].every(
+    (option) => argument !== option && all[index - 1] !== option && !argument.startsWith(`${option}=`),
+  );
 }
 
 const program = new Command("bench")
