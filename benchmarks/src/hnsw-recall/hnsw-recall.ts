@@ -26,7 +26,7 @@ const BUILDS: readonly Build[] = [
 ];
 /**
  * Beyond so many keys, which take minutes to add, there is no graph of raw keys, no search with all keys as candidates,
- * and only the graphs on the way from the cheapest to the best.
+ * and only the cheapest graph, one in the middle, and the best.
  */
 const MANY = 40_000;
 
@@ -35,12 +35,12 @@ function buildsFor(positions: Positions, rows: number): readonly Build[] {
   const plain: Build = { keys: "sphere", M: 16, efConstruction: 200 };
   if (positions === "true") return [plain];
   if (rows <= MANY) return BUILDS;
-  const cheap: Build = { keys: "sphere", M: 8, efConstruction: 100 };
-  return [cheap, { ...cheap, M: 16 }, plain, { ...plain, M: 32 }];
+  return [{ keys: "sphere", M: 8, efConstruction: 100 }, plain, { ...plain, M: 32 }];
 }
 
-function efsFor(rows: number): readonly number[] {
-  return rows <= MANY ? [...EFS, rows] : EFS;
+function efsFor({ keys, M, efConstruction }: Build, rows: number): readonly number[] {
+  const all = rows <= MANY && (keys === "raw" || (M === 16 && efConstruction === 200));
+  return all ? [...EFS, rows] : EFS;
 }
 /** The method that reads the novel, whose window is also that of the retrieval. */
 const WINDOW = 2044;
@@ -78,7 +78,7 @@ export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
         const { truth, microseconds } = await exactly(asked, collected, positions === "constant");
         times.push(microseconds);
         for (const build of buildsFor(positions, rows)) {
-          const result = measure(build, efsFor(rows), asked, truth, collected.config.headSize);
+          const result = measure(build, efsFor(build, rows), asked, truth, collected.config.headSize);
           results.push({ build, result });
           const { recall, microseconds: took } = result.searched[2];
           progress.step(
@@ -127,7 +127,7 @@ function pointsOf(
 ): Point[] {
   return buildsFor(positions, keyCount).flatMap((build) => {
     const own = results.filter((one) => nameOf(one.build) === nameOf(build)).map(({ result }) => result);
-    return efsFor(keyCount).map((ef, i): Point => {
+    return efsFor(build, keyCount).map((ef, i): Point => {
       const searched = own.map((result) => result.searched[i]);
       const [recall8, recall32, recall128] = COUNTS.map((_, k) => mean(searched.map(({ recall }) => recall[k])));
       return {
