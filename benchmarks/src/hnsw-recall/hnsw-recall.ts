@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { describeMachine, sourceRevision } from "../machine.ts";
 import { table } from "../peers/report.ts";
-import { RUNS, writeResult } from "../places.ts";
+import { readResult, RUNS, writeResult } from "../places.ts";
 import { Progress } from "../progress.ts";
 import { askedOf, type Asked, type Positions } from "./asked.ts";
 import { collect, type Collected } from "./collect.ts";
@@ -57,18 +57,21 @@ export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
   const heads = layers.flatMap((layer) => Array.from({ length: keyHeads }, (_, head) => ({ layer, head })));
   const work = lengths.reduce((sum, length) => sum + length * heads.length, 0);
   const progress = new Progress(work * (BUILDS.length + 1));
+  const conditions = { benchmark: "hnsw-recall", version: 1, method: METHOD, layers, window: WINDOW };
   const points: Point[] = [];
   const exact: ExactTimes[] = [];
   const write = () => {
-    if (dry) return;
-    writeResult("hnsw-recall", {
-      benchmark: "hnsw-recall", version: 1, date: new Date().toISOString(), command,
-      machine: describeMachine(), revision: sourceRevision(), method: METHOD, layers, window: WINDOW,
-      exact, knee: knee(points), crossing: crossing(points, exact), points,
-    }); // prettier-ignore
+    const all = withLast(conditions, points, exact);
+    if (!dry)
+      writeResult("hnsw-recall", {
+        ...conditions, date: new Date().toISOString(), command, machine: describeMachine(), revision: sourceRevision(),
+        exact: all.exact, knee: knee(all.points), crossing: crossing(all.points, all.exact), points: all.points,
+      }); // prettier-ignore
+    return all;
   };
   for (const length of [...lengths].sort((a, b) => a - b)) {
     for (const positions of ["constant", "true"] as const) {
+      if (positions === "true" && length > MANY) continue;
       const results: { build: Build; result: ReturnType<typeof measure> }[] = [];
       const times: Record<string, number>[] = [];
       let rows = 0;
@@ -92,7 +95,26 @@ export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
       write();
     }
   }
-  process.stdout.write(`${report(points, exact)}\n`);
+  const all = write();
+  process.stdout.write(`${report(all.points, all.exact)}\n`);
+}
+
+/** Adds what was measured at other lengths to what this run measured, if the conditions were the same. */
+function withLast(
+  conditions: Readonly<Record<string, unknown>>,
+  points: readonly Point[],
+  exact: readonly ExactTimes[],
+): { points: Point[]; exact: ExactTimes[] } {
+  const last = readResult("hnsw-recall");
+  const same = Object.entries(conditions).every(
+    ([name, value]) => JSON.stringify(last?.[name]) === JSON.stringify(value),
+  );
+  const merged = <Row extends { readonly keyCount: number }>(own: readonly Row[], name: "points" | "exact"): Row[] => {
+    const others = same ? (last![name] as readonly Row[]) : [];
+    const kept = others.filter(({ keyCount }) => own.every((row) => row.keyCount !== keyCount));
+    return [...kept, ...own].sort((a, b) => a.keyCount - b.keyCount);
+  };
+  return { points: merged(points, "points"), exact: merged(exact, "exact") };
 }
 
 /** The best rows of every query, and how long each exact search takes. */
