@@ -28,6 +28,7 @@ export {
   type MeasurePositions,
   type RetrievalMeasure,
 } from "./retrieval-measures.ts";
+export * from "./hnsw.ts";
 
 /** All methods of this package, to be put into a MethodRegistry. */
 export const retrievalMethods: readonly MethodDefinition[] = [blocks, knn, oracle, oracleBlock, randomBlocks];
