@@ -23,7 +23,6 @@ import { Workspace } from "../../../src/webgpu/device/workspace.ts";
 import { attentionSparse } from "../../../src/webgpu/sparse/attention-sparse.ts";
 import { gateBranch } from "../../../src/webgpu/sparse/gate-branch.ts";
 import { chosenRows, hasSparse, sparseTables } from "../../../src/webgpu/sparse/sparse-tables.ts";
-import type { GpuLayer } from "../../../src/webgpu/state/layer-buffers.ts";
 import { LayerParts } from "../../../src/webgpu/state/layer-parts.ts";
 import { StateBuffers } from "../../../src/webgpu/state/state-buffers.ts";
 import { difference } from "../attention/attention-scene.ts";
@@ -85,7 +84,7 @@ export async function playChoices(gpu: Gpu, scene: ChoiceScene): Promise<ChoiceO
     })),
   };
   const layer = { copies: new Map(), buffers: ring, mirror: null, indexes: new Map(), mass: null, memory: null };
-  const parts = new LayerParts(shape, [layer as GpuLayer], state);
+  const parts = new LayerParts(shape, [layer], state);
   const kernels = new AttentionKernels(shape, capabilities);
   const next = noise(scene.seed ?? 7);
   const width = (H + 2 * K) * D;
