@@ -9,8 +9,10 @@ export interface Asked {
   readonly head: number;
   /** [n, D] of tokens from SINKS on. */
   readonly keys: Float32Array;
-  /** Of each of the last tokens, [G, D]. */
+  /** Of some of the last tokens, [G, D]. */
   readonly queries: readonly Float32Array[];
+  /** Queries [n, D] at an earlier place in the text, which the graph knows when it is built. */
+  readonly examples: Float32Array;
 }
 
 export interface AskedOptions {
@@ -25,32 +27,50 @@ export interface AskedOptions {
 /** Tokens that every query sees anyway, at the beginning of the text. */
 export const SINKS = 4;
 
-/** Keys that left the window before the first of the queries, and every `step`-th token's queries. */
+/**
+ * Keys that left the window before the first of the queries, and the queries of every `step`-th token of the second half
+ * of those that were kept; examples are the first half of those at the shortest length.
+ */
 export function askedOf(collected: Collected, { layer, head, length, window, positions, step }: AskedOptions): Asked {
   const { queryHeads, keyHeads, headSize: size } = collected.config;
   const first = length - QUERIES;
-  const rows = first - window - SINKS;
+  const count = first - window - SINKS;
   const all = collected.keys(layer);
-  const keys = new Float32Array(rows * size);
+  const keys = new Float32Array(count * size);
   const turn = turning(collected.frequencies);
-  for (let row = 0; row < rows; row++) {
+  for (let row = 0; row < count; row++) {
     const at = ((row + SINKS) * keyHeads + head) * size;
     const key = all.subarray(at, at + size);
     keys.set(positions === "true" ? turn(key, row + SINKS) : key, row * size);
   }
-  const asking = collected.queries(layer, length);
   const group = queryHeads / keyHeads;
-  const queries: Float32Array[] = [];
-  for (let token = 0; token < QUERIES; token += step) {
-    const turned = new Float32Array(group * size);
-    for (let i = 0; i < group; i++) {
-      const at = (token * queryHeads + head * group + i) * size;
-      const position = positions === "true" ? first + token : window;
-      turned.set(turn(asking.subarray(at, at + size), position), i * size);
-    }
-    queries.push(turned);
-  }
-  return { layer, head, keys, queries };
+  const queriesOf = (end: number, tokens: readonly number[]) => {
+    const rowsOf = collected.queries(layer, end);
+    return tokens.map((token) => {
+      const turned = new Float32Array(group * size);
+      for (let i = 0; i < group; i++) {
+        const at = (token * queryHeads + head * group + i) * size;
+        const position = positions === "true" ? end - QUERIES + token : window;
+        turned.set(turn(rowsOf.subarray(at, at + size), position), i * size);
+      }
+      return turned;
+    });
+  };
+  const tokens = Array.from({ length: QUERIES }, (_, token) => token);
+  const half = QUERIES / 2;
+  const shortest = queriesOf(collected.shortest, tokens.slice(0, half));
+  const examples = new Float32Array(half * group * size);
+  shortest.forEach((rows, i) => examples.set(rows, i * group * size));
+  return {
+    layer,
+    head,
+    keys,
+    queries: queriesOf(
+      length,
+      tokens.filter((token) => token >= half && token % step === 0),
+    ),
+    examples,
+  };
 }
 
 /** Rotates a row [D] to a position; channel i belongs to channel i + D/2. */

@@ -19,6 +19,8 @@ export interface Collected {
   readonly config: Pick<ModelConfig, "queryHeads" | "keyHeads" | "headSize">;
   /** The angular frequencies of the rotary pairs [D/2], radians a position. */
   readonly frequencies: readonly number[];
+  /** The shortest length at which queries were kept. */
+  readonly shortest: number;
   /** Keys [N, K, D] of a layer's tokens [0, N), N the largest length. */
   keys(layer: number): Float32Array;
   /** Queries [QUERIES, H, D] of the last tokens before `length`. */
@@ -108,7 +110,7 @@ function appendRows(path: string, { buffer, byteOffset, byteLength }: Float32Arr
   appendFileSync(path, new Uint8Array(buffer, byteOffset, byteLength));
 }
 
-function open(folder: string, { config, frequencies }: Note): Collected {
+function open(folder: string, { wanted, config, frequencies }: Note): Collected {
   const read = (name: string): Float32Array => {
     const bytes = readFileSync(join(folder, name));
     return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
@@ -116,6 +118,7 @@ function open(folder: string, { config, frequencies }: Note): Collected {
   return {
     config,
     frequencies,
+    shortest: Math.min(...wanted.lengths),
     keys: (layer) => read(`keys-${layer}.bin`),
     queries: (layer, length) => read(`queries-${layer}-${length}.bin`),
   };

@@ -20,33 +20,35 @@ export interface HnswRecallOptions {
 }
 
 const EFS = [32, 64, 128, 256, 512, 1024, 4096];
+const PLAIN: Build = { keys: "sphere, examples", M: 16, efConstruction: 200 };
 const BUILDS: readonly Build[] = [
-  { keys: "raw", M: 16, efConstruction: 200 },
-  ...[8, 16, 32].flatMap((M) => [100, 200].map((efConstruction): Build => ({ keys: "sphere", M, efConstruction }))),
+  { ...PLAIN, keys: "raw" },
+  { ...PLAIN, keys: "sphere" },
+  ...[8, 16, 32].flatMap((M) => [100, 200].map((efConstruction): Build => ({ ...PLAIN, M, efConstruction }))),
 ];
 /**
  * Beyond so many keys, which take minutes to add, there is no graph of raw keys, no search with all keys as candidates,
- * and only the cheapest graph, one in the middle, and the best.
+ * no other positions, and only some of the graphs.
  */
 const MANY = 40_000;
 
-/** The graphs that are built: at other positions one is enough to see the difference. */
+/** The graphs that are built: at other positions two are enough to see the difference. */
 function buildsFor(positions: Positions, rows: number): readonly Build[] {
-  const plain: Build = { keys: "sphere", M: 16, efConstruction: 200 };
-  if (positions === "true") return [plain];
-  if (rows <= MANY) return BUILDS;
-  return [{ keys: "sphere", M: 8, efConstruction: 100 }, plain, { ...plain, M: 32 }];
+  const others: readonly Build[] = [PLAIN, { ...PLAIN, keys: "sphere" }];
+  if (positions === "true") return others;
+  return rows <= MANY ? BUILDS : [...others, { ...PLAIN, M: 8, efConstruction: 100 }, { ...PLAIN, M: 32 }];
 }
 
-function efsFor({ keys, M, efConstruction }: Build, rows: number): readonly number[] {
-  const all = rows <= MANY && (keys === "raw" || (M === 16 && efConstruction === 200));
+function efsFor({ M, efConstruction }: Build, rows: number): readonly number[] {
+  const all = rows <= MANY && M === PLAIN.M && efConstruction === PLAIN.efConstruction;
   return all ? [...EFS, rows] : EFS;
 }
+
 /** The method that reads the novel, whose window is also that of the retrieval. */
 const WINDOW = 2044;
 const METHOD = `lm-infinite:sinks=4,window=${WINDOW}`;
 /** Every so many of the last tokens asks. */
-const STEP = 4;
+const STEP = 2;
 
 /** Recall, insertions and searches of hnsw on the keys and queries of a model, beside exact search. */
 export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
@@ -58,8 +60,8 @@ export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
   const work = lengths.reduce((sum, length) => sum + length * heads.length, 0);
   const progress = new Progress(work * (BUILDS.length + 1));
   const conditions = { benchmark: "hnsw-recall", version: 1, method: METHOD, layers, window: WINDOW };
-  const points: Point[] = [];
-  const exact: ExactTimes[] = [];
+  let points: Point[] = [];
+  let exact: ExactTimes[] = [];
   const write = () => {
     const all = withLast(conditions, points, exact);
     if (!dry)
@@ -74,10 +76,10 @@ export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
       if (positions === "true" && length > MANY) continue;
       const results: { build: Build; result: ReturnType<typeof measure> }[] = [];
       const times: Record<string, number>[] = [];
-      let rows = 0;
+      const [pointsBefore, exactBefore] = [points, exact];
       for (const { layer, head } of heads) {
         const asked = askedOf(collected, { layer, head, length, window: WINDOW, positions, step: STEP });
-        rows = asked.keys.length / collected.config.headSize;
+        const rows = asked.keys.length / collected.config.headSize;
         const { truth, microseconds } = await exactly(asked, collected, positions === "constant");
         times.push(microseconds);
         for (const build of buildsFor(positions, rows)) {
@@ -89,10 +91,11 @@ export async function hnswRecall(options: HnswRecallOptions): Promise<void> {
             length,
           );
         }
+        // What there is so far is written after every head, since the long ones take hours on a busy machine.
+        points = [...pointsBefore, ...pointsOf(results, positions, rows)];
+        if (positions === "constant") exact = [...exactBefore, { keyCount: rows, microseconds: averaged(times) }];
+        write();
       }
-      if (positions === "constant") exact.push({ keyCount: rows, microseconds: averaged(times) });
-      points.push(...pointsOf(results, positions, rows));
-      write();
     }
   }
   const all = write();
@@ -156,6 +159,7 @@ function pointsOf(
         ...build,
         positions,
         keyCount,
+        heads: own.length,
         ef,
         insertsPerSecond: mean(own.map(({ insertsPerSecond }) => insertsPerSecond)),
         bytesPerKey: mean(own.map(({ bytesPerKey }) => bytesPerKey)),
@@ -171,7 +175,7 @@ function pointsOf(
 }
 
 function nameOf({ keys, M, efConstruction }: Build): string {
-  return `${keys === "raw" ? "raw keys, " : ""}M=${M}, efConstruction=${efConstruction}`;
+  return `${keys}, M=${M}, efConstruction=${efConstruction}`;
 }
 
 function report(points: readonly Point[], exact: readonly ExactTimes[]): string {

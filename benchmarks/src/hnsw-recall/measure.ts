@@ -3,9 +3,12 @@ import { hnswlib } from "../../../packages/retrieval/src/hnswlib.ts";
 import { SINKS, type Asked } from "./asked.ts";
 import type { ExactSearch } from "./exact.ts";
 
-/** How a graph is built: hnswlib over the keys as they are, or as `hnswIndex` puts them on a sphere. */
+/**
+ * How a graph is built: hnswlib over the keys as they are, or as `hnswIndex` puts them on a sphere, with examples of queries
+ * or without.
+ */
 export interface Build {
-  readonly keys: "sphere" | "raw";
+  readonly keys: "raw" | "sphere" | "sphere, examples";
   readonly M: number;
   readonly efConstruction: number;
 }
@@ -58,7 +61,7 @@ export function measure(
 ): { insertsPerSecond: number; bytesPerKey: number; searched: Searched[] } {
   const rows = asked.keys.length / dimension;
   const begin = processorTime();
-  const graph = build.keys === "sphere" ? onSphere(build, asked, dimension) : raw(build, asked, dimension);
+  const graph = build.keys === "raw" ? raw(build, asked, dimension) : onSphere(build, asked, dimension);
   const insertsPerSecond = (1e6 * rows) / (processorTime() - begin);
   const queries = asked.queries.flatMap((group) =>
     Array.from({ length: group.length / dimension }, (_, i) => group.subarray(i * dimension, (i + 1) * dimension)),
@@ -89,8 +92,9 @@ interface BuiltGraph {
   dispose(): void;
 }
 
-function onSphere({ M, efConstruction }: Build, { keys }: Asked, dimension: number): BuiltGraph {
-  const index = hnswIndex({ M, efConstruction }).create(dimension);
+function onSphere(build: Build, { keys, examples }: Asked, dimension: number): BuiltGraph {
+  const { M, efConstruction } = build;
+  const index = hnswIndex({ M, efConstruction }).create(dimension, build.keys === "sphere" ? undefined : examples);
   for (let row = 0; row * dimension < keys.length; row += CHUNK)
     index.add(SINKS + row, keys.subarray(row * dimension, (row + CHUNK) * dimension));
   const { bytes } = index;

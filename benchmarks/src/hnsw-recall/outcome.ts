@@ -5,6 +5,8 @@ import type { Build } from "./measure.ts";
 export interface Point extends Build {
   readonly positions: Positions;
   readonly keyCount: number;
+  /** The key heads of all layers that this is the mean of. */
+  readonly heads: number;
   readonly ef: number;
   readonly insertsPerSecond: number;
   readonly bytesPerKey: number;
@@ -26,9 +28,9 @@ export interface ExactTimes {
 /** Recalls that a method may want. */
 const WANTED = [0.95, 0.99] as const;
 
-/** Points of positions=constant on the sphere, which method's defaults are taken from. */
+/** Points of positions=constant with examples of queries, as a method has them; its defaults come from here. */
 function candidates(points: readonly Point[]): Point[] {
-  return points.filter(({ keys, positions }) => keys === "sphere" && positions === "constant");
+  return points.filter(({ keys, positions }) => keys === "sphere, examples" && positions === "constant");
 }
 
 /**

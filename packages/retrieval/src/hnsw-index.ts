@@ -2,6 +2,7 @@ import { LongctxError, type KeyIndex } from "@longctx/core";
 import { graphFile, isGraphFile, withTemporaryFile, writeGraphFile } from "./graph-files.ts";
 import { Graph, type GraphOptions, type GraphRange } from "./hnsw-graph.ts";
 import type { Hnswlib } from "./hnswlib.ts";
+import type { Metric } from "./metric.ts";
 import { damagedIndex, openIndex, savedIndex } from "./saved-index.ts";
 
 /** The tokens [graph.first, end) of a graph, whose tokens from `end` on are forgotten. */
@@ -30,15 +31,18 @@ export class HnswIndex implements KeyIndex {
   readonly #library: Hnswlib;
   readonly #dimension: number;
   readonly #options: GraphOptions;
+  /** The coordinates that keys have in graphs; null where they are left as they are. */
+  readonly #metric: Metric | null;
   #parts: Part[] = [];
   /** The keys [n, D] of the last tokens, fewer than a block, which are in no graph. */
   #waiting: Float32Array = new Float32Array(0);
   #length = 0;
 
-  constructor(library: Hnswlib, dimension: number, options: GraphOptions) {
+  constructor(library: Hnswlib, dimension: number, options: GraphOptions, metric: Metric | null) {
     this.#library = library;
     this.#dimension = dimension;
     this.#options = options;
+    this.#metric = metric;
   }
 
   get length(): number {
@@ -79,8 +83,9 @@ export class HnswIndex implements KeyIndex {
       );
     if (count < 1) return new Int32Array(0);
     const found: Candidate[] = [];
+    const moved = this.#metric?.ofQuery(query) ?? query;
     for (const { graph, end } of this.#parts) {
-      const { tokens, distances } = graph.search(query, Math.min(count, end - graph.first), end);
+      const { tokens, distances } = graph.search(moved, Math.min(count, end - graph.first), end);
       for (let i = 0; i < tokens.length; i++) found.push({ token: tokens[i], distance: distances[i] });
     }
     if (this.#parts.length > 1) found.sort(nearestFirst);
@@ -100,7 +105,7 @@ export class HnswIndex implements KeyIndex {
   }
 
   fork(): HnswIndex {
-    const copy = new HnswIndex(this.#library, this.#dimension, this.#options);
+    const copy = new HnswIndex(this.#library, this.#dimension, this.#options, this.#metric);
     for (const { graph, end } of this.#parts) {
       graph.users++;
       copy.#parts.push({ graph, end });
@@ -112,7 +117,13 @@ export class HnswIndex implements KeyIndex {
 
   save(): Uint8Array {
     return savedIndex(
-      { dimension: this.#dimension, options: this.#options, length: this.#length, waiting: this.#waiting },
+      {
+        dimension: this.#dimension,
+        options: this.#options,
+        metric: this.#metric,
+        length: this.#length,
+        waiting: this.#waiting,
+      },
       this.#parts.map(({ graph, end }) => ({
         range: graph,
         cut: end,
@@ -123,8 +134,8 @@ export class HnswIndex implements KeyIndex {
 
   /** @throws LongctxError "file", "capacity" */
   static restore(library: Hnswlib, bytes: Uint8Array, dimension: number, options: GraphOptions): HnswIndex {
-    const { length, waiting, graphs } = openIndex(bytes, dimension, options);
-    const index = new HnswIndex(library, dimension, options);
+    const { length, metric, waiting, graphs } = openIndex(bytes, dimension, options);
+    const index = new HnswIndex(library, dimension, options, metric);
     index.#waiting = waiting;
     index.#length = length;
     try {
@@ -151,7 +162,8 @@ export class HnswIndex implements KeyIndex {
   }
 
   /** Adds whole blocks of keys to the last graph, or to a new one where that is shared. */
-  #addBlocks(first: number, keys: Float32Array): void {
+  #addBlocks(first: number, rows: Float32Array): void {
+    const keys = this.#metric?.ofKeys(rows) ?? rows;
     const end = first + keys.length / this.#dimension;
     const last = this.#parts.at(-1);
     if (last?.graph.users === 1) {

@@ -2,6 +2,7 @@ import { LongctxError, type KeyIndexMaker } from "@longctx/core";
 import { HnswIndex } from "./hnsw-index.ts";
 import type { GraphOptions } from "./hnsw-graph.ts";
 import { hnswlib } from "./hnswlib.ts";
+import { Metric } from "./metric.ts";
 
 /** Defaults, the knee of the curve of recall against time that docs/log.md has measured. */
 const DEFAULTS: GraphOptions = { M: 16, efConstruction: 200, ef: 128 };
@@ -26,7 +27,8 @@ export function hnswIndex(options: Partial<GraphOptions> = {}): KeyIndexMaker {
   const graph: GraphOptions = { M, efConstruction, ef };
   return {
     id: `hnsw M=${M} efConstruction=${efConstruction} ef=${ef}`,
-    create: (dimension) => new HnswIndex(hnswlib(), dimension, graph),
+    create: (dimension, examples) =>
+      new HnswIndex(hnswlib(), dimension, graph, examples ? Metric.of(examples, dimension) : null),
     restore: (bytes, dimension) => HnswIndex.restore(hnswlib(), bytes, dimension, graph),
   };
 }

@@ -1,5 +1,6 @@
 import { crc32, LongctxError } from "@longctx/core";
 import type { GraphOptions, GraphRange } from "./hnsw-graph.ts";
+import { Metric } from "./metric.ts";
 
 /** A graph of a saved index: its tokens and sphere, the first token that is forgotten, the library's file. */
 interface SavedGraph {
@@ -8,9 +9,13 @@ interface SavedGraph {
   readonly file: Uint8Array;
 }
 
-/** What is saved beside graphs: the text index after the last token, and the keys [n, D] that are in no graph. */
+/**
+ * What is saved beside graphs: the text index after the last token, the coordinates of keys in graphs, and the keys [n, D]
+ * that are in no graph, as they are.
+ */
 interface SavedKeys {
   readonly length: number;
+  readonly metric: Metric | null;
   readonly waiting: Float32Array;
 }
 
@@ -21,6 +26,7 @@ interface Header {
   readonly M: number;
   readonly efConstruction: number;
   readonly length: number;
+  readonly metric: boolean;
   readonly waiting: number;
   readonly graphs: readonly { first: number; end: number; radius: number; cut: number; bytes: number }[];
   readonly checksum: number;
@@ -29,17 +35,21 @@ interface Header {
 const FORMAT = "longctx hnsw 1";
 
 export function savedIndex(
-  { dimension, options, length, waiting }: SavedKeys & { dimension: number; options: GraphOptions },
+  { dimension, options, metric, length, waiting }: SavedKeys & { dimension: number; options: GraphOptions },
   graphs: readonly SavedGraph[],
 ): Uint8Array {
-  const keys = new Uint8Array(waiting.buffer, waiting.byteOffset, waiting.byteLength);
-  const contents = [keys, ...graphs.map(({ file }) => file)];
+  const arrays = [...(metric ? [metric.factor] : []), waiting];
+  const contents = [
+    ...arrays.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength)),
+    ...graphs.map(({ file }) => file),
+  ];
   const header: Header = {
     format: FORMAT,
     dimension,
     M: options.M,
     efConstruction: options.efConstruction,
     length,
+    metric: metric !== null,
     waiting: waiting.length / dimension,
     graphs: graphs.map(({ range: { first, end, radius }, cut, file }) => ({ first, end, radius, cut, bytes: file.byteLength })), // prettier-ignore
     checksum: contents.reduce((sum, part) => crc32(part, sum), 0),
@@ -75,6 +85,7 @@ export function openIndex(
   }
   if (!isConsistent(header)) throw damagedIndex();
   let at = headEnd + 1;
+  const factor = header.metric ? new Uint8Array(bytes.subarray(at, (at += 8 * dimension ** 2))) : null;
   const keys = new Uint8Array(bytes.subarray(at, (at += 4 * dimension * header.waiting)));
   const graphs = header.graphs.map(({ first, end, radius, cut, bytes: size }) => ({
     range: { first, end, radius },
@@ -82,12 +93,20 @@ export function openIndex(
     file: bytes.subarray(at, (at += size)),
   }));
   if (at !== bytes.byteLength || crc32(bytes.subarray(headEnd + 1)) !== header.checksum) throw damagedIndex();
-  return { length: header.length, waiting: new Float32Array(keys.buffer), graphs };
+  const metric = factor && new Metric(new Float64Array(factor.buffer), dimension);
+  return { length: header.length, metric, waiting: new Float32Array(keys.buffer), graphs };
 }
 
 /** Returns whether each graph begins where the tokens of the one before end, and the keys behind them end the index. */
-function isConsistent({ length, waiting, graphs }: Header): boolean {
-  if (!isCount(length) || !isCount(waiting) || waiting > length || !Array.isArray(graphs)) return false;
+function isConsistent({ length, metric, waiting, graphs }: Header): boolean {
+  if (
+    typeof metric !== "boolean" ||
+    !isCount(length) ||
+    !isCount(waiting) ||
+    waiting > length ||
+    !Array.isArray(graphs)
+  )
+    return false;
   let at: number | null = null;
   for (const { first, end, radius, cut, bytes } of graphs) {
     if (![first, end, cut, bytes].every(isCount) || !(radius >= 0) || first >= cut || cut > end) return false;

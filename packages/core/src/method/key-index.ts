@@ -35,8 +35,12 @@ export interface KeyIndex {
 export interface KeyIndexMaker {
   /** The kind of index with its parameters, as a session's key names it: "hnsw M=16 efConstruction=200 ef=128". */
   readonly id: string;
-  /** Returns an empty index of keys with `dimension` numbers. @throws LongctxError "method" where the library is missing */
-  create(dimension: number): KeyIndex;
+  /**
+   * Returns an empty index of keys with `dimension` numbers. `examples` [n, D] are queries such as those that will be
+   * asked, some hundred or more; an approximate index that knows them finds more of the best tokens in the same time.
+   * @throws LongctxError "method" where the library is missing
+   */
+  create(dimension: number, examples?: Float32Array): KeyIndex;
   /**
    * Returns the index that `save` wrote. @throws LongctxError "file" where the bytes are corrupt, cut off or from an
    * index of another kind or dimension, "method" where the library is missing
