@@ -1,5 +1,6 @@
 import { LongctxError } from "@longctx/core";
 import type { Graph } from "./hnsw-graph.ts";
+import { nodeModule } from "./node.ts";
 
 /** The head of the library's files: six counts of eight bytes, two of four (top layer, entry), five of eight. */
 const HEAD = 96;
@@ -11,17 +12,12 @@ export interface GraphSizes {
   readonly count: number;
 }
 
-/** Returns a module of Node, without an import that a bundler for browsers would follow. */
-function builtin<Name extends "node:fs" | "node:os" | "node:path">(name: Name) {
-  return process.getBuiltinModule(name);
-}
-
 /**
  * Calls `use` with the path of a temporary file, the only way into and out of the library; the file is removed in any
  * case. @throws LongctxError "capacity" where the folder cannot be written to
  */
 export function withTemporaryFile<Result>(use: (path: string) => Result): Result {
-  const [fs, os, { join }] = [builtin("node:fs"), builtin("node:os"), builtin("node:path")];
+  const [fs, os, { join }] = [nodeModule("node:fs")!, nodeModule("node:os")!, nodeModule("node:path")!];
   let folder: string;
   try {
     folder = fs.mkdtempSync(join(os.tmpdir(), "longctx-hnsw-"));
@@ -40,7 +36,7 @@ export function graphFile(graph: Graph, path: string, sizes: GraphSizes): Uint8A
   let bytes: Uint8Array;
   try {
     graph.write(path);
-    bytes = builtin("node:fs").readFileSync(path);
+    bytes = nodeModule("node:fs")!.readFileSync(path);
   } catch (cause) {
     throw noRoom(cause);
   }
@@ -51,7 +47,7 @@ export function graphFile(graph: Graph, path: string, sizes: GraphSizes): Uint8A
 /** @throws LongctxError "capacity" where the disk is full */
 export function writeGraphFile(path: string, bytes: Uint8Array): void {
   try {
-    builtin("node:fs").writeFileSync(path, bytes);
+    nodeModule("node:fs")!.writeFileSync(path, bytes);
   } catch (cause) {
     throw noRoom(cause);
   }
@@ -61,7 +57,7 @@ function noRoom(cause?: unknown): LongctxError {
   const reason = cause instanceof Error ? ` (${cause.message})` : "";
   return new LongctxError(
     "capacity",
-    `The index could not be written to ${builtin("node:os").tmpdir()}${reason}; free room there, or name another folder in TMPDIR.`,
+    `The index could not be written to ${nodeModule("node:os")!.tmpdir()}${reason}; free room there, or name another folder in TMPDIR.`,
     { cause },
   );
 }

@@ -1,4 +1,5 @@
 import { LongctxError } from "@longctx/core";
+import { nodeModule } from "./node.ts";
 
 /** The part of hnswlib-node's index that is used here; hnswlib is by Malkov and Yashunin, arXiv:1603.09320. */
 export interface NativeIndex {
@@ -32,7 +33,7 @@ const found = new Map<string, Hnswlib>();
 export function hnswlib(from: string = import.meta.url): Hnswlib {
   const known = found.get(from);
   if (known) return known;
-  const modules = globalThis.process?.getBuiltinModule?.("node:module");
+  const modules = nodeModule("node:module");
   if (!modules)
     throw new LongctxError("method", "index=hnsw needs Node, whose packages a page cannot load; use index=exact here.");
   const load = modules.createRequire(from);
