@@ -58,16 +58,16 @@ export interface ForwardRequest {
 export interface StateBytes {
   /** Bytes of keys and values in the ring buffers, counting every rotated copy of the keys. */
   readonly ring: number;
-  /** Bytes of the index from which blocks are chosen: the mean keys of blocks. */
+  /** Bytes of what choices score: what represents blocks of tokens, and attention masses. */
   readonly index: number;
   /** Bytes of the compressive memories. */
   readonly memory: number;
 }
 
 /**
- * A backend's state of one sequence: for each layer a ring of keys and values, an index of mean keys where the layer
- * chooses blocks, and a compressive memory where the layer has one. Sessions use only operations that every part
- * supports.
+ * A backend's state of one sequence: for each layer a ring of keys and values, an index where the layer chooses tokens or
+ * blocks, attention masses where salient keys represent blocks, and a compressive memory where the layer has one. Sessions
+ * use only operations that every part supports.
  */
 export interface SequenceState {
   /** The backend that made this state; every other backend refuses to read it. */
@@ -81,8 +81,8 @@ export interface SequenceState {
   fork(): SequenceState;
   /**
    * Forgets everything after the first `length` tokens, in every part or in none.
-   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory as it was before its last
-   * write
+   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory or attention masses as they
+   * were before
    */
   truncate(length: number): void;
   /** Returns all parts as bytes, which `Backend.restoreState` takes; a promise where a device has to be waited for. */

@@ -18,7 +18,7 @@ export function askedBy(
   { queries, stride, count, query }: AskingRows,
 ): Float32Array[] {
   const group = queryHeads / keyHeads;
-  const { share = "heads", representative, size } = choice;
+  const { share = "heads", representative, size, askers } = choice;
   const bounds = size > 1 && representative?.kind === "bounds";
   const lists = share === "none" ? group : 1;
   const width = bounds ? 2 * D : D;
@@ -29,6 +29,7 @@ export function askedBy(
     const asked = new Float32Array(count * lists * width);
     for (let i = 0; i < group; i++) {
       const head = keyHead * group + i;
+      if (askers && !askers.includes(head)) continue;
       for (let row = 0; row < count; row++) {
         const from = row * stride + head * D;
         rows.set(queries.subarray(from, from + D), row * D);
