@@ -36,7 +36,9 @@ describe("an arm that is a reader", () => {
   it("has all its values in the record's spec", () => {
     const [method] = resolveMethods({ methods: [SMALL], lengths: [800] }, model.context);
     expect(method.label).toBe(SMALL);
-    const shipped = shippedHeads(model.config)!.best.map((head) => head.join(".")).join("/");
+    const shipped = shippedHeads(model.config)!
+      .best.map((head) => head.join("."))
+      .join("/");
     expect(specOf(method)).toBe(`${SMALL.replace("budget", "phrase=3,budget")},heads=${shipped}`);
   });
 

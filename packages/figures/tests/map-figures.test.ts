@@ -114,7 +114,7 @@ describe("headFigure", () => {
     expect([red, pale, blue]).not.toContain(fills[5]);
     const frames = (text: string) => Array.from(text.matchAll(/aria-label="head: (\d); layer: (\d)"[^>]*stroke="#1b1b1f"/g), (match) => match.slice(1)); // prettier-ignore
     expect(frames(svg)).toEqual([["2", "1"]]);
-    expect(frames(await headFigure(figure))).toEqual([]);
+    expect(frames(await headFigure(margins))).toEqual([]);
     for (const text of ["over others", "0.1", "10"]) expect(textsOf(svg)).toContain(text);
   });
 });
