@@ -107,6 +107,17 @@ describe.skipIf(!gpu)("choices by row and head, and attention to them", () => {
     });
   });
 
+  it("by some heads for all, in several buffers", async () => {
+    for (const askers of [[1, 2, 5], [0], []]) {
+      await expectAsDefined({ plan: eachOf(1, 5, { askers }), buffers: 3 });
+      await expectAsDefined({
+        plan: groupOf(4, 3, { askers, representative: { kind: "bounds" } }),
+        chunks: [30, 8, 1],
+      });
+    }
+    await expectAsDefined({ plan: groupOf(4, 3, { askers: [3, 4] }), chunks: [30, 8, 1] });
+  });
+
   it("with scores of more rows than a buffer holds at once", async () => {
     const { dispatches } = await expectAsDefined({ plan: eachOf(1, 3, { share: "none" }), scoreBytes: 9000 });
     const scores = dispatches.filter(({ kernel }) => kernel.name.startsWith("choice-scores"));
