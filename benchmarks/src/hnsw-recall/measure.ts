@@ -1,5 +1,5 @@
 import { hnswIndex, type KeyIndex } from "longctx";
-import { hnswlib } from "../../../packages/retrieval/src/hnswlib.ts";
+import { hnswlib } from "../../../packages/retrieval/src/nearest/hnswlib.ts";
 import { SINKS, type Asked } from "./asked.ts";
 import type { ExactSearch } from "./exact.ts";
 

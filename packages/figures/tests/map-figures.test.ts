@@ -105,8 +105,8 @@ describe("headFigure", () => {
 
   it("draws ratios around 1, and frames around marked heads", async () => {
     const values = [[0.01, 1, 100], [10, 0.1, 3]]; // prettier-ignore
-    const figure = { title: "Margins", heads: 3, panels: [{ title: "margin", values, ratio: true, about: "over others" }] } as const; // prettier-ignore
-    const svg = await headFigure({ ...figure, marked: [[1, 2]] });
+    const margins = { title: "Margins", heads: 3, panels: [{ title: "margin", values, ratio: true, about: "over others" }] } as const; // prettier-ignore
+    const svg = await headFigure({ ...margins, marked: [[1, 2]] });
     expectWellFormed(svg);
     const fills = Array.from(svg.matchAll(/aria-label="head: (\d); layer: (\d); value: [\d.]+"[^>]*fill="([^"]+)"/g), (match) => match[3]); // prettier-ignore
     const [red, pale, blue] = ["rgb(178, 64, 42)", "rgb(243, 244, 248)", "rgb(8, 48, 107)"];

@@ -24,7 +24,7 @@ import {
   type Group,
 } from "./block-segments.ts";
 import { needsFullLayers } from "./full-layers.ts";
-import { headsFor, readHeads, type Head } from "./heads-file.ts";
+import { headsFor, readHeads, type Head } from "./reader/heads-file.ts";
 
 /**
  * Block retrieval: a query sees the first tokens, the last tokens, and those blocks of older tokens that fit what it asks

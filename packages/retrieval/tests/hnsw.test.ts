@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { LongctxError, type KeyIndex } from "@longctx/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { graphFile } from "../src/graph-files.ts";
-import type { Graph } from "../src/hnsw-graph.ts";
-import { hnswIndex } from "../src/hnsw.ts";
-import { hnswlib } from "../src/hnswlib.ts";
+import { graphFile } from "../src/nearest/graph-files.ts";
+import type { Graph } from "../src/nearest/hnsw-graph.ts";
+import { hnswIndex } from "../src/nearest/hnsw.ts";
+import { hnswlib } from "../src/nearest/hnswlib.ts";
 import { bestTokens, clusteredKeys, queriesFor, recall } from "./keys.ts";
 
 const D = 24;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Metric } from "../src/metric.ts";
+import { Metric } from "../src/nearest/metric.ts";
 import { clusteredKeys, queriesFor } from "./keys.ts";
 
 const D = 12;

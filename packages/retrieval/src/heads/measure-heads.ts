@@ -1,6 +1,6 @@
 import { Capture, LongctxError, type LanguageModel, type Method } from "@longctx/core";
 import { byQuality, halvesFinding, type Halves, type HalvesFinding } from "./findings.ts";
-import type { Head } from "../heads-file.ts";
+import type { Head } from "../reader/heads-file.ts";
 import type { HeadProbe } from "./head-probe.ts";
 import { bestSets, worthiest } from "./head-sets.ts";
 import { checkProbe, ProbeScores } from "./probe-scores.ts";

@@ -1,5 +1,5 @@
 import { LongctxError, type Capture, type Interval, type ModelConfig } from "@longctx/core";
-import { attentionToText, largestOf, sumOfNeighbours } from "../sentence-scores.ts";
+import { attentionToText, largestOf, sumOfNeighbours } from "../reader/sentence-scores.ts";
 import type { HeadProbe } from "./head-probe.ts";
 
 /** How heads found the needle of one prompt. */

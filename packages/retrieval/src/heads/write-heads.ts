@@ -1,5 +1,5 @@
 import type { LanguageModel } from "@longctx/core";
-import { HEADS_FORMAT, SHAPE } from "../heads-file.ts";
+import { HEADS_FORMAT, SHAPE } from "../reader/heads-file.ts";
 import type { Finding, HalvesFinding } from "./findings.ts";
 import type { HeadFinding, HeadResults } from "./measure-heads.ts";
 

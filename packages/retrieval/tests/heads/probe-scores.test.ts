@@ -3,7 +3,7 @@ import type { CapturedAttention } from "@longctx/core";
 import { findingOf, halvesFinding } from "../../src/heads/findings.ts";
 import { bestSets, worthiest } from "../../src/heads/head-sets.ts";
 import { findNeedle, ProbeScores } from "../../src/heads/probe-scores.ts";
-import { attentionToText, largestOf, sumOfNeighbours } from "../../src/sentence-scores.ts";
+import { attentionToText, largestOf, sumOfNeighbours } from "../../src/reader/sentence-scores.ts";
 
 describe("sentence scores", () => {
   it("sums neighbours, fewer at the ends", () => {

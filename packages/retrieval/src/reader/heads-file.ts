@@ -1,6 +1,6 @@
 import { LongctxError, type ModelConfig } from "@longctx/core";
-import smollm2 from "../heads/smollm2-135m.json" with { type: "json" };
-import tiny from "../heads/tiny.json" with { type: "json" };
+import smollm2 from "../../heads/smollm2-135m.json" with { type: "json" };
+import tiny from "../../heads/tiny.json" with { type: "json" };
 
 /** The format of a heads file that this version reads and writes. */
 export const HEADS_FORMAT = "longctx heads 1";
