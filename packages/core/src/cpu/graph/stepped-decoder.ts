@@ -69,7 +69,7 @@ export class SteppedDecoder {
       const band = massBand(given);
       // The last layer that is computed writes its keys and values; attention is computed where logits, hooks or masses need it.
       const stops = layer === stopAfter;
-      const attend = !stops && (!last || logitRows > 0 || hook !== undefined || band > 0);
+      const attend = band > 0 || (!stops && (!last || logitRows > 0 || hook !== undefined));
       const chunk = { first, count, projected };
       const raw = rawKeys || needsRawKeys(given);
       const chooses = (attend || hook !== undefined) && hasChoices(given);

@@ -61,7 +61,7 @@ export class TokenDecoder {
       const band = massBand(given);
       // The last layer that is computed writes its keys and values; attention is computed where logits, hooks or masses need it.
       const stops = layer === request.stopAfter;
-      const attend = !stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined || band > 0);
+      const attend = band > 0 || (!stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined));
       const from = hasChoices(given) ? chosenFrom(given) : [];
       const chooses = (attend || hook !== undefined) && from.length > 0;
       if (chooses && choosesFromCache(given, first)) {
@@ -84,8 +84,8 @@ export class TokenDecoder {
         token.needed,
       );
       attention.store(state, layer, token, projected.data);
-      if (stops) return;
       if (attend) attention.attend(state, layer, token, projected.data, attended, band);
+      if (stops) return;
       if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });
       if (!attend) return;
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));
