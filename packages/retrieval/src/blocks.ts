@@ -16,6 +16,7 @@ import {
   farOf,
   groupsOf,
   inOrder,
+  nearTokens,
   ofGroup,
   offsetIn,
   present,
@@ -103,6 +104,8 @@ export const blocks = defineMethod({
     // Masses of attention are complete where a choice needs them only if the chunk ends before: a token alone does.
     groupSize: values.query === "chunk" ? values.exec : values.representative === "salient" ? 1 : undefined,
     rawKeys: true,
+    // Queries and heads that choose for themselves may read any block.
+    near: values.query === "chunk" && values.share === "heads" ? nearTokens(values) : undefined,
     span:
       values.positions === "constant"
         ? values.local

@@ -52,10 +52,24 @@ export interface ForwardRequest {
 export interface StateBytes {
   /** Bytes of keys and values in the ring buffers, counting every rotated copy of the keys. */
   readonly ring: number;
+  /**
+   * Bytes of keys and values that a backend keeps outside of the ring buffers, for old tokens that plans read in blocks:
+   * in the host's memory, or in a file. Rows that forks share count in each of them.
+   */
+  readonly far: number;
   /** Bytes of the index from which blocks are chosen: the mean keys of blocks. */
   readonly index: number;
   /** Bytes of the compressive memories. */
   readonly memory: number;
+}
+
+/**
+ * How often plans read blocks of old tokens that lie outside of the ring buffers, counted by layer and chunk, and how
+ * many of these blocks had to be fetched because the buffers did not hold them any more.
+ */
+export interface BlockReads {
+  readonly read: number;
+  readonly fetched: number;
 }
 
 /**
@@ -71,6 +85,8 @@ export interface SequenceState {
   /** The bytes allocated for all parts together; 0 after `dispose`. */
   readonly bytes: number;
   readonly bytesByPart: StateBytes;
+  /** Given by backends that keep old tokens outside of the ring buffers. */
+  readonly blockReads?: BlockReads;
   /** Makes an independent second sequence that continues from the same tokens. */
   fork(): SequenceState;
   /**

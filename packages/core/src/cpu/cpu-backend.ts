@@ -18,6 +18,7 @@ import type { RingLayout } from "../method/method.ts";
 import type { Weights } from "../model/weights.ts";
 import { ChunkAngles, prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
 import { MemoryKernels } from "./state/compressive-memory.ts";
+import { keepChunk } from "./state/cold-reads.ts";
 import { CpuState } from "./state/cpu-state.ts";
 import { Embedding, type ModelSource } from "./weights/model-source.ts";
 import { PerPlan, type Passage } from "./state/passage.ts";
@@ -130,8 +131,9 @@ class CpuBackend implements Backend {
     this.#copies.adopt(state, request.plan);
     this.#embedding.rows(ids, hidden);
     const first = rings.length;
-    rings.append(ids.length);
+    state.append(ids.length);
     await this.#pass({ state, request, first, count: ids.length, hidden, logits, logitRows });
+    keepChunk(state, first, ids.length);
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
       for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
@@ -171,8 +173,10 @@ class CpuBackend implements Backend {
     const chunks: PreparedChunk[] = [];
     for (let layer = 0; layer < this.config.layerCount; layer++) {
       const plan = request.plan(layer);
-      const { slots } = state.layers[layer];
-      const chunk = prepared.get(plan, slots, () => prepareUniformChunk(plan, slots, angles, request.rawKeys ?? false));
+      const { slots, cold } = state.layers[layer];
+      if (cold?.sees(plan, slots, first, count)) return null;
+      const raw = request.rawKeys || cold !== null;
+      const chunk = prepared.get(plan, slots, () => prepareUniformChunk(plan, slots, angles, raw));
       if (!chunk) return null;
       chunks.push(chunk);
     }

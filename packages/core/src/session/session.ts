@@ -1,4 +1,4 @@
-import type { ForwardRequest, SequenceState, StateBytes } from "../backend/backend.ts";
+import type { BlockReads, ForwardRequest, SequenceState, StateBytes } from "../backend/backend.ts";
 import type { Capture } from "./capture.ts";
 import { chunkPlans } from "../method/chunk-plans.ts";
 import type { Composition } from "../method/composition.ts";
@@ -74,9 +74,17 @@ export class Session {
     return this.#state.bytes;
   }
 
-  /** The bytes of the session's state by part: ring buffers, index of blocks, compressive memory. */
+  /**
+   * The bytes of the session's state by part: ring buffers, old keys and values outside of them, index of blocks,
+   * compressive memory.
+   */
   get bytesByPart(): StateBytes {
     return this.#state.bytesByPart;
+  }
+
+  /** How often old blocks were read from outside of the ring buffers; null where the backend keeps none there. */
+  get blockReads(): BlockReads | null {
+    return this.#state.blockReads ?? null;
   }
 
   /** Logits [V] after the last token; null before the first token, and while a generation keeps them on the device. */

@@ -67,10 +67,16 @@ export class Rings {
 
   /**
    * The length of the longest next chunk whose slots are contiguous in every layer, so that no chunk wraps around a
-   * ring.
+   * ring; a chunk also ends where a layout says that chunks end.
    */
   get consecutive(): number {
-    return Math.min(...this.#maps.map((map) => map.layout.capacity - map.slotOf(map.length)));
+    return Math.min(
+      ...this.#maps.map((map) => {
+        const { capacity, near } = map.layout;
+        const left = near ? near.chunk - (map.length % near.chunk) : Infinity;
+        return Math.min(left, capacity - map.slotOf(map.length));
+      }),
+    );
   }
 
   /** Assigns slots to `count` more tokens in every layer, or changes nothing. @throws LongctxError "capacity" */
@@ -86,6 +92,23 @@ export class Rings {
   truncate(length: number): void {
     for (const map of this.#maps) map.fork().truncate(length);
     for (const map of this.#maps) map.truncate(length);
+  }
+
+  /**
+   * Forgets all but the first `length` tokens in every layer, also where a layer has evicted tokens that it would need;
+   * returns the maps of these layers, which then hold what they could hold of such a text for the caller to fill in.
+   */
+  shorten(length: number): ReadonlySet<SlotMap> {
+    const lost = new Set<SlotMap>();
+    for (const map of this.#maps) {
+      if (map.reaches(length)) map.truncate(length);
+      else {
+        map.length = length;
+        map.longest = length;
+        lost.add(map);
+      }
+    }
+    return lost;
   }
 
   fork(): Rings {
@@ -122,5 +145,13 @@ export class Rings {
 }
 
 function sameLayout(a: RingLayout, b: RingLayout): boolean {
-  return a.capacity === b.capacity && a.pinned === b.pinned && a.reach === b.reach;
+  return (
+    a.capacity === b.capacity &&
+    a.pinned === b.pinned &&
+    a.reach === b.reach &&
+    a.near?.first === b.near?.first &&
+    a.near?.last === b.near?.last &&
+    a.near?.block === b.near?.block &&
+    a.near?.chunk === b.near?.chunk
+  );
 }

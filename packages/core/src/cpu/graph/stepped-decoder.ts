@@ -4,6 +4,7 @@ import { attentionGraph } from "./attention-graph.ts";
 import { bindLayer } from "./bindings.ts";
 import { ChunkAngles, prepareChunk, type PreparedChunk } from "./chunk.ts";
 import { choose } from "../state/choose.ts";
+import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
@@ -58,8 +59,9 @@ export class SteppedDecoder {
       const given = request.plan(layer);
       const chosen = attend ? choose(given, state, layer, this.#copies, { first, count, projected }, "lists") : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
-      const { slots } = state.layers[layer];
-      const make = () => prepareChunk(plan, slots, angles, { rawKeys: rawKeys || needsRawKeys(given), attend });
+      const { slots, load } = readTokens(state, layer, attend ? plan : null, first, count);
+      const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
+      const make = () => prepareChunk(plan, slots, angles, { rawKeys: raw, attend });
       // Only plans that other layers have too are kept with their masks.
       const chunk = attend && plan === given ? prepared.get(plan, slots, make) : make();
       this.#copies.ensure(
@@ -68,6 +70,7 @@ export class SteppedDecoder {
         chunk.keyRotations.map(([, by]) => by),
         first,
       );
+      load();
       await this.#attend(state, layer, chunk, first, count, projected, attended);
       if (plan.memory)
         state.passMemory(layer, plan.memory, { first, count, projected, attended: attend ? attended : null });

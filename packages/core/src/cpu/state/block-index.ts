@@ -1,8 +1,13 @@
 import type { ModelConfig } from "../../model/config.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { SlotRun } from "../../state/slots.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 
 type HeadShape = Pick<ModelConfig, "keyHeads" | "headSize">;
+
+/** Says in which slots consecutive tokens are. */
+interface KeySlots {
+  runs(from: number, to: number): readonly SlotRun[];
+}
 
 const FIRST_BLOCKS = 16;
 
@@ -25,8 +30,8 @@ export class BlockIndex {
     return this.#means.byteLength;
   }
 
-  /** Adds the blocks before `blocks` that are missing; the ring holds all of their tokens. */
-  extend(blocks: number, slots: SlotMap, keys: CacheBuffer): void {
+  /** Adds the blocks before `blocks` that are missing; `keys` has all of their tokens in the slots that `slots` names. */
+  extend(blocks: number, slots: KeySlots, keys: Pick<CacheBuffer, "read">): void {
     const { keyHeads, headSize } = this.#shape;
     const width = keyHeads * headSize;
     if (blocks * width > this.#means.length) {

@@ -42,7 +42,9 @@ export function choose(
       continue;
     }
     const index = state.index(layer, choice);
-    index.extend(candidates, state.layers[layer].slots, copies.raw(state, layer, chunk.first));
+    const { slots, cold } = state.layers[layer];
+    if (cold) index.extend(candidates, cold.keyRows, cold.keyRows);
+    else index.extend(candidates, slots, copies.raw(state, layer, chunk.first));
     taken.set(id, index.best(askingOf(choice, state.backend.config, chunk), candidates, count));
   }
   if (as === "lists") return withChosen(plan, ({ id }) => taken.get(id)!);

@@ -1,34 +1,18 @@
-import type { Backend, SequenceState, StateBytes } from "../../backend/backend.ts";
+import type { Backend, BlockReads, SequenceState, StateBytes } from "../../backend/backend.ts";
 import type { RingLayout } from "../../method/method.ts";
 import type { Choice, MemoryBranch } from "../../method/plan.ts";
-import { RAW, type Rotation } from "../../positions/rotation.ts";
-import type { KeyCopy } from "../../state/key-copies.ts";
-import { otherLayout } from "../../backend/forward-checks.ts";
+import { RAW, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import { checkForgetting } from "../../state/memory-steps.ts";
 import { Rings } from "../../state/rings.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import type { SharedMemory } from "../wasm/shared-memory.ts";
 import { BlockIndex } from "./block-index.ts";
+import { bufferSlots } from "./buffer-layout.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
+import { ColdLayer } from "./cold-layer.ts";
 import { CompressiveMemory, type AttendedChunk, type MemoryKernels } from "./compressive-memory.ts";
-import { encodeState, heldSlots, SavedState, type SavedHeader } from "./saved-state.ts";
-
-export interface CpuKeyCopy extends KeyCopy {
-  /** [K, capacity, D] */
-  readonly buffer: CacheBuffer;
-}
-
-/** The state of one layer: a ring of keys and values, an index for each kind of blocks, a memory where a plan has one. */
-export interface LayerState {
-  readonly slots: SlotMap;
-  /** Copies of the keys by `Rotation.id`, one for each rotation that the last plan read. */
-  readonly copies: Map<string, CpuKeyCopy>;
-  /** Ids of the rotations that the last single token read without a copy, turning raw keys. */
-  turned: ReadonlySet<string>;
-  readonly values: CacheBuffer;
-  readonly indexes: BlockIndex[];
-  memory: CompressiveMemory | null;
-}
+import { copyRows, type LayerState, type TurnedCopy } from "./layer-state.ts";
+import { restoreState, saveState } from "./state-bytes.ts";
 
 interface SharedPart {
   release(): void;
@@ -43,26 +27,33 @@ const FORGOTTEN = new FinalizationRegistry<Set<SharedPart>>((parts) => {
 export class CpuState implements SequenceState {
   readonly backend: Backend;
   readonly rings: Rings;
+  /** The slots of the layers' buffers; `rings` itself where all buffers are as long as their rings. */
+  readonly slots: Rings;
   readonly layers: LayerState[];
   readonly #memoryKernels: () => MemoryKernels;
   readonly #buffers = new Set<CacheBuffer>();
-  /** Buffers and memories. */
+  /** Buffers, stores of old tokens and memories. */
   readonly #parts = new Set<SharedPart>();
 
-  /** `memoryKernels` makes the kernels of compressive memories, which the backend's states share, when a plan first has one. */
-  constructor(backend: Backend, rings: Rings, memoryKernels: () => MemoryKernels) {
+  /**
+   * `memoryKernels` makes the kernels of compressive memories, which the backend's states share, when a plan first has
+   * one. A fork `of` another state shares its stores of old tokens.
+   */
+  constructor(backend: Backend, rings: Rings, memoryKernels: () => MemoryKernels, of?: CpuState) {
     this.backend = backend;
     this.rings = rings;
+    this.slots = of && of.slots !== of.rings ? of.slots.fork() : of ? rings : bufferSlots(rings);
     this.#memoryKernels = memoryKernels;
     FORGOTTEN.register(this, this.#parts, this);
-    this.layers = Array.from({ length: rings.layerCount }, (_, layer) => ({
-      slots: rings.at(layer),
-      copies: new Map(),
-      turned: new Set(),
-      values: this.buffer(layer),
-      indexes: [],
-      memory: null,
-    }));
+    this.layers = Array.from({ length: rings.layerCount }, (_, layer) => {
+      const slots = this.slots.at(layer);
+      const { near, capacity } = rings.at(layer).layout;
+      const shorter = near && slots.layout.capacity < capacity ? near : null;
+      const cold = shorter && (of?.layers[layer].cold?.fork() ?? ColdLayer.empty(shorter, backend));
+      if (cold) this.#parts.add(cold);
+      const values = this.#bufferOf(slots, cold);
+      return { slots, cold, copies: new Map(), turned: new Set(), values, indexes: [], memory: null };
+    });
   }
 
   static of(
@@ -75,22 +66,33 @@ export class CpuState implements SequenceState {
 
   /** An empty buffer for keys or values of a layer. */
   buffer(layer: number): CacheBuffer {
+    const { slots, cold } = this.layers[layer];
+    return this.#bufferOf(slots, cold);
+  }
+
+  #bufferOf(slots: SlotMap, cold: ColdLayer | null): CacheBuffer {
     const { keyHeads, headSize } = this.backend.config;
-    const buffer = new CacheBuffer(this.rings.at(layer), keyHeads, headSize);
+    const buffer = new CacheBuffer(slots, keyHeads, headSize, cold?.placesBehind(slots.layout.capacity));
     this.#buffers.add(buffer);
     this.#parts.add(buffer);
     return buffer;
   }
 
+  #dropBuffer(buffer: CacheBuffer): void {
+    buffer.release();
+    this.#buffers.delete(buffer);
+    this.#parts.delete(buffer);
+  }
+
   get bytes(): number {
-    const { ring, index, memory } = this.bytesByPart;
-    return ring + index + memory;
+    return Object.values(this.bytesByPart).reduce((sum, bytes) => sum + bytes, 0);
   }
 
   get bytesByPart(): StateBytes {
     const sum = (bytes: readonly number[]) => bytes.reduce((total, one) => total + one, 0);
     return {
       ring: sum([...this.#buffers].map(({ byteLength }) => byteLength)),
+      far: sum(this.layers.map(({ cold }) => cold?.bytes ?? 0)),
       index: sum(this.layers.flatMap(({ indexes }) => indexes.map(({ bytes }) => bytes))),
       memory: sum(this.layers.map(({ memory }) => memory?.bytes ?? 0)),
     };
@@ -103,7 +105,7 @@ export class CpuState implements SequenceState {
   }
 
   /** An empty copy; it takes over the buffer of the copy `spare`, where there is one. */
-  addCopy(layer: number, rotation: Rotation, spare?: string): CpuKeyCopy & { readonly rotation: Rotation } {
+  addCopy(layer: number, rotation: Rotation, spare?: string): TurnedCopy {
     const { copies } = this.layers[layer];
     const copy = { rotation, buffer: (spare !== undefined && copies.get(spare)?.buffer) || this.buffer(layer) };
     copy.buffer.clear();
@@ -115,12 +117,33 @@ export class CpuState implements SequenceState {
   dropCopy(layer: number, id: string): void {
     const { copies } = this.layers[layer];
     const copy = copies.get(id);
-    if (copy) {
-      copy.buffer.release();
-      this.#buffers.delete(copy.buffer);
-      this.#parts.delete(copy.buffer);
-    }
+    if (copy) this.#dropBuffer(copy.buffer);
     copies.delete(id);
+  }
+
+  get blockReads(): BlockReads {
+    const all = this.layers.flatMap(({ cold }) => cold?.cache.reads ?? []);
+    const sum = (of: keyof BlockReads) => all.reduce((total, reads) => total + reads[of], 0);
+    return { read: sum("read"), fetched: sum("fetched") };
+  }
+
+  /** Gives slots to the tokens of the next chunk. */
+  append(count: number): void {
+    this.rings.append(count);
+    if (this.slots !== this.rings) this.slots.append(count);
+  }
+
+  /** Gives a layer's buffers more places for blocks of old tokens; they keep the tokens before `first`. */
+  growPlaces(layer: number, places: number, first: number): void {
+    const own = this.layers[layer];
+    own.cold!.cache.grow(places);
+    const larger = (buffer: CacheBuffer): CacheBuffer => {
+      const made = copyRows(buffer, this.buffer(layer), own.slots, first);
+      this.#dropBuffer(buffer);
+      return made;
+    };
+    own.values = larger(own.values);
+    for (const [id, copy] of own.copies) own.copies.set(id, { ...copy, buffer: larger(copy.buffer) });
   }
 
   /** A layer's index of the blocks that a choice is about, empty at first. */
@@ -152,21 +175,27 @@ export class CpuState implements SequenceState {
   truncate(length: number): void {
     for (const { memory } of this.layers) if (memory) checkForgetting(memory.written, memory.segment, length);
     this.rings.truncate(length);
+    const lost = this.slots === this.rings ? null : this.slots.shorten(length);
     for (const buffer of this.#buffers) buffer.truncate(length);
     for (const { indexes } of this.layers) for (const index of indexes) index.truncate(length);
     if (length === 0) for (const { memory } of this.layers) memory?.clear();
+    this.layers.forEach(({ cold, slots }, layer) => {
+      cold?.truncate(length, this.#buffers);
+      if (cold && lost?.has(slots)) this.refill(layer, cold);
+    });
+  }
+
+  /** Reads the rows of all tokens in a layer's slots from a store; copies of the keys are turned when they are needed. */
+  refill(layer: number, store: ColdLayer): void {
+    const { copies, slots, values } = this.layers[layer];
+    for (const id of copies.keys()) if (id !== RAW) this.dropCopy(layer, id);
+    store.refill(slots, (copies.get(RAW) ?? this.addCopy(layer, UNROTATED)).buffer, values);
   }
 
   fork(): CpuState {
-    const copy = new CpuState(this.backend, this.rings.fork(), this.#memoryKernels);
+    const copy = new CpuState(this.backend, this.rings.fork(), this.#memoryKernels, this);
     this.layers.forEach(({ slots, values, copies, indexes, memory }, layer) => {
-      const duplicate = (buffer: CacheBuffer, to: CacheBuffer): CacheBuffer => {
-        for (const [from, end] of heldSlots(slots)) {
-          for (let head = 0; head < this.backend.config.keyHeads; head++)
-            to.place(head, from, end).set(buffer.read(head, from, end));
-        }
-        return to;
-      };
+      const duplicate = (buffer: CacheBuffer, to: CacheBuffer) => copyRows(buffer, to, slots, slots.length);
       duplicate(values, copy.layers[layer].values);
       for (const [id, { rotation, buffer }] of copies)
         copy.layers[layer].copies.set(id, { rotation, buffer: duplicate(buffer, copy.buffer(layer)) });
@@ -177,25 +206,7 @@ export class CpuState implements SequenceState {
   }
 
   save(): Uint8Array {
-    const { keyHeads } = this.backend.config;
-    const floats: Float32Array[] = [];
-    for (const { slots, values, copies, memory } of this.layers) {
-      for (const buffer of [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
-        for (let head = 0; head < keyHeads; head++)
-          for (const [from, to] of heldSlots(slots)) floats.push(buffer.read(head, from, to));
-      }
-      if (memory && memory.written > 0) floats.push(memory.floats);
-    }
-    const header: SavedHeader = {
-      length: this.rings.length,
-      longest: this.rings.longest,
-      slots: this.layers.map(({ slots }) => heldSlots(slots)),
-      copies: this.layers.map(({ copies }) => [...copies.keys()]),
-      memories: this.layers.map(({ memory }) =>
-        memory && memory.written > 0 ? [memory.written, memory.segment] : null,
-      ),
-    };
-    return encodeState(header, floats);
+    return saveState(this);
   }
 
   /** @throws LongctxError "file" when the bytes are not a state of this model and these layouts, "capacity" when it has no room */
@@ -207,29 +218,7 @@ export class CpuState implements SequenceState {
   ): CpuState {
     const state = CpuState.of(backend, layouts, memoryKernels);
     try {
-      const saved = new SavedState(bytes, state.layers.length);
-      const { header } = saved;
-      state.rings.restore(header.length, header.longest);
-      const slots = state.layers.map((layer) => heldSlots(layer.slots));
-      if (JSON.stringify(slots) !== JSON.stringify(header.slots)) throw otherLayout();
-      state.layers.forEach((layer, i) => {
-        const read = (buffer: CacheBuffer): void => {
-          for (let head = 0; head < backend.config.keyHeads; head++)
-            for (const [from, to] of slots[i]) saved.take(buffer.place(head, from, to));
-        };
-        read(layer.values);
-        for (const id of header.copies[i]) {
-          const buffer = state.buffer(i);
-          read(buffer);
-          layer.copies.set(id, { rotation: null, buffer });
-        }
-        const counts = header.memories[i];
-        if (!counts) return;
-        const memory = state.memory(i);
-        saved.take(memory.floats);
-        [memory.written, memory.segment] = counts;
-      });
-      saved.end();
+      restoreState(state, bytes);
       return state;
     } catch (error) {
       state.dispose();

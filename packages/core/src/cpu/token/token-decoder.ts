@@ -3,6 +3,7 @@ import { needsRawKeys } from "../../method/plan.ts";
 import type { Angles } from "../../positions/rotation.ts";
 import { ACTIVATE } from "./activation.ts";
 import { choose } from "../state/choose.ts";
+import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
@@ -59,8 +60,8 @@ export class TokenDecoder {
       const as = hook?.queries ? "lists" : "ranges"; // hooks know lists, and ranges cost less
       const chosen = attend ? choose(given, state, layer, this.#copies, row, as) : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
-      const { slots } = state.layers[layer];
-      const raw = rawKeys || needsRawKeys(given);
+      const { slots, load } = readTokens(state, layer, attend ? plan : null, first, 1);
+      const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
       const token = prepared.get(plan, slots, () => tokenPlan(plan, attend ? slots : null, first, raw, turns));
       this.#copies.ensureForToken(
         state,
@@ -68,6 +69,7 @@ export class TokenDecoder {
         token.rotations.filter(({ keys }) => keys).map((use) => use.rotation),
         first,
       );
+      load();
       attention.store(state, layer, token, projected.data);
       if (attend) attention.attend(state, layer, token, projected.data, attended);
       if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });

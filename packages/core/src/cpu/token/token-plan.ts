@@ -1,7 +1,7 @@
 import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import { angles, rotation, type Angles } from "../../positions/rotation.ts";
 import { tileOf, type Lane } from "../../state/lanes.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import { rotationUses, type RotationUse } from "../state/key-copies.ts";
 
 /** A plan made concrete for one token; all layers that have the plan share it. */
@@ -34,7 +34,7 @@ export interface TokenLane {
 /** `slots` is null where the token only writes the state; `turned` keeps the token's angles by `Rotation.id`. */
 export function tokenPlan(
   plan: AttentionPlan,
-  slots: SlotMap | null,
+  slots: TokenSlots | null,
   token: number,
   rawKeys: boolean,
   turned: Map<string, Angles | null>,
