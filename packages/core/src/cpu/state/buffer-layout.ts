@@ -16,7 +16,7 @@ export function bufferLayout(ring: RingLayout): RingLayout {
   if (!near || pinned < capacity) return ring;
   const chunks = (tokens: number) => Math.ceil(tokens / near.chunk) * near.chunk;
   const kept = chunks(near.first);
-  const slots = kept + chunks(near.last + near.block + near.chunk);
+  const slots = kept + chunks(near.last + near.chunk);
   if (capacity < WORTHWHILE * (slots + FEWEST_PLACES * near.block)) return ring;
   return { capacity: slots, pinned: kept, reach: near.last };
 }

@@ -1,6 +1,6 @@
 import type { Backend } from "../../backend/backend.ts";
 import type { NearTokens } from "../../method/method.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
+import type { AttentionPlan, Interval } from "../../method/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { angles, RAW, rotation, turnRows, type Angles, type Rotation } from "../../positions/rotation.ts";
 import type { SlotMap, SlotRun, TokenSlots } from "../../state/slots.ts";
@@ -44,6 +44,7 @@ export class ColdLayer {
   readonly cache: BlockCache;
   readonly #shape: HeadShape;
   #turn: BlockTurn | null = null;
+  #lastKeys: (Interval & { readonly heads: readonly Float32Array[] }) | null = null;
   #scratch = new Float32Array(0);
 
   constructor(near: NearTokens, shape: HeadShape, keys: FarRows, values: FarRows, places = FEWEST_PLACES) {
@@ -74,17 +75,7 @@ export class ColdLayer {
   /** The keys without rotation, as what makes means of blocks reads them: a token's slot is its index in the text. */
   readonly keyRows = {
     runs: (from: number, to: number): readonly SlotRun[] => [{ from, to, token: from }],
-    read: (head: number, from: number, to: number): Float32Array => {
-      const { keyHeads, headSize } = this.#shape;
-      const rows = new Float32Array((to - from) * headSize);
-      this.#copy(
-        this.keys,
-        from,
-        to - from,
-        Array.from({ length: keyHeads }, (_, one) => (one === head ? rows : null)),
-      );
-      return rows;
-    },
+    read: (head: number, from: number, to: number): Float32Array => this.#keysOf(from, to)[head],
   };
 
   /** Writes the rows of all tokens that the ring holds anew, from the store. */
@@ -109,12 +100,13 @@ export class ColdLayer {
       while (to.length < from.length) to.append(from.view(to.length, from.length - to.length));
   }
 
-  /** Forgets all but the first `length` tokens; buffers that held blocks of later tokens forget them too. */
-  truncate(length: number, buffers: Iterable<CacheBuffer>): void {
+  /** Forgets all but the first `length` tokens, as do the layer's buffers that hold blocks of later tokens. */
+  truncate(length: number, buffers: readonly CacheBuffer[]): void {
     const first = blockOf(length, this.near);
     this.keys.truncate(length);
     this.values.truncate(length);
     this.cache.forget(first);
+    this.#lastKeys = null;
     for (const { placed } of buffers) placed?.forget(first);
   }
 
@@ -183,20 +175,30 @@ export class ColdLayer {
     });
   }
 
-  /** Copies rows [first, first + count), [count, D] for each head; `heads` has null for heads that are left out. */
-  #copy(from: FarRows, first: number, count: number, heads: readonly (Float32Array | null)[]): void {
+  /** Copies rows [first, first + count), [count, D] for each head. */
+  #copy(from: FarRows, first: number, count: number, heads: readonly Float32Array[]): void {
     const { keyHeads, headSize } = this.#shape;
     const width = keyHeads * headSize;
     for (let done = 0; done < count;) {
       const rows = from.view(first + done, count - done);
       for (let head = 0; head < keyHeads; head++) {
         const to = heads[head];
-        if (!to) continue;
         for (let at = head * headSize, row = done * headSize; at < rows.length; at += width, row += headSize)
           for (let i = 0; i < headSize; i++) to[row + i] = rows[at + i];
       }
       done += rows.length / width;
     }
+  }
+
+  /** The keys of tokens [from, to) of each head; the heads are asked for one after another, so the last ones are kept. */
+  #keysOf(from: number, to: number): readonly Float32Array[] {
+    const { keyHeads, headSize } = this.#shape;
+    if (this.#lastKeys?.from !== from || this.#lastKeys.to !== to) {
+      const heads = Array.from({ length: keyHeads }, () => new Float32Array((to - from) * headSize));
+      this.#copy(this.keys, from, to - from, heads);
+      this.#lastKeys = { from, to, heads };
+    }
+    return this.#lastKeys.heads;
   }
 
   /** The rows of some slots of a buffer, [n, K, D]; valid until the next call. */

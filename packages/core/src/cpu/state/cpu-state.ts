@@ -179,8 +179,8 @@ export class CpuState implements SequenceState {
     for (const buffer of this.#buffers) buffer.truncate(length);
     for (const { indexes } of this.layers) for (const index of indexes) index.truncate(length);
     if (length === 0) for (const { memory } of this.layers) memory?.clear();
-    this.layers.forEach(({ cold, slots }, layer) => {
-      cold?.truncate(length, this.#buffers);
+    this.layers.forEach(({ cold, slots, values, copies }, layer) => {
+      cold?.truncate(length, [values, ...[...copies.values()].map(({ buffer }) => buffer)]);
       if (cold && lost?.has(slots)) this.refill(layer, cold);
     });
   }

@@ -95,7 +95,7 @@ export class FarRows {
     this.#check(first, Math.min(most, 1));
     const codes = this.#codes(first, Math.min(most, this.#length - first));
     if (codes instanceof Float32Array) return codes;
-    if (this.#floats.length < codes.length) this.#floats = new Float32Array(this.#rowsPerBlock * this.#width);
+    if (this.#floats.length < codes.length) this.#floats = new Float32Array(codes.length);
     const floats = this.#floats.subarray(0, codes.length);
     fromHalves(codes, floats);
     return floats;
