@@ -1,4 +1,7 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import {
   Capture,
   LanguageModel,
@@ -295,6 +298,34 @@ describe("hooks and captures", () => {
       modelOf("heads of 8", "exact").session({ method: [...of, odd], capacity: CAPACITY });
     const [a, b] = [await read(open(method.parts), text.slice(0, 300)), await read(open(whole(method)), text.slice(0, 300))]; // prettier-ignore
     expect(difference(a, b)).toBeLessThan(1e-5);
+  });
+});
+
+describe("a store in a file", () => {
+  const folder = mkdtempSync(join(tmpdir(), "longctx-test-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it("gives what one in memory gives, and leaves nothing behind", async () => {
+    const { method, cold } = pair(BLOCKS);
+    const model = modelOf("heads of 8", "exact");
+    const filed = model.session({ method, capacity: CAPACITY, farFolder: folder });
+    for (const one of [cold, filed]) await read(one, text.slice(0, 200));
+    const fork = filed.fork();
+    const restored = model.restoreSession(await filed.save(), { method, capacity: CAPACITY, farFolder: folder });
+    for (const one of [filed, fork, restored]) {
+      expect(await apart(one, cold.fork())).toBeLessThan(one === restored ? 1e-5 : 1e-30);
+      one.dispose();
+    }
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("is refused in a folder that is a file", () => {
+    const { method } = pair(BLOCKS);
+    const file = join(folder, "file");
+    writeFileSync(file, "");
+    const open = () => modelOf("heads of 8", "exact").session({ method, capacity: CAPACITY, farFolder: file });
+    expect(open).toThrow(expect.objectContaining({ code: "capacity" }) as LongctxError);
+    rmSync(file);
   });
 });
 

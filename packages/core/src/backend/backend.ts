@@ -100,6 +100,15 @@ export interface SequenceState {
   dispose(): void;
 }
 
+/** Where a sequence's state lies, beside the layouts of its rings. */
+export interface StateOptions {
+  /**
+   * A folder for a file with the keys and values of old tokens that plans read in blocks; a backend that keeps them
+   * outside of the ring buffers keeps them in memory unless given.
+   */
+  readonly farFolder?: string;
+}
+
 /** The bytes in use on a device with memory of its own, by purpose. */
 export interface DeviceMemory {
   readonly weights: number;
@@ -126,14 +135,14 @@ export interface Backend {
   readonly preferredChunk: number;
   /**
    * Makes the state of an empty sequence, from one ring layout for all layers or one for each.
-   * @throws LongctxError "capacity" where the device has no room for it
+   * @throws LongctxError "capacity" where the device has no room for it, or nothing can be written in the folder
    */
-  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState;
+  createState(layouts: RingLayout | readonly RingLayout[], options?: StateOptions): SequenceState;
   /**
    * Makes a state from the bytes that `SequenceState.save` wrote.
    * @throws LongctxError "file" for other bytes, "capacity" where a layout is too small
    */
-  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState;
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array, options?: StateOptions): SequenceState;
   /** Reads a chunk into the state and returns logits [logitRows, V], which are valid until the next call. */
   forward(request: ForwardRequest): Promise<Float32Array>;
   /**

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { Backend, ForwardRequest, Precision, SequenceState } from "../backend/backend.ts";
+import type { Backend, ForwardRequest, Precision, SequenceState, StateOptions } from "../backend/backend.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
 import {
@@ -100,12 +100,12 @@ class CpuBackend implements Backend {
     this.#stepped = new SteppedDecoder(source, threads, this.#copies, this.#head);
   }
 
-  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState {
-    return CpuState.of(this, layouts, this.#memoryKernels);
+  createState(layouts: RingLayout | readonly RingLayout[], options?: StateOptions): SequenceState {
+    return CpuState.of(this, layouts, this.#memoryKernels, options);
   }
 
-  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState {
-    return CpuState.restore(this, layouts, bytes, this.#memoryKernels);
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array, options?: StateOptions): SequenceState {
+    return CpuState.restore(this, layouts, bytes, this.#memoryKernels, options);
   }
 
   forward(request: ForwardRequest): Promise<Float32Array> {

@@ -45,7 +45,7 @@ export class Session {
     this.options = options;
     this.chunk = chunk;
     this.layouts = layouts;
-    this.#state = parts?.state ?? backend.createState(layouts);
+    this.#state = parts?.state ?? backend.createState(layouts, options);
     this.#occupancy = new Occupancy(() => this.#state.dispose());
     this.#hooks = new Map(
       parts?.hooks ?? method.parts.flatMap((part) => (part.hook ? [[part, part.hook.create(context)] as const] : [])),

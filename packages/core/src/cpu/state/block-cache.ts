@@ -7,7 +7,7 @@ import type { BlockReads } from "../../backend/backend.ts";
 export class BlockCache {
   #places: number;
   /** The place of each block, from the least to the most recently read block. */
-  readonly #placeOf = new Map<number, number>();
+  #placeOf = new Map<number, number>();
   #free: number[];
   #read = 0;
   #fetched = 0;
@@ -62,6 +62,14 @@ export class BlockCache {
       this.#placeOf.delete(block);
       this.#free.push(place);
     }
+  }
+
+  /** The same blocks in the same places, so that lanes are as they are here. */
+  fork(): BlockCache {
+    const copy = new BlockCache(this.#places);
+    copy.#placeOf = new Map(this.#placeOf);
+    copy.#free = [...this.#free];
+    return copy;
   }
 
   #leastRecent(): number {

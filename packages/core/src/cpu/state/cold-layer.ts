@@ -10,6 +10,7 @@ import type { CacheBuffer } from "./cache-buffer.ts";
 import { blockOf, ColdSlots, coldSegments, type ColdSegment } from "./cold-tokens.ts";
 import { FarRows } from "./far-rows.ts";
 import type { Places } from "./placed-blocks.ts";
+import type { RowPlace } from "./row-places.ts";
 
 type HeadShape = Pick<ModelConfig, "keyHeads" | "headSize">;
 
@@ -47,20 +48,23 @@ export class ColdLayer {
   #lastKeys: (Interval & { readonly heads: readonly Float32Array[] }) | null = null;
   #scratch = new Float32Array(0);
 
-  constructor(near: NearTokens, shape: HeadShape, keys: FarRows, values: FarRows, places = FEWEST_PLACES) {
+  constructor(near: NearTokens, shape: HeadShape, keys: FarRows, values: FarRows, cache: BlockCache) {
     this.near = near;
     this.keys = keys;
     this.values = values;
-    this.cache = new BlockCache(places);
+    this.cache = cache;
     this.#shape = shape;
   }
 
-  /** An empty layer; `fast` keeps rows in 16 bits. */
-  static empty(near: NearTokens, { config, precision }: Pick<Backend, "config" | "precision">): ColdLayer {
-    const { keyHeads, headSize } = config;
-    const rows = () =>
-      new FarRows({ heads: keyHeads, headSize, precision: precision === "fast" ? "float16" : "float32" });
-    return new ColdLayer(near, { keyHeads, headSize }, rows(), rows());
+  /** An empty layer, its rows in memory unless another place is given; `fast` keeps them in 16 bits. */
+  static empty(
+    near: NearTokens,
+    { config: { keyHeads, headSize }, precision }: Pick<Backend, "config" | "precision">,
+    place?: RowPlace,
+  ): ColdLayer {
+    const stored = precision === "fast" ? "float16" : "float32";
+    const rows = () => new FarRows({ heads: keyHeads, headSize, precision: stored, place });
+    return new ColdLayer(near, { keyHeads, headSize }, rows(), rows(), new BlockCache(FEWEST_PLACES));
   }
 
   /** Returns where the buffers, whose ring has `slots` slots, have blocks of old tokens. */
@@ -87,7 +91,7 @@ export class ColdLayer {
       [values, this.values],
     ] as const) {
       buffer.rewrite(slots.length);
-      for (const run of slots.runs(0, slots.length)) this.#copy(rows, run.token, run.to - run.from, heads(buffer, run));
+      for (const run of slots.runs(0, slots.length)) rows.readHeads(run.token, run.to - run.from, heads(buffer, run));
     }
   }
 
@@ -110,9 +114,9 @@ export class ColdLayer {
     for (const { placed } of buffers) placed?.forget(first);
   }
 
-  /** A layer that shares the rows so far; its buffers hold no blocks yet. */
+  /** A layer that shares the rows so far; its buffers fetch the blocks of their places when these are read. */
   fork(): ColdLayer {
-    return new ColdLayer(this.near, this.#shape, this.keys.fork(), this.values.fork(), this.cache.places);
+    return new ColdLayer(this.near, this.#shape, this.keys.fork(), this.values.fork(), this.cache.fork());
   }
 
   release(): void {
@@ -170,24 +174,9 @@ export class ColdLayer {
     const first = this.near.first + block * this.near.block;
     const turn = by && this.#turnOf(by, first);
     buffer.fill(place, block, (heads) => {
-      this.#copy(from, first, this.near.block, heads);
+      from.readHeads(first, this.near.block, heads);
       if (turn) for (const rows of heads) turnRows(rows, rows, this.#shape.headSize, turn);
     });
-  }
-
-  /** Copies rows [first, first + count), [count, D] for each head. */
-  #copy(from: FarRows, first: number, count: number, heads: readonly Float32Array[]): void {
-    const { keyHeads, headSize } = this.#shape;
-    const width = keyHeads * headSize;
-    for (let done = 0; done < count;) {
-      const rows = from.view(first + done, count - done);
-      for (let head = 0; head < keyHeads; head++) {
-        const to = heads[head];
-        for (let at = head * headSize, row = done * headSize; at < rows.length; at += width, row += headSize)
-          for (let i = 0; i < headSize; i++) to[row + i] = rows[at + i];
-      }
-      done += rows.length / width;
-    }
   }
 
   /** The keys of tokens [from, to) of each head; the heads are asked for one after another, so the last ones are kept. */
@@ -195,7 +184,7 @@ export class ColdLayer {
     const { keyHeads, headSize } = this.#shape;
     if (this.#lastKeys?.from !== from || this.#lastKeys.to !== to) {
       const heads = Array.from({ length: keyHeads }, () => new Float32Array((to - from) * headSize));
-      this.#copy(this.keys, from, to - from, heads);
+      this.keys.readHeads(from, to - from, heads);
       this.#lastKeys = { from, to, heads };
     }
     return this.#lastKeys.heads;

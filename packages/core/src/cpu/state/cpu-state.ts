@@ -1,4 +1,4 @@
-import type { Backend, BlockReads, SequenceState, StateBytes } from "../../backend/backend.ts";
+import type { Backend, BlockReads, SequenceState, StateBytes, StateOptions } from "../../backend/backend.ts";
 import type { RingLayout } from "../../method/method.ts";
 import type { Choice, MemoryBranch } from "../../method/plan.ts";
 import { RAW, UNROTATED, type Rotation } from "../../positions/rotation.ts";
@@ -12,6 +12,7 @@ import { CacheBuffer } from "./cache-buffer.ts";
 import { ColdLayer } from "./cold-layer.ts";
 import { CompressiveMemory, type AttendedChunk, type MemoryKernels } from "./compressive-memory.ts";
 import { copyRows, type LayerState, type TurnedCopy } from "./layer-state.ts";
+import { RowFile } from "./row-places.ts";
 import { restoreState, saveState } from "./state-bytes.ts";
 
 interface SharedPart {
@@ -37,19 +38,25 @@ export class CpuState implements SequenceState {
 
   /**
    * `memoryKernels` makes the kernels of compressive memories, which the backend's states share, when a plan first has
-   * one. A fork `of` another state shares its stores of old tokens.
+   * one. A fork `of` another state shares its stores of old tokens; others lie where `options` say.
    */
-  constructor(backend: Backend, rings: Rings, memoryKernels: () => MemoryKernels, of?: CpuState) {
+  constructor(
+    backend: Backend,
+    rings: Rings,
+    memoryKernels: () => MemoryKernels,
+    { of, farFolder }: StateOptions & { readonly of?: CpuState } = {},
+  ) {
     this.backend = backend;
     this.rings = rings;
     this.slots = of && of.slots !== of.rings ? of.slots.fork() : of ? rings : bufferSlots(rings);
     this.#memoryKernels = memoryKernels;
     FORGOTTEN.register(this, this.#parts, this);
+    const place = farFolder !== undefined && !of && this.slots !== rings ? new RowFile(farFolder) : undefined;
     this.layers = Array.from({ length: rings.layerCount }, (_, layer) => {
       const slots = this.slots.at(layer);
       const { near, capacity } = rings.at(layer).layout;
       const shorter = near && slots.layout.capacity < capacity ? near : null;
-      const cold = shorter && (of?.layers[layer].cold?.fork() ?? ColdLayer.empty(shorter, backend));
+      const cold = shorter && (of?.layers[layer].cold?.fork() ?? ColdLayer.empty(shorter, backend, place));
       if (cold) this.#parts.add(cold);
       const values = this.#bufferOf(slots, cold);
       return { slots, cold, copies: new Map(), turned: new Set(), values, indexes: [], memory: null };
@@ -60,8 +67,9 @@ export class CpuState implements SequenceState {
     backend: Backend,
     layouts: RingLayout | readonly RingLayout[],
     memoryKernels: () => MemoryKernels,
+    options?: StateOptions,
   ): CpuState {
-    return new CpuState(backend, Rings.of(layouts, backend.config.layerCount), memoryKernels);
+    return new CpuState(backend, Rings.of(layouts, backend.config.layerCount), memoryKernels, options);
   }
 
   /** An empty buffer for keys or values of a layer. */
@@ -193,7 +201,7 @@ export class CpuState implements SequenceState {
   }
 
   fork(): CpuState {
-    const copy = new CpuState(this.backend, this.rings.fork(), this.#memoryKernels, this);
+    const copy = new CpuState(this.backend, this.rings.fork(), this.#memoryKernels, { of: this });
     this.layers.forEach(({ slots, values, copies, indexes, memory }, layer) => {
       const duplicate = (buffer: CacheBuffer, to: CacheBuffer) => copyRows(buffer, to, slots, slots.length);
       duplicate(values, copy.layers[layer].values);
@@ -215,8 +223,9 @@ export class CpuState implements SequenceState {
     layouts: RingLayout | readonly RingLayout[],
     bytes: Uint8Array,
     memoryKernels: () => MemoryKernels,
+    options?: StateOptions,
   ): CpuState {
-    const state = CpuState.of(backend, layouts, memoryKernels);
+    const state = CpuState.of(backend, layouts, memoryKernels, options);
     try {
       restoreState(state, bytes);
       return state;

@@ -1,5 +1,5 @@
 import { LongctxError } from "../../common/errors.ts";
-import { fromHalves, toHalves } from "../../common/half.ts";
+import { fromHalves, halves, toHalves } from "../../common/half.ts";
 import { MEMORY, type Codes, type CodesType, type RowBlock, type RowPlace } from "./row-places.ts";
 
 export interface FarRowsOptions {
@@ -99,6 +99,24 @@ export class FarRows {
     const floats = this.#floats.subarray(0, codes.length);
     fromHalves(codes, floats);
     return floats;
+  }
+
+  /** Copies rows [first, first + count) to an array [count, D] for each head. @throws LongctxError as `read` */
+  readHeads(first: number, count: number, heads: readonly Float32Array[]): void {
+    this.#check(first, count);
+    const { headSize } = this.#options;
+    const values = halves();
+    for (let done = 0; done < count;) {
+      const codes = this.#codes(first + done, count - done);
+      heads.forEach((into, head) => {
+        let to = done * headSize;
+        for (let at = head * headSize; at < codes.length; at += this.#width, to += headSize) {
+          if (codes instanceof Float32Array) for (let i = 0; i < headSize; i++) into[to + i] = codes[at + i];
+          else for (let i = 0; i < headSize; i++) into[to + i] = values[codes[at + i]];
+        }
+      });
+      done += codes.length / this.#width;
+    }
   }
 
   /**
