@@ -51,7 +51,7 @@ function blocksOf({ tokens }: Segment, seen: Interval, near: NearTokens): number
       for (let head = 0; head < tokens.heads; head++) add(tokens.list(row, head));
   } else if (!("choice" in tokens)) {
     const { from, to } = intersect(tokens, seen);
-    for (let block = blockOf(from, near); near.first + block * near.block < to; block++) blocks.add(block);
+    if (from < to) for (let block = blockOf(from, near); block <= blockOf(to - 1, near); block++) blocks.add(block);
   }
   return [...blocks];
 }

@@ -1,5 +1,6 @@
 import { PRECISIONS, type Precision } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
+import { savedBytes } from "../../common/saved-bytes.ts";
 import type { SlotMap } from "../../state/slots.ts";
 
 /** What a saved state says of itself: one line of JSON before its floats. */
@@ -21,12 +22,20 @@ export function heldSlots(slots: SlotMap): (readonly [number, number])[] {
   return slots.runs(0, slots.length).map((run) => [run.from, run.to] as const);
 }
 
-export function encodeState(header: SavedHeader, parts: readonly (Float32Array | Uint8Array)[]): Uint8Array {
+/** A part of a saved state, read when its turn comes, since a store of old tokens may have gigabytes. */
+export interface SavedPart {
+  readonly byteLength: number;
+  read(): Float32Array | Uint8Array;
+}
+
+/** @throws LongctxError "capacity" when there is no memory for so many bytes */
+export function encodeState(header: SavedHeader, parts: readonly SavedPart[]): Uint8Array {
   const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
-  const bytes = new Uint8Array(head.byteLength + parts.reduce((sum, part) => sum + part.byteLength, 0));
+  const bytes = savedBytes(head.byteLength + parts.reduce((sum, part) => sum + part.byteLength, 0));
   bytes.set(head);
   let at = head.byteLength;
-  for (const { buffer, byteOffset, byteLength } of parts) {
+  for (const part of parts) {
+    const { buffer, byteOffset, byteLength } = part.read();
     bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at);
     at += byteLength;
   }

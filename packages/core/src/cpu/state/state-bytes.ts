@@ -5,7 +5,7 @@ import type { CacheBuffer } from "./cache-buffer.ts";
 import { ColdLayer } from "./cold-layer.ts";
 import type { CompressiveMemory } from "./compressive-memory.ts";
 import type { LayerState } from "./layer-state.ts";
-import { encodeState, heldSlots, SavedState, type SavedHeader } from "./saved-state.ts";
+import { encodeState, heldSlots, SavedState, type SavedHeader, type SavedPart } from "./saved-state.ts";
 
 /** What is saved of a sequence on the cpu, and what fills it when it is restored. */
 interface SavableState {
@@ -20,14 +20,17 @@ interface SavableState {
 
 /** Returns a state as bytes; where a store holds the keys and values of all tokens, it alone is saved. */
 export function saveState({ backend, rings, layers }: SavableState): Uint8Array {
-  const parts: (Float32Array | Uint8Array)[] = [];
+  const { headSize } = backend.config;
+  const parts: SavedPart[] = [];
   for (const { slots, values, copies, memory, cold } of layers) {
-    if (cold) parts.push(cold.keys.save(), cold.values.save());
+    const byteLength = storeBytes(backend, slots.length);
+    if (cold) parts.push(...[cold.keys, cold.values].map((rows) => ({ byteLength, read: () => rows.save() })));
     for (const buffer of cold ? [] : [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
       for (let head = 0; head < buffer.heads; head++)
-        for (const [from, to] of heldSlots(slots)) parts.push(buffer.read(head, from, to));
+        for (const [from, to] of heldSlots(slots))
+          parts.push({ byteLength: 4 * (to - from) * headSize, read: () => buffer.read(head, from, to) });
     }
-    if (memory && memory.written > 0) parts.push(memory.floats);
+    if (memory && memory.written > 0) parts.push({ byteLength: memory.floats.byteLength, read: () => memory.floats });
   }
   const header: SavedHeader = {
     length: rings.length,
@@ -59,6 +62,11 @@ export function restoreState(state: SavableState, bytes: Uint8Array): void {
   saved.end();
 }
 
+/** The bytes of the keys, or of the values, of so many tokens in a layer's store. */
+function storeBytes({ config, precision }: Pick<Backend, "config" | "precision">, tokens: number): number {
+  return tokens * config.keyHeads * config.headSize * (precision === "fast" ? 2 : 4);
+}
+
 const ALL_NEAR = { first: 0, last: Infinity, block: 1 };
 
 function restoreRing(state: SavableState, layer: number, saved: SavedState): void {
@@ -83,7 +91,7 @@ function restoreStore(state: SavableState, layer: number, precision: Precision, 
   const { config } = state.backend;
   const store = ColdLayer.empty(ALL_NEAR, { config, precision });
   try {
-    const bytes = slots.length * config.keyHeads * config.headSize * (precision === "fast" ? 2 : 4);
+    const bytes = storeBytes({ config, precision }, slots.length);
     store.keys.restore(saved.bytes(bytes));
     store.values.restore(saved.bytes(bytes));
     slots.longest = slots.length; // every slot is filled anew, whatever it held before the text was truncated
