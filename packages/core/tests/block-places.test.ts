@@ -30,7 +30,8 @@ describe("the layout of buffers", () => {
     const rings = Rings.of(ring(1000), 1);
     const slots = bufferSlots(rings);
     for (const wanted of [5, 8, 8, 1, 1, 1, 30, 2, 9, 8, 8, 8, 8, 7]) {
-      const count = Math.min(wanted, rings.consecutive);
+      const count = Math.min(wanted, near.chunk - (rings.length % near.chunk));
+      expect(count).toBeLessThanOrEqual(slots.consecutive);
       rings.append(count);
       slots.append(count);
       const [first, end] = [rings.length - count, rings.length];

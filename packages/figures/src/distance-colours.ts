@@ -48,7 +48,7 @@ export function cssColour([red, green, blue]: ColourStop["colour"]): string {
   return `rgb(${Math.round(red)}, ${Math.round(green)}, ${Math.round(blue)})`;
 }
 
-function parseColour(text: string): [number, number, number] {
+export function parseColour(text: string): [number, number, number] {
   const [red = 0, green = 0, blue = 0] = (/\d+, \d+, \d+/.exec(text)?.[0] ?? "").split(", ").map(Number);
   return [red, green, blue];
 }

@@ -83,10 +83,16 @@ export const knn = defineMethod({
       );
     const retrieves = ({ layer, config }: Pick<ChunkContext, "layer" | "config">) =>
       k > 0 && !config.slidingWindows[layer] && (layers === "all" || layers.includes(layer));
-    const learned = oncePerModel((context) => ({
-      gates: learnedOf(context, "gate", values.gate),
-      scales: keys === "normalized" ? learnedOf(context, "scale", values.scale) : undefined,
-    }));
+    const learned = oncePerModel((context) => {
+      const ofLayers = (name: "gate" | "scale", given: number | undefined) =>
+        Array.from({ length: context.config.layerCount }, (_, layer) =>
+          retrieves({ layer, config: context.config }) ? learnedOf(context, layer, name, given) : NOT_LEARNED,
+        );
+      return {
+        gates: ofLayers("gate", values.gate),
+        scales: keys === "normalized" ? ofLayers("scale", values.scale) : undefined,
+      };
+    });
     const found = (segment: Segment, { first, count }: ChunkContext, scales?: readonly Float32Array[]): Segment[] => {
       const candidates = Math.max(0, first + count - window - sinks);
       if (candidates === 0) return [];
@@ -153,24 +159,26 @@ function checkLayers(layers: "all" | readonly number[], { config }: ModelContext
     );
 }
 
+/** What layers that do not retrieve have learned for it. */
+const NOT_LEARNED = new Float32Array(0);
+
 /**
- * Returns what the checkpoint has learned for token retrieval, or `given` for all heads, [L][H].
+ * Returns what the checkpoint has learned for token retrieval in a layer, or `given` for all heads, [H].
  * @throws LongctxError "method" where there is neither
  */
 function learnedOf(
   { config, learned }: ModelContext,
+  layer: number,
   name: "gate" | "scale",
   given: number | undefined,
-): Float32Array[] {
-  return Array.from({ length: config.layerCount }, (_, layer) => {
-    if (given !== undefined) return new Float32Array(config.queryHeads).fill(given);
-    const values = learned?.get(`layers.${layer}.method.knn_${name}`);
-    if (values?.length === config.queryHeads) return values;
-    throw new LongctxError(
-      "method",
-      values
-        ? `knn: the checkpoint has ${values.length} numbers knn_${name} in layer ${layer}, but the model has ${config.queryHeads} query heads; use the checkpoint that they were trained with, or give ${name}.`
-        : `knn: merge=gate needs self_attn.knn_${name} of layer ${layer}, which the checkpoint does not have; use one that was trained with token retrieval, or give ${name}.`,
-    );
-  });
+): Float32Array {
+  if (given !== undefined) return new Float32Array(config.queryHeads).fill(given);
+  const values = learned?.get(`layers.${layer}.method.knn_${name}`);
+  if (values?.length === config.queryHeads) return values;
+  throw new LongctxError(
+    "method",
+    values
+      ? `knn: the checkpoint has ${values.length} numbers knn_${name} in layer ${layer}, but the model has ${config.queryHeads} query heads; use the checkpoint that they were trained with, or give ${name}.`
+      : `knn: merge=gate needs self_attn.knn_${name} of layer ${layer}, which the checkpoint does not have; use one that was trained with token retrieval, or give ${name}.`,
+  );
 }

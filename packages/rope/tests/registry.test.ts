@@ -88,6 +88,7 @@ function examples(row: MethodDefinition): Record<string, ParameterValue | undefi
 
 function valueOf(parameter: ParameterDefinition): fc.Arbitrary<ParameterValue> {
   if (parameter.unit === "choice") return fc.constantFrom(...parameter.choices);
+  if (parameter.unit === "layers") return fc.constantFrom("all", [0], [1, 3]);
   if (parameter.unit === "file")
     return fc.stringMatching(/^[a-zA-Z0-9._/: -]{0,20}[a-z]$/).map((name) => ({ path: name.trim(), content: FACTORS }));
   const { unit, integer, min = 0, max = 1e6 } = parameter;

@@ -9,6 +9,8 @@ export interface Piece {
   readonly needle?: { readonly key: string; readonly value: string; readonly asked: boolean };
   /** Part of the text in which the needles are hidden. */
   readonly hay?: boolean;
+  /** The instruction before the text, or the question behind it. */
+  readonly frame?: boolean;
 }
 
 export interface PromptDetails {
@@ -26,7 +28,7 @@ export function promptContent(task: Task, cell: Cell, tokenizer: string): Conten
 }
 
 /**
- * Pieces as a prompt. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
+ * Pieces as a prompt, the last of them its question; some are not of the frame. The text is tokenised as a whole, as a user's would be; a needle's span is the difference of two
  * counts and is checked by decoding it, because a tokenizer may merge across a boundary.
  */
 export function assemble(
@@ -38,6 +40,7 @@ export function assemble(
   const ids = tokenizer.encode(text);
   const spans = spansOf(pieces, tokenizer);
   const hay = spans.filter(({ piece }) => piece.hay);
+  const inside = spans.filter(({ piece }) => !piece.frame);
   const share = (before: number): number =>
     (100 * tokensOf(hay.filter(({ end }) => end <= before))) / Math.max(1, tokensOf(hay));
   const needles: { asked: boolean; needle: PlacedNeedle }[] = [];
@@ -59,6 +62,8 @@ export function assemble(
     text,
     ids,
     sha256: sha256(text),
+    passage: { start: inside[0].start, end: inside[inside.length - 1].end },
+    questionStart: Math.min(spans.at(-1)!.start, ids.length - 1),
     needles: needles.sort((a, b) => Number(b.asked) - Number(a.asked)).map(({ needle }) => needle),
     refs,
     firstAnswerToken: tokenizer.encode(text + answer)[ids.length],

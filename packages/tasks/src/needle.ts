@@ -67,7 +67,7 @@ function bindNeedle(task: Task, needles: number, tokenizer: Tokenizer): BoundTas
         pieces.push({ text: ` ${text}`, needle });
         from = places[index]!;
       }
-      pieces.push({ text: spaced(hay.slice(from)), hay: true }, { text: question });
+      pieces.push({ text: spaced(hay.slice(from)), hay: true }, { text: question, frame: true });
       const first = pieces.findIndex((piece) => piece.text !== "");
       pieces[first] = { ...pieces[first], text: pieces[first].text.slice(1) };
       const prompt = assemble(pieces, tokenizer, {

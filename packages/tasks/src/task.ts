@@ -29,6 +29,13 @@ export interface Prompt {
   readonly ids: readonly number[];
   /** SHA-256 of the text. */
   readonly sha256: string;
+  /**
+   * The tokens of the long text, needles included: [start, end). Before them are the tokenizer's own token and the
+   * instruction, behind them the question. A reader goes through these and keeps the rest around what it reads.
+   */
+  readonly passage: { readonly start: number; readonly end: number };
+  /** The index of the question's first token; a token that joins both belongs to the text before the question. */
+  readonly questionStart: number;
   /** The asked one first. */
   readonly needles: readonly PlacedNeedle[];
   /** Texts that count as the answer. */

@@ -54,6 +54,8 @@ describe("the needle task", () => {
       }
       const [asked] = prompt.needles;
       expect(prompt.text.endsWith(`remember : ${asked.key}`)).toBe(true);
+      expect(prompt.passage.start).toBe(tokenizer.encode("").length);
+      expect(tokenizer.decode(prompt.ids.slice(prompt.passage.end))).toBe(`remember : ${asked.key}`);
       expect(prompt.refs).toEqual([asked.value]);
       expect(tokenizer.token(prompt.firstAnswerToken)).toBe(asked.value);
       expect(new Set(prompt.needles.map(({ key }) => key)).size).toBe(needles);

@@ -36,6 +36,17 @@ describe("the passkey task with the published filler", () => {
     }
   });
 
+  it("says where the long text is, between instruction and question", () => {
+    for (const depth of [0, 50, 100]) {
+      const { text, ids, passage } = task.prompt(cell({ depth }));
+      const lines = text.split("\n");
+      const read = (start: number, end?: number) => tokenizer.decode(ids.slice(start, end));
+      expect(read(0, passage.start)).toBe(`${lines[0]}\n`);
+      expect(read(passage.start, passage.end)).toBe(lines.slice(1, 4).join("\n"));
+      expect(read(passage.end)).toBe(`\n${lines[4]}`);
+    }
+  });
+
   it("scores the first integer", () => {
     const { score } = passkeyTask();
     expect(score(" 71432.", ["71432"])).toBe(1);

@@ -46,7 +46,7 @@ export function needleCommand(): Command {
     .option("--trials <n>", "prompts a cell", parseWhole("--trials", 1))
     .option(
       "--methods <spec...>",
-      `methods, as "none" "yarn:factor=4" "rerope:window=512"; factor=auto is length / trained window`,
+      `methods, as "none" "yarn:factor=4" (factor=auto is length / trained window), and readers, as "reader=scroll" "reader=scroll:chunk=512,budget=128". "METHOD then CONTROL" reads the text under METHOD and goes on from the question under CONTROL: "blocks:local=1024 then oracle-block"`,
     )
     .option("--baseline <spec>", "the method the others are compared with (default none)")
     .option("--needles <n>", "needles in a prompt of the needle task", parseWhole("--needles", 1))
@@ -57,6 +57,7 @@ export function needleCommand(): Command {
       parseWhole("--trained-window", 1),
     )
     .option("--reuse <what>", `read what prompts begin with in common once: ${REUSES.join(" or ")} (default none)`)
+    .option("--trace", "note what each layer fetches for the question and the answer; reading takes longer")
     .option("--seed <n>", "prompts are made from it", parseWhole("--seed", 0))
     .option("--device <device>", DEVICES.join(", "))
     .option("--precision <precision>", PRECISIONS.join(", "))

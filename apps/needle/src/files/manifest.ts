@@ -21,6 +21,8 @@ const runSchema = z.strictObject({
   methods: z.array(z.string()),
   baseline: z.string(),
   seed: z.int(),
+  /** Whether samples say what the layers fetched; a layer that a hook looks at is computed in another order. */
+  trace: z.boolean().optional(),
   longctx: z.string(),
 });
 export type RunIdentity = z.infer<typeof runSchema>;
@@ -50,11 +52,17 @@ export const RUN_FILES = {
   heatmap: "heatmap.svg",
 } as const;
 
+const WRITTEN: ReadonlySet<string> = new Set(Object.values(RUN_FILES));
+/** What layers fetched, a picture for each length. */
+const PICTURE = /^retrieved-\w+\.svg$/;
+
 /** Opens `out` for a run: a new folder, or one of the very same run. @throws LongctxError "argument" when it is another's */
 export function openRunFolder(out: string, run: RunIdentity, reference: string, overwrite: boolean): Manifest {
   const path = join(out, RUN_FILES.manifest);
   writing(out, () => mkdirSync(out, { recursive: true }));
-  if (overwrite) for (const file of Object.values(RUN_FILES)) rmSync(join(out, file), { force: true });
+  if (overwrite)
+    for (const file of readdirSync(out).filter((name) => WRITTEN.has(name) || PICTURE.test(name)))
+      rmSync(join(out, file), { force: true });
   if (existsSync(path)) {
     const manifest = readManifest(path);
     const differences = differencesOf(manifest.run, run);
@@ -111,12 +119,13 @@ export function readManifest(path: string): Manifest {
 }
 
 function differencesOf(there: RunIdentity, here: RunIdentity): string[] {
-  return (Object.keys(here) as (keyof RunIdentity)[])
+  return (Object.keys({ ...there, ...here }) as (keyof RunIdentity)[])
     .filter((key) => JSON.stringify(there[key]) !== JSON.stringify(here[key]))
     .map((key) => `${key.replaceAll("_", " ")} is ${shown(there[key])} there and ${shown(here[key])} here`);
 }
 
 function shown(value: RunIdentity[keyof RunIdentity]): string {
+  if (value === undefined) return "not given";
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
 }

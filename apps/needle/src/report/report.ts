@@ -1,11 +1,14 @@
 import { join } from "node:path";
+import type { SampleRecord } from "@longctx/tasks";
 import { Chalk, type ColorSupportLevel } from "chalk";
 import { cellsCsv } from "./cells-csv.ts";
 import { readManifest, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { counted, taskName } from "./names.ts";
+import { readerLines } from "./readers.ts";
+import { retrievedFigures, retrievedFiles } from "./retrieved.ts";
 import { readSamples } from "../files/samples-file.ts";
 import { summarise, type Summary } from "./summary.ts";
-import { accuracyTable, comparisonLines } from "./table.ts";
+import { accuracyTable, comparisonLines, retrievedLines } from "./table.ts";
 import { writeWhole } from "../files/writing.ts";
 
 /** Summarises a run's folder anew and writes summary.json, cells.csv and heatmap.svg. @throws LongctxError "file" */
@@ -15,17 +18,15 @@ export async function report(out: string): Promise<Summary> {
   return writeReport(out, run, [...records.values()]);
 }
 
-export async function writeReport(
-  out: string,
-  run: RunIdentity,
-  records: Parameters<typeof summarise>[1],
-): Promise<Summary> {
-  const summary = summarise(run, records);
+export async function writeReport(out: string, run: RunIdentity, records: Iterable<SampleRecord>): Promise<Summary> {
+  const all = [...records];
+  const summary = summarise(run, all);
   writeWhole(join(out, RUN_FILES.summary), `${JSON.stringify(summary, null, 2)}\n`);
   writeWhole(join(out, RUN_FILES.cells), cellsCsv(summary));
   // Drawing takes longer to load than a small run takes to measure, so it is loaded when there is something to draw.
   const { svgHeatmap } = await import("./svg-heatmap.ts");
   writeWhole(join(out, RUN_FILES.heatmap), await svgHeatmap(summary));
+  for (const [name, svg] of await retrievedFigures(run, all)) writeWhole(join(out, name), svg);
   return summary;
 }
 
@@ -59,6 +60,22 @@ export async function printed(
       "",
     );
   }
+  const retrieved = retrievedLines(summary);
+  if (retrieved.length > 0)
+    lines.push(
+      chalk.bold("Which share of the needle's tokens was among those that were fetched"),
+      ...retrieved,
+      chalk.dim(
+        "For the question and for the answer: mean over layers and heads; the best layer and head; what is seen without being fetched.",
+      ),
+      "",
+    );
+  if (summary.readers)
+    lines.push(
+      chalk.bold("What became of the asked needle in what readers carried"),
+      ...readerLines(summary.readers),
+      "",
+    );
   if (summary.errors.length > 0) {
     lines.push(
       chalk.red(
@@ -73,9 +90,7 @@ export async function printed(
       `${summary.planned - summary.finished} of ${counted(summary.planned, "sample")} are still to be measured.`,
     );
   lines.push(
-    `Files: ${Object.values(RUN_FILES)
-      .map((file) => join(out, file))
-      .join(", ")}`,
+    `Files: ${[...Object.values(RUN_FILES), ...retrievedFiles(summary)].map((file) => join(out, file)).join(", ")}`,
     "",
   );
   return lines.join("\n");

@@ -1,5 +1,7 @@
 import { holm, mcnemar, newcombePaired, wilson, type PairedCounts, type SampleRecord } from "@longctx/tasks";
 import type { RunIdentity } from "../files/manifest.ts";
+import { readerScores, type ReaderScore } from "./readers.ts";
+import { needleShares, type NeedleShare } from "./retrieved.ts";
 
 /** Right answers of a set of samples, with the 95 % Wilson interval. Samples without an answer count as wrong. */
 export interface Score {
@@ -52,6 +54,10 @@ export interface Summary {
   readonly by_length: readonly LengthScore[];
   readonly cells: readonly CellScore[];
   readonly comparisons: readonly Comparison[];
+  /** What was fetched of the needles, where samples were traced. */
+  readonly retrieved?: readonly NeedleShare[];
+  /** Where an arm is a reader. */
+  readonly readers?: readonly ReaderScore[];
 }
 
 /** What the samples say; no times in it, so the same samples give the same bytes. */
@@ -75,6 +81,8 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
       ...scoreOf(all.filter((record) => record.method === method && record.target_len === length)),
     })),
   );
+  const retrieved = needleShares(run, all);
+  const readers = readerScores(run, all);
   const failed = all.filter((record) => record.status === "error");
   return {
     v: 1,
@@ -92,6 +100,8 @@ export function summarise(run: RunIdentity, records: Iterable<SampleRecord>): Su
     by_length: byLength,
     cells,
     comparisons: [...compare(run, all, [null]), ...compare(run, all, run.lengths)],
+    ...(retrieved.length > 0 && { retrieved }),
+    ...(readers.length > 0 && { readers }),
   };
 }
 

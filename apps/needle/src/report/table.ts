@@ -55,3 +55,19 @@ function signed(value: number): string {
 function chance({ p_holm: p }: Comparison): string {
   return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
 }
+
+/** A line for each method and length that fetched something: how much of the needle it fetched. */
+export function retrievedLines({ run, retrieved = [] }: Summary): string[] {
+  const width = Math.max(0, ...retrieved.map(({ method }) => method.length));
+  const length = Math.max(0, ...run.lengths.map((tokens) => lengthName(tokens).length));
+  return retrieved.map((share) => {
+    const of = (asking: "question" | "answer") => {
+      const layers = share[asking];
+      if (layers.length === 0) return `${asking} –`;
+      const best = layers.reduce((a, b) => (b.best_head > a.best_head ? b : a));
+      const mean = (name: "mean" | "shown") => layers.reduce((sum, layer) => sum + layer[name], 0) / layers.length;
+      return `${asking} ${mean("mean").toFixed(2)}, layer ${best.layer} ${best.best_head.toFixed(2)}, seen without ${mean("shown").toFixed(2)}`;
+    };
+    return `${share.method.padEnd(width)}  ${lengthName(share.length).padStart(length)}  ${of("question")}; ${of("answer")}`;
+  });
+}

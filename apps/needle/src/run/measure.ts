@@ -1,7 +1,10 @@
 import { LongctxError, type LanguageModel } from "longctx";
 import type { BoundTask, Prompt, SampleRecord } from "@longctx/tasks";
-import { sampleId, type Job } from "./schedule.ts";
-import { reusable, type Beginning, type Trunks } from "./trunks.ts";
+import { answerByMethod } from "./answer.ts";
+import { answerByReader } from "./read.ts";
+import { sampleId, specOf, type Job } from "./schedule.ts";
+import { promptTrace } from "./traces.ts";
+import type { Trunks } from "./trunks.ts";
 
 export interface MadePrompt {
   readonly prompt: Prompt;
@@ -9,19 +12,29 @@ export interface MadePrompt {
   readonly time: number;
 }
 
+export interface MeasureOptions {
+  /** What methods of the same trunk read next at this length, for the trunks. */
+  readonly upcoming?: () => readonly (readonly number[])[];
+  /** Is told how far a reader is, in tokens. */
+  readonly onRead?: (done: number, total: number) => void;
+  /** Whether the record says what was fetched for the question and the answer. */
+  readonly trace?: boolean;
+}
+
 /**
- * One prompt under one method, answered and scored; `upcoming` are the prompts that the method reads next at this length,
- * for the trunks. What goes wrong is a record with status "error"; an abort is thrown.
+ * One prompt under one method, or by one reader, answered and scored. What goes wrong is a record with status "error"; an
+ * abort is thrown.
  */
 export async function measure(
   model: LanguageModel,
   task: BoundTask,
-  { cell, method }: Job,
+  { cell, method: general }: Job,
   { prompt, time }: MadePrompt,
   signal: AbortSignal,
   trunks: Trunks | null,
-  upcoming?: () => readonly (readonly number[])[],
+  { upcoming, onRead, trace = false }: MeasureOptions = {},
 ): Promise<SampleRecord> {
+  const method = general.forPrompt?.(prompt) ?? general;
   const started = new Date().toISOString();
   const cost = {
     started,
@@ -41,7 +54,7 @@ export async function measure(
     trial: cell.trial,
     seed: cell.seed,
     method: method.label,
-    method_spec: method.method.spec,
+    method_spec: specOf(method),
     target_len: cell.length,
     prompt_tokens: prompt.ids.length,
     gen_budget: task.maxNew,
@@ -60,39 +73,39 @@ export async function measure(
     scorer: task.task.scorer,
   };
   try {
+    const begin = performance.now();
     // All samples of a length get a cache of the same size, whatever their prompt came to.
     const capacity = cell.length + task.maxNew;
-    const trunk = trunks && reusable(model, method) ? trunks : null;
-    const begin = performance.now();
-    const beginning = (await trunk?.take(model, method, prompt.ids, { capacity, upcoming, signal })) ?? fresh(model, method, capacity); // prettier-ignore
-    const { session } = beginning;
-    try {
-      cost.reused_prefix_tokens = beginning.reused;
-      const logits = await session.prefill(prompt.ids.slice(session.length), { signal, length: prompt.ids.length });
-      const read = performance.now();
-      cost.prefill_ms = milliseconds(read - begin);
-      cost.cache_bytes = session.bytes; // devices allocate as tokens come
-      const answer = session.generate({ maxNew: task.maxNew, signal });
-      const pred = await answer.complete();
-      cost.decode_ms = milliseconds(performance.now() - read);
-      if (answer.reason === "aborted") throw new LongctxError("aborted", "Stopped, as asked.");
-      const score = task.task.score(pred, prompt.refs);
-      const gold = placeOf(logits, prompt.firstAnswerToken);
-      return {
-        ...identity,
-        pred,
-        pred_tokens: [...answer.ids],
-        finish_reason: answer.reason,
-        score,
-        correct: score === 1,
-        ...gold,
-        status: "ok",
-        error: null,
-        cost,
-      };
-    } finally {
-      beginning.release();
-    }
+    const traced = trace && !method.reader ? promptTrace(cell, prompt) : null;
+    const { pred, ids, reason, logits, reading, bytes, reused, reader } = method.reader
+      ? await answerByReader(model, task, method.reader, prompt, { signal, onProgress: onRead })
+      : await answerByMethod(model, task, method, prompt, {
+          capacity,
+          signal,
+          trunks,
+          upcoming,
+          trace: traced?.method,
+        });
+    cost.prefill_ms = milliseconds(reading);
+    cost.decode_ms = milliseconds(performance.now() - begin - reading);
+    cost.cache_bytes = bytes;
+    cost.reused_prefix_tokens = reused;
+    if (reason === "aborted") throw new LongctxError("aborted", "Stopped, as asked.");
+    const score = task.task.score(pred, prompt.refs);
+    return {
+      ...identity,
+      pred,
+      pred_tokens: [...ids],
+      finish_reason: reason,
+      score,
+      correct: score === 1,
+      ...placeOf(logits, prompt.firstAnswerToken),
+      ...(reader && { reader }),
+      ...(traced && { retrieved: traced.record() }),
+      status: "ok",
+      error: null,
+      cost,
+    };
   } catch (error) {
     trunks?.forget(method);
     if (error instanceof LongctxError && error.code === "aborted") throw error;
@@ -108,11 +121,6 @@ export async function measure(
     };
     return { ...identity, ...nothing, status: "error", error: { code, message: message.split("\n", 1)[0] }, cost };
   }
-}
-
-function fresh(model: LanguageModel, { method }: Job["method"], capacity: number): Beginning {
-  const session = model.session({ method, capacity });
-  return { session, reused: 0, release: () => session.dispose() };
 }
 
 /** ln p of a token and its rank; 3 decimals, which float32 sums in another order do not change. */

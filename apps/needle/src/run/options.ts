@@ -18,7 +18,7 @@ export interface RunOptions {
   /** %. */
   readonly depths: readonly number[];
   readonly trials: number;
-  /** Specs; `factor=auto` stands for length / trained window, at least 1. */
+  /** Specs of methods, or of readers behind `reader=`; `factor=auto` stands for length / trained window, at least 1. */
   readonly methods: readonly string[];
   /** The method the others are compared with; one of `methods`. */
   readonly baseline: string;
@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly trainedWindow?: number;
   /** What prompts begin with in common is read once (`prefix`), or every prompt from its first token (`none`). */
   readonly reuse: (typeof REUSES)[number];
+  /** Whether samples say what the layers fetched for the question and the answer. */
+  readonly trace: boolean;
   readonly out: string;
   /** Discard what an earlier run left in `out`. */
   readonly overwrite: boolean;
@@ -48,6 +50,7 @@ export const DEFAULTS = {
   device: "auto",
   precision: "exact",
   reuse: "none",
+  trace: false,
   overwrite: false,
 } as const satisfies Partial<RunOptions>;
 

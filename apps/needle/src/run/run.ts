@@ -6,13 +6,15 @@ import manifest from "../../package.json" with { type: "json" };
 import { Estimate } from "./estimate.ts";
 import { openRunFolder, RUN_FILES, type RunIdentity } from "../files/manifest.ts";
 import { measure, type MadePrompt } from "./measure.ts";
+import { checkReader } from "./read.ts";
 import { modelHash } from "../files/model-files.ts";
 import { counted, lengthName } from "../report/names.ts";
 import { modelName, taskOf, type RunOptions } from "./options.ts";
 import { downloadLines, withProgress, type ProgressState } from "./progress.ts";
 import { writeReport } from "../report/report.ts";
 import { SamplesFile } from "../files/samples-file.ts";
-import { resolveMethods, sampleId, schedule, type Job } from "./schedule.ts";
+import { beginningOf } from "./reading.ts";
+import { resolveMethods, sampleId, schedule, type Job, type ResolvedMethod } from "./schedule.ts";
 import type { Summary } from "../report/summary.ts";
 import { Trunks } from "./trunks.ts";
 
@@ -38,9 +40,13 @@ export async function run(
       );
     const bound = task.bind(model.tokenizer);
     const methods = resolveMethods(options, model.context);
+    for (const method of methods) await checkControl(model, method);
     const jobs = schedule(options, methods);
-    for (const length of options.lengths)
-      bound.prompt({ length, depth: options.depths[0], trial: 0, seed: options.seed });
+    for (const length of options.lengths) {
+      const prompt = bound.prompt({ length, depth: options.depths[0], trial: 0, seed: options.seed });
+      for (const { reader } of methods.filter((method) => method.length === length))
+        if (reader) checkReader(model, bound, reader, prompt);
+    }
     const identity: RunIdentity = {
       model: { name: modelName(options.model), sha256 },
       tokenizer_sha256: bound.tokenizer,
@@ -56,6 +62,7 @@ export async function run(
       methods: [...options.methods],
       baseline: options.baseline,
       seed: options.seed,
+      ...(options.trace && { trace: true }),
       longctx: manifest.version,
     };
     openRunFolder(options.out, identity, place, options.overwrite);
@@ -65,7 +72,7 @@ export async function run(
     if (choice) onDevice?.(choice);
     try {
       await withProgress(`${task.name} on ${identity.model.name}`, (report) =>
-        measureAll({ model, bound, jobs, samples, signal, report, trunks }),
+        measureAll({ model, bound, jobs, samples, signal, report, trunks, trace: options.trace }),
       );
       return await writeReport(options.out, identity, samples.records.values());
     } finally {
@@ -92,9 +99,10 @@ interface Work {
   readonly signal: AbortSignal;
   readonly report: (state: ProgressState) => void;
   readonly trunks: Trunks | null;
+  readonly trace: boolean;
 }
 
-async function measureAll({ model, bound, jobs, samples, signal, report, trunks }: Work): Promise<void> {
+async function measureAll({ model, bound, jobs, samples, signal, report, trunks, trace }: Work): Promise<void> {
   const prompts = new Prompts(bound);
   const estimate = new Estimate();
   const known = new Set(
@@ -120,18 +128,18 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks 
     };
   };
   for (const [index, job] of todo.entries()) {
-    report(
-      state(
-        index,
-        `${job.method.label} at ${lengthName(job.cell.length)} tokens, depth ${job.cell.depth} %, trial ${job.cell.trial + 1}`,
-      ),
-    );
+    const { cell } = job;
+    const name = `${job.method.label} at ${lengthName(cell.length)} tokens, depth ${cell.depth} %, trial ${cell.trial + 1}`;
+    report(state(index, name));
     // Signals and the display get their turn here, whatever the backend does.
     await setImmediate();
     if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
     const upcoming = () => upcomingPrompts(todo, index, prompts);
     const begin = performance.now();
-    const record = await measure(model, bound, job, prompts.at(job.cell), signal, trunks, upcoming);
+    const onRead = (done: number, total: number) =>
+      report(state(index, `${name}: ${Math.floor((100 * done) / total)} % read`));
+    const options = { upcoming, onRead, trace };
+    const record = await measure(model, bound, job, prompts.at(cell), signal, trunks, options);
     if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id))
       throw new Error(`Sample ${record.id} was measured twice.`);
     samples.append(record);
@@ -142,16 +150,39 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks 
   report(state(todo.length, todo.length === 0 ? `all ${counted(jobs.length, "sample")} were there already` : "done"));
 }
 
-/** Prompts that a method will read next at a length, for which states are kept where prompts part. */
+/** Prompts that are read next at a length, for which states are kept where prompts part. */
 const MOST_UPCOMING = 4;
 
-/** The next prompts of a job's method at the job's length. */
+/** What methods of the same trunk as a job's read next at the job's length, of the present prompt and of those to come. */
 function upcomingPrompts(todo: readonly Job[], index: number, prompts: Prompts): (readonly number[])[] {
-  const { method } = todo[index];
+  const { cell, method } = todo[index];
+  const cells = new Set([cell]);
   const next: Job[] = [];
-  for (let i = index + 1; i < todo.length && next.length < MOST_UPCOMING; i++)
-    if (todo[i].method === method) next.push(todo[i]);
-  return next.map(({ cell }) => prompts.at(cell).prompt.ids);
+  for (const job of todo.slice(index + 1)) {
+    if (!sameTrunk(job.method, method)) continue;
+    cells.add(job.cell);
+    if (cells.size > MOST_UPCOMING + 1) break;
+    next.push(job);
+  }
+  return next.map((job) => beginningOf(job.method, prompts.at(job.cell).prompt));
+}
+
+function sameTrunk(a: ResolvedMethod, b: ResolvedMethod): boolean {
+  return a.length === b.length && (a.trunk ?? a.label) === (b.trunk ?? b.label);
+}
+
+/** Reads a few tokens, because only then a session says whether a control can go on from it. @throws LongctxError "method" */
+async function checkControl(model: LanguageModel, { method, control }: ResolvedMethod): Promise<void> {
+  if (!control) return;
+  const tokens = Math.max(1, method.readAtOnce, control.readAtOnce);
+  const session = model.session({ method, capacity: tokens });
+  try {
+    const ids = Array.from({ length: tokens }, (_, id) => id % model.config.vocabSize);
+    await session.prefill(ids, { logitRows: 0 });
+    session.fork({ method: control }).dispose();
+  } finally {
+    session.dispose();
+  }
 }
 
 /** Prompts, of which the last few of each length are kept: methods follow each other on one prompt, and look ahead. */

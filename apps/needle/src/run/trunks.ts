@@ -14,7 +14,7 @@ export interface Beginning {
 export interface TakeOptions {
   /** Slots of a session that evicts nothing. */
   readonly capacity: number;
-  /** The prompts that the same method reads next, at the same length: states are kept where these part from the present one. */
+  /** What the same method reads next, at the same length: states are kept where these texts part from the present one. */
   readonly upcoming?: () => readonly (readonly number[])[];
   readonly signal?: AbortSignal;
 }
@@ -34,11 +34,12 @@ export class Trunks {
   /** A session that holds the beginning of `ids`; read on from its length. */
   async take(
     model: LanguageModel,
-    { label, length, method }: ResolvedMethod,
+    resolved: ResolvedMethod,
     ids: readonly number[],
     options: TakeOptions,
   ): Promise<Beginning> {
-    const key = `${length} ${label}`;
+    const { method } = resolved;
+    const key = keyOf(resolved);
     const open = () => model.session({ method, capacity: options.capacity });
     const trunk = this.#trunks.get(key) ?? (forgets(method) ? new RewoundTrunk(open) : new ForkedTrunk(open));
     this.#trunks.set(key, trunk);
@@ -46,8 +47,8 @@ export class Trunks {
   }
 
   /** After a failure nobody knows what a session holds. */
-  forget({ label, length }: ResolvedMethod): void {
-    const key = `${length} ${label}`;
+  forget(resolved: ResolvedMethod): void {
+    const key = keyOf(resolved);
     this.#trunks.get(key)?.dispose();
     this.#trunks.delete(key);
   }
@@ -58,9 +59,14 @@ export class Trunks {
   }
 }
 
+/** Controls go on from the trunk of the method before them. */
+function keyOf({ label, trunk = label, length }: ResolvedMethod): string {
+  return `${length} ${trunk}`;
+}
+
 /** Does what a session holds of a prefix depend on nothing but the prefix? */
-export function reusable({ context }: LanguageModel, { method }: ResolvedMethod): boolean {
-  return !method.lengthDependentOn(context) && method.parts.every((part) => !part.dependsOnPrompt);
+export function reusable({ context }: LanguageModel, { method, ofPrompt }: ResolvedMethod): boolean {
+  return !ofPrompt && !method.lengthDependentOn(context) && method.parts.every((part) => !part.dependsOnPrompt);
 }
 
 /** Can every session of the method be cut back to any chunk's end? */

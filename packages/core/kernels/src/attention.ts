@@ -1,7 +1,9 @@
 import { mixCompact, scoreCompact } from "./compact";
 import { exponential } from "./exponential";
+import { attendUnit, Unit } from "./lists";
 import { mix } from "./mix";
 import { score } from "./score";
+import { softmax } from "./softmax";
 import { scoreTurned } from "./turned";
 
 /**
@@ -35,6 +37,8 @@ class Part {
   /** What turns the queries and keys, see turned.ts, and scratch for it; 0 where they are turned already. */
   blocks: usize;
   turned: usize;
+  /** A unit of lists.ts for each head where heads have lists of their own, and not `count` slots; else 0. */
+  units: usize;
 }
 
 @unmanaged
@@ -64,7 +68,28 @@ export function attentionPart(address: usize, index: i32): void {
   const part = changetype<Part>(job.parts + index * offsetof<Part>());
   const heads = job.heads;
   const size = job.size;
+  if (part.units) {
+    for (let head = 0; head < heads; head++)
+      attendUnit(changetype<Unit>(part.units + head * offsetof<Unit>()), part.scores, part.turned, size, job.pairs);
+    return;
+  }
   memory.fill(part.outputs, 0, 4 * heads * size);
+  scorePart(job, part);
+  softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);
+  if (part.valueScales)
+    mixCompact(part.scores, part.weights, part.values, part.valueScales, part.slot, part.outputs, heads, part.count, part.stride, size);
+  else mix(part.scores, part.values, part.outputs, heads, part.count, part.stride, size);
+}
+
+/** Computes the scores of a part alone, for a choice of tokens. */
+export function scoresOfPart(address: usize, index: i32): void {
+  const job = changetype<Attention>(address);
+  scorePart(job, changetype<Part>(job.parts + index * offsetof<Part>()));
+}
+
+function scorePart(job: Attention, part: Part): void {
+  const heads = job.heads;
+  const size = job.size;
   if (part.blocks) {
     if (part.keyScales)
       scoreTurned<i8>(part.queries, part.keys, part.keyScales, part.blocks, job.block, part.turned, part.scores, heads, part.count, part.stride, size, job.pairs, job.scale);
@@ -72,10 +97,6 @@ export function attentionPart(address: usize, index: i32): void {
   } else if (part.keyScales)
     scoreCompact(part.queries, part.factors, part.keys, part.keyScales, part.scores, heads, part.count, part.stride, size, job.scale);
   else score(part.queries, part.keys, part.scores, heads, part.count, part.stride, size, job.scale);
-  softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);
-  if (part.valueScales)
-    mixCompact(part.scores, part.weights, part.values, part.valueScales, part.slot, part.outputs, heads, part.count, part.stride, size);
-  else mix(part.scores, part.values, part.outputs, heads, part.count, part.stride, size);
 }
 
 /** Σ e^(max_p − max) · output_p / Σ e^(max_p − max) · sum_p for one head over its parts. */
@@ -93,7 +114,7 @@ function join(job: Attention, first: i32, each: i32, head: i32, output: usize): 
     for (let j: usize = 0; j < bytes; j += 16)
       v128.store(output + j, f32x4.add(v128.load(output + j), f32x4.mul(v128.load(from + j), factor)));
   }
-  const inverse = f32x4.splat(1 / sum);
+  const inverse = f32x4.splat(sum > 0 ? 1 / sum : 0); // a head that sees no token
   for (let j: usize = 0; j < bytes; j += 16) v128.store(output + j, f32x4.mul(v128.load(output + j), inverse));
 }
 
@@ -101,34 +122,4 @@ function join(job: Attention, first: i32, each: i32, head: i32, output: usize): 
 @inline
 function partOf(job: Attention, index: i32): Part {
   return changetype<Part>(job.parts + index * offsetof<Part>());
-}
-
-/** Each row of scores becomes a distribution over its first `count`, but for a factor: its sum and maximum are kept. */
-function softmax(scores: usize, sums: usize, maxima: usize, heads: i32, count: i32, stride: i32): void {
-  for (let head = 0; head < heads; head++) {
-    const row = scores + 4 * <usize>(head * stride);
-    // The row is filled up with what adds nothing: four vectors at a time share the constants of the exponential.
-    for (let i = count; i & 15; i++) store<f32>(row + 4 * i, -Infinity);
-    let largest = v128.load(row);
-    for (let i = 4; i < count; i += 4) largest = f32x4.pmax(largest, v128.load(row + 4 * i));
-    largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 2, 3, 0, 1));
-    largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 1, 0, 3, 2));
-    store<f32>(maxima + 4 * head, f32x4.extract_lane(largest, 0));
-    let sum = f32x4.splat(0);
-    for (let at = row, end = row + 4 * <usize>count; at < end; at += 64) {
-      const a = exponential(f32x4.sub(v128.load(at), largest));
-      const b = exponential(f32x4.sub(v128.load(at, 16), largest));
-      const c = exponential(f32x4.sub(v128.load(at, 32), largest));
-      const d = exponential(f32x4.sub(v128.load(at, 48), largest));
-      v128.store(at, a);
-      v128.store(at, b, 16);
-      v128.store(at, c, 32);
-      v128.store(at, d, 48);
-      sum = f32x4.add(sum, f32x4.add(f32x4.add(a, b), f32x4.add(c, d)));
-    }
-    store<f32>(
-      sums + 4 * head,
-      f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3),
-    );
-  }
 }

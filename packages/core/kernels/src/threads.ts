@@ -1,4 +1,6 @@
-import { attentionPart } from "./attention";
+import { attentionPart, scoresOfPart } from "./attention";
+import { listsPart } from "./lists";
+import { nearestPart } from "./nearest";
 import { Product, productPart } from "./products";
 
 /**
@@ -10,12 +12,15 @@ const DONE: usize = 128;
 const JOB: usize = 192;
 const KIND: usize = 200;
 const SLEEPERS: usize = 256;
-/** About a millisecond: a thread is needed again within a layer, or not for long. */
-const SPINS = 300000;
+/** How often a thread looks for work before it sleeps, which the host writes. */
+const PATIENCE: usize = 208;
 
 /** Kinds of jobs. */
 export const PRODUCT = 0;
 export const ATTENTION = 1;
+export const SCORES = 2;
+export const LISTS = 3;
+export const NEAREST = 4;
 
 /** Does the parts of a job together with the threads that serve. */
 export function share(kind: i32, job: usize, parts: i32): void {
@@ -30,9 +35,10 @@ export function share(kind: i32, job: usize, parts: i32): void {
 
 /** A thread's life: takes part in jobs until `stop`. */
 export function serve(): void {
+  const patience = load<i32>(PATIENCE);
   for (let spins = 0; atomic.load<i32>(REMAINING) >= 0; ) {
     if (claim()) spins = 0;
-    else if (++spins > SPINS) {
+    else if (++spins > patience) {
       atomic.add<i32>(SLEEPERS, 1);
       atomic.wait<i32>(REMAINING, 0, -1);
       atomic.sub<i32>(SLEEPERS, 1);
@@ -53,8 +59,12 @@ function claim(): bool {
   if (atomic.cmpxchg<i32>(REMAINING, remaining, remaining - 1) != remaining) return true;
   const job = load<usize>(JOB);
   const part = remaining - 1;
-  if (load<i32>(KIND) == PRODUCT) productPart(changetype<Product>(job), part);
-  else attentionPart(job, part);
+  const kind = load<i32>(KIND);
+  if (kind == PRODUCT) productPart(changetype<Product>(job), part);
+  else if (kind == ATTENTION) attentionPart(job, part);
+  else if (kind == SCORES) scoresOfPart(job, part);
+  else if (kind == LISTS) listsPart(job, part);
+  else nearestPart(job, part);
   atomic.add<i32>(DONE, 1);
   return true;
 }

@@ -131,7 +131,7 @@ function turnThree(queries: usize, angles: usize, output: usize, size: i32, pair
 }
 
 /** Rotates rows of T [count, D] into f32, each by the angles `step` bytes behind those of the one before. */
-function turnRows<T>(rows: usize, angles: usize, step: usize, output: usize, count: i32, size: i32, pairs: i32): void {
+export function turnRows<T>(rows: usize, angles: usize, step: usize, output: usize, count: i32, size: i32, pairs: i32): void {
   const half: usize = 4 * pairs;
   const apart: usize = <usize>pairs * sizeof<T>();
   const whole: usize = <usize>(pairs & ~3) * sizeof<T>();

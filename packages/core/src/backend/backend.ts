@@ -46,6 +46,12 @@ export interface ForwardRequest {
    */
   readonly rawKeys?: boolean;
   readonly hooks?: LayerHooks;
+  /**
+   * The last layer of a pass that ends early, without logits (`logitRows` 0). Of this layer the residual stream that
+   * enters it, its queries, keys, values and chosen tokens are computed, and shown to the hooks; neither its attention
+   * output nor its compressive memory is. Later layers keep nothing of the chunk, although the rings count its tokens.
+   */
+  readonly stopAfter?: number;
 }
 
 /** The bytes that a sequence's state holds, by part. */
@@ -57,7 +63,7 @@ export interface StateBytes {
    * in the host's memory, or in a file. Rows that forks share count in each of them.
    */
   readonly far: number;
-  /** Bytes of the index from which blocks are chosen: the mean keys of blocks. */
+  /** Bytes of what choices score: what represents blocks of tokens, and attention masses. */
   readonly index: number;
   /** Bytes of the compressive memories. */
   readonly memory: number;
@@ -73,9 +79,9 @@ export interface BlockReads {
 }
 
 /**
- * A backend's state of one sequence: for each layer a ring of keys and values, an index of mean keys where the layer
- * chooses blocks, and a compressive memory where the layer has one. Sessions use only operations that every part
- * supports.
+ * A backend's state of one sequence: for each layer a ring of keys and values, an index where the layer chooses tokens or
+ * blocks, attention masses where salient keys represent blocks, and a compressive memory where the layer has one. Sessions
+ * use only operations that every part supports.
  */
 export interface SequenceState {
   /** The backend that made this state; every other backend refuses to read it. */
@@ -87,12 +93,15 @@ export interface SequenceState {
   readonly bytesByPart: StateBytes;
   /** Given by backends that keep old tokens outside of the ring buffers. */
   readonly blockReads?: BlockReads;
-  /** Makes an independent second sequence that continues from the same tokens. */
-  fork(): SequenceState;
+  /**
+   * Makes an independent second sequence that continues from the same tokens, in rings laid out as here; a backend that
+   * keeps old tokens outside of its buffers lays them out as `layouts` says, which hold as many tokens.
+   */
+  fork(layouts?: readonly RingLayout[]): SequenceState;
   /**
    * Forgets everything after the first `length` tokens, in every part or in none.
-   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory as it was before its last
-   * write
+   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory or attention masses as they
+   * were before
    */
   truncate(length: number): void;
   /** Returns all parts as bytes, which `Backend.restoreState` takes; a promise where a device has to be waited for. */

@@ -1,6 +1,7 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { choicesOf, isShared, type AttentionPlan } from "../method/plan.ts";
+import { choicesOf, hasChoices, type AttentionPlan } from "../method/plan.ts";
+import type { ModelConfig } from "../model/config.ts";
 import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
 /** Checks token ids. @throws LongctxError "argument" when there are none, or one is not in the vocabulary */
@@ -15,17 +16,49 @@ export function checkIds(ids: readonly number[], vocabSize: number): void {
 }
 
 /**
- * Checks a chunk before a backend writes any of it: its ids, its rows with logits, and the room for it.
+ * Checks a chunk before a backend writes any of it: its ids, its rows with logits, the layer at which it stops, and the
+ * room for it.
  * @throws LongctxError "argument" or "capacity"
  */
-export function checkRequest({ state, ids, logitRows }: ForwardRequest, vocabSize: number): void {
+export function checkRequest(
+  { state, ids, logitRows, stopAfter }: ForwardRequest,
+  { vocabSize, layerCount }: Pick<ModelConfig, "vocabSize" | "layerCount">,
+): void {
   checkIds(ids, vocabSize);
+  checkStop(stopAfter, logitRows, layerCount);
   if (!Number.isInteger(logitRows) || logitRows < 0 || logitRows > ids.length)
     throw new LongctxError(
       "argument",
       `Logits of ${logitRows} rows were asked for, but the chunk has ${ids.length} tokens.`,
     );
   state.rings.fork().append(ids.length);
+}
+
+/**
+ * Checks the options of a pass that is to end at a layer.
+ * @throws LongctxError "argument" for a layer that the model does not have, or when logits are asked for
+ */
+export function checkStop(stopAfter: number | undefined, logitRows: number | undefined, layerCount: number): void {
+  if (stopAfter === undefined) return;
+  if (!Number.isInteger(stopAfter) || stopAfter < 0 || stopAfter >= layerCount)
+    throw new LongctxError(
+      "argument",
+      `stopAfter is ${stopAfter}, but the model's layers go from 0 to ${layerCount - 1}; give one of them.`,
+    );
+  if (logitRows !== undefined && logitRows > 0)
+    throw new LongctxError(
+      "argument",
+      `A pass that stops after layer ${stopAfter} computes no logits, but ${logitRows} rows of them were asked for; leave out logitRows or stopAfter.`,
+    );
+}
+
+/** Checks that `count` more tokens fit. @throws LongctxError "capacity" */
+export function checkRoom(count: number, length: number, room: number): void {
+  if (count > room)
+    throw new LongctxError(
+      "capacity",
+      `The text has ${length + count} tokens, but the cache holds ${length + room}. Give a capacity of at least ${length + count}, a shorter text, or a method that bounds the cache.`,
+    );
 }
 
 /** Returns whether a value is a token id of the vocabulary. */
@@ -82,18 +115,14 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
     );
 }
 
-/**
- * Checks that all choices of a plan are shared by all queries of the chunk and all heads, by the mean keys of blocks.
- * @throws LongctxError "method" when one is not
- */
-export function checkShared(plan: AttentionPlan, device: string): void {
-  const other = choicesOf(plan).find(
-    (choice) => !isShared(choice) || (choice.representative ?? { kind: "mean" }).kind !== "mean",
-  );
+/** Checks that no choice of a plan is made by some heads for all. @throws LongctxError "method" when one is */
+export function checkAskers(plan: AttentionPlan, device: string): void {
+  if (!hasChoices(plan)) return;
+  const other = choicesOf(plan).find(({ askers }) => askers !== undefined);
   if (other)
     throw new LongctxError(
       "method",
-      `The choice "${other.id}" is made by each query or head, or by more than mean keys, which ${device} does not compute; use the device reference.`,
+      `The choice "${other.id}" is made by some heads for all, which ${device} does not compute; use the device cpu or reference.`,
     );
 }
 

@@ -27,31 +27,6 @@ export function halves(): Float32Array<ArrayBuffer> {
   return table;
 }
 
-const ONE = new Float32Array(1);
-const ONE_BITS = new Uint32Array(ONE.buffer);
-
-/**
- * Writes numbers as IEEE 754 half-precision numbers, rounded to the nearest, ties to even; what is larger than the
- * largest half, 65504, becomes that, as on the GPU.
- */
-export function toHalves(numbers: Float32Array, into: Uint16Array): void {
-  const bits = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
-  for (let i = 0; i < bits.length; i++) {
-    const sign = (bits[i] >>> 16) & 0x8000;
-    const size = bits[i] & 0x7fff_ffff;
-    if (size >= 0x477f_f000) {
-      into[i] = sign | (size > 0x7f80_0000 ? 0x7e00 : 0x7bff); // a NaN stays one
-    } else if (size >= 0x3880_0000) {
-      into[i] = sign | ((size - 0x3800_0000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
-    } else {
-      // Below 2^−14 halves are multiples of 2^−24, which is the last place of a float32 from 0.5 to 1.
-      ONE_BITS[0] = size;
-      ONE[0] += 0.5;
-      into[i] = sign | (ONE_BITS[0] - 0x3f00_0000);
-    }
-  }
-}
-
 /** Reads half-precision numbers. */
 export function fromHalves(codes: Uint16Array, into: Float32Array): void {
   const values = halves();

@@ -120,9 +120,9 @@ class CpuBackend implements Backend {
     const { vocabSize, hiddenSize } = this.config;
     if (state.layers.length === 0)
       throw new LongctxError("argument", "This state was disposed of; create another one.");
-    checkRequest(request, vocabSize);
+    checkRequest(request, this.config);
     const { rings } = state;
-    if (ids.length > rings.consecutive)
+    if (ids.length > state.consecutive)
       throw new Error(
         `A chunk of ${ids.length} tokens goes round the end of a ring; whoever calls forward has to end it there.`,
       );
@@ -133,7 +133,7 @@ class CpuBackend implements Backend {
     const first = rings.length;
     state.append(ids.length);
     await this.#pass({ state, request, first, count: ids.length, hidden, logits, logitRows });
-    keepChunk(state, first, ids.length);
+    keepChunk(state.layers.slice(0, (request.stopAfter ?? Infinity) + 1), first, ids.length);
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
       for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
@@ -166,12 +166,13 @@ class CpuBackend implements Backend {
     return this.#token;
   }
 
-  /** Every layer's plan as a chunk of uniform shape; null when some plan has no such shape. */
+  /** The plan of each layer that is computed, as a chunk of uniform shape; null when some plan has no such shape. */
   #uniformPlans({ state, request, first, count }: Passage): PreparedChunk[] | null {
     const prepared = new PerPlan<PreparedChunk | null>();
     const angles = new ChunkAngles(first, count);
     const chunks: PreparedChunk[] = [];
-    for (let layer = 0; layer < this.config.layerCount; layer++) {
+    const last = request.stopAfter ?? this.config.layerCount - 1;
+    for (let layer = 0; layer <= last; layer++) {
       const plan = request.plan(layer);
       const { slots, cold } = state.layers[layer];
       if (cold?.sees(plan, slots, first, count)) return null;

@@ -41,7 +41,7 @@ export interface RingLayout {
    * tokens outside of the buffers that attention reads; the ring holds all tokens either way.
    */
   readonly near?: NearTokens & {
-    /** The largest number of tokens that one chunk reads; chunks also end at multiples of it in the text. */
+    /** The size of the method's groups: a chunk lies between two multiples of it in the text. */
     readonly chunk: number;
   };
 }
@@ -215,7 +215,7 @@ export interface Method {
   layout?(context: LayoutContext): RingLayout | undefined;
   /**
    * Returns which tokens of a layer's ring the plans read at all times, where all others are read in blocks; undefined
-   * where plans may read any token.
+   * where plans may read any token. For methods that read groups only.
    */
   near?(context: LayoutContext): NearTokens | undefined;
   /**

@@ -79,7 +79,9 @@ class ReferenceDecoder implements Backend {
 
     let hidden = this.#embed(ids);
     for (let layer = 0; layer < this.config.layerCount; layer++) {
-      hidden = await this.#layer(layer, hidden, first, state, request);
+      const output = await this.#layer(layer, hidden, first, state, request);
+      if (!output) return new Float32Array(0);
+      hidden = output;
       await eventLoopTurn(); // a chunk takes seconds, and signals and timers want to be heard
     }
     const last = hidden.subarray((ids.length - logitRows) * hiddenSize);
@@ -97,14 +99,14 @@ class ReferenceDecoder implements Backend {
     return hidden.map((value) => value * embeddingScale);
   }
 
-  /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. */
+  /** x + attention(norm x), then x + feed-forward(norm x); [T, hidden] to [T, hidden]. Null where the pass stops. */
   async #layer(
     layer: number,
     hidden: Float64Array,
     first: number,
     state: ReferenceState,
     request: ForwardRequest,
-  ): Promise<Float64Array> {
+  ): Promise<Float64Array | null> {
     const { epsilon } = this.config.norm;
     const weights = this.#weights.layers[layer];
     const hooks = request.hooks?.layers(layer) ? request.hooks : undefined;
@@ -118,14 +120,16 @@ class ReferenceDecoder implements Backend {
     if (weights.keyNorm) keys = rmsNorm(keys, weights.keyNorm, epsilon);
     state.write(layer, first, keys, values);
 
-    const attended = await this.#attend(layer, queries, first, state, request.plan(layer), hooks);
+    const stops = layer === request.stopAfter;
+    const attended = await this.#attend(layer, queries, first, state, request.plan(layer), hooks, stops);
+    if (!attended) return null;
     const normedIf = (sums: Float64Array, norm: Float32Array | null) => (norm ? rmsNorm(sums, norm, epsilon) : sums);
     const after = add(hidden, normedIf(multiply(weights.output, attended), weights.attentionPostNorm));
     const inner = this.#feedForward(weights, rmsNorm(after, weights.feedForwardNorm, epsilon));
     return add(after, normedIf(inner, weights.feedForwardPostNorm));
   }
 
-  /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. */
+  /** Queries [T, H, D], not rotated, to the sums of values they see, [T, H, D]. Null where the pass stops. */
   async #attend(
     layer: number,
     queries: Float64Array,
@@ -133,7 +137,8 @@ class ReferenceDecoder implements Backend {
     state: ReferenceState,
     planned: AttentionPlan,
     hooks: LayerHooks | undefined,
-  ): Promise<Float64Array> {
+    stops: boolean,
+  ): Promise<Float64Array | null> {
     const { queryHeads, keyHeads, headSize } = this.config;
     const size = queryHeads * headSize;
     const view: LayerView = {
@@ -157,12 +162,13 @@ class ReferenceDecoder implements Backend {
     );
     const chosen = withChosen(planned, ({ id }) => taken.get(id)!);
     const plan = (await hooks?.queries?.(view, chosen)) ?? chosen;
+    const band = massBand(planned);
+    if (stops && band === 0) return null;
 
     const tokens = state.tokens(layer);
     const values = state.values(layer, tokens);
     const keysHeld = state.keys(layer, tokens);
     const attention = new DenseAttention(this.config, plan, tokens, keysHeld);
-    const band = massBand(planned);
     const output = new Float64Array(queries.length);
     /** Adds the values that a row of queries sees to `sums`, times their probabilities. */
     const addSeen = (softmax: DenseAttention, t: number, sums: Float64Array, massOf = 0) =>
@@ -178,6 +184,7 @@ class ReferenceDecoder implements Backend {
       });
     for (let t = 0; t < view.count; t++) addSeen(attention, t, output, band);
     if (band > 0) mass.counted = first + view.count;
+    if (stops) return null;
     if (plan.gated) {
       const { segments, gates, scales } = plan.gated;
       const { temperature } = plan;
@@ -231,7 +238,7 @@ class ReferenceDecoder implements Backend {
     const { state } = request;
     if (!(state instanceof ReferenceState) || state.backend !== this) throw foreignState(state, this);
     state.check();
-    checkRequest(request, this.config.vocabSize);
+    checkRequest(request, this.config);
     return state;
   }
 

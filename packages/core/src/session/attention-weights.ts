@@ -1,5 +1,5 @@
 import type { LayerView } from "../method/method.ts";
-import { sees, type AttentionPlan, type FrequencyTable, type Segment } from "../method/plan.ts";
+import { ChosenRows, sees, type AttentionPlan, type FrequencyTable, type Segment } from "../method/plan.ts";
 import { attentionScaleOf, type ModelConfig } from "../model/config.ts";
 
 /**
@@ -17,27 +17,31 @@ export function attentionWeights(plan: AttentionPlan, view: LayerView, config: M
   const turnedKeys = turnedOnce(keysOf(tokens, view, keyHeads * headSize), tokens, headSize);
   const queries = Float64Array.from(view.queries());
   const size = queryHeads * headSize;
+  const alike = plan.segments.every(({ tokens: of }) => !(of instanceof ChosenRows));
   const weights = new Float32Array(queryHeads * count * length);
   for (let t = 0; t < count; t++) {
     const m = first + t;
     const raw = queries.subarray(t * size, (t + 1) * size);
-    const seen = plan.segments
-      .map((segment, number) => ({
-        segment,
-        number,
-        rows: [...tokens.keys()].filter((row) => sees(segment, m, tokens[row])),
-      }))
-      .filter(({ rows }) => rows.length > 0)
-      .map(({ segment, number, rows }) => ({
-        number,
-        rows,
-        keys: turnedKeys(segment),
-        query: turned(raw, headSize, segment.table, () => segment.queryPosition.at(m)),
-      }));
-    checkDisjoint(seen, tokens, m);
+    const seenBy = (head: number) =>
+      plan.segments
+        .map((segment, number) => ({
+          segment,
+          number,
+          rows: [...tokens.keys()].filter((row) => sees(segment, m, tokens[row], { head, queryHeads })),
+        }))
+        .filter(({ rows }) => rows.length > 0)
+        .map(({ segment, number, rows }) => ({
+          number,
+          rows,
+          keys: turnedKeys(segment),
+          query: turned(raw, headSize, segment.table, () => segment.queryPosition.at(m)),
+        }));
+    const seenByAll = alike ? seenBy(0) : null;
     const scale = (plan.temperature?.at(m) ?? 1) * attentionScaleOf(config);
     for (let h = 0; h < queryHeads; h++) {
       const keyHead = Math.floor((h * keyHeads) / queryHeads);
+      const seen = seenByAll ?? seenBy(h);
+      checkDisjoint(seen, tokens, m);
       const row = weights.subarray((h * count + t) * length, (h * count + t + 1) * length);
       const scores = seen.flatMap(({ rows, keys, query }) =>
         rows.map((at) => {

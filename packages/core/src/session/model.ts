@@ -1,9 +1,9 @@
 import type { Backend } from "../backend/backend.ts";
 import { generateBatch, type BatchOptions, type BatchRow } from "./batch.ts";
-import { compose } from "../method/composition.ts";
 import type { ModelConfig } from "../model/config.ts";
-import type { Method, ModelContext } from "../method/method.ts";
+import type { ModelContext } from "../method/method.ts";
 import { restoreSession } from "./restore-session.ts";
+import { compositionOf } from "./session-layout.ts";
 import { Session } from "./session.ts";
 import type { SessionModel, SessionOptions } from "./session-types.ts";
 import type { ChatTemplate, Tokenizer } from "../text/tokenizer.ts";
@@ -59,7 +59,7 @@ export class LanguageModel implements SessionModel {
    * @throws LongctxError when methods conflict or do not fit the model
    */
   session(options: SessionOptions = {}): Session {
-    return new Session(this, compose(...methodsOf(options.method)), options);
+    return new Session(this, compositionOf(options.method), options);
   }
 
   /**
@@ -67,7 +67,7 @@ export class LanguageModel implements SessionModel {
    * @throws LongctxError when the bytes are damaged, or belong to another model, device or method
    */
   restoreSession(bytes: Uint8Array, options: SessionOptions = {}): Session {
-    return restoreSession(this, compose(...methodsOf(options.method)), options, bytes);
+    return restoreSession(this, compositionOf(options.method), options, bytes);
   }
 
   /**
@@ -81,8 +81,4 @@ export class LanguageModel implements SessionModel {
     await this.backend.dispose();
     this.#onDispose?.();
   }
-}
-
-function methodsOf(method: SessionOptions["method"]): readonly Method[] {
-  return method === undefined ? [] : "spec" in method ? [method] : method;
 }

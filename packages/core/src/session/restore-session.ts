@@ -49,7 +49,9 @@ export function restoreSession(
   if (logits.byteLength !== 0 && (logits.byteLength !== vocabSize * 4 || tokens.length === 0))
     throw damaged(`${logits.byteLength} bytes of logits`);
   if (memories.length !== remembering.length) throw damaged(`${memories.length} memories`);
-  const { layouts } = layoutOf(model, method, options);
+  const own = layoutOf(model, method, options).layouts;
+  const kept = header.layouts && trunkLayouts(header.layouts, own, options.capacity ?? model.config.maxPositions);
+  const layouts = kept ?? own;
   const small = layouts.find(({ pinned, capacity }) => pinned === capacity && tokens.length > capacity);
   if (small)
     throw new LongctxError(
@@ -59,10 +61,32 @@ export function restoreSession(
   const hooks = new Map(remembering.map((part, i) => [part, restoreHook(part, model, memories[i])] as const));
   return new Session(model, method, options, {
     state: restoreState(model, layouts, saved, tokens.length, options),
+    layouts: kept,
     hooks,
     tokens,
     promptLength,
     lastLogits: logits.byteLength > 0 ? new Float32Array(logits.buffer) : null,
+  });
+}
+
+/**
+ * Returns the ring layouts of a session that was forked under other methods and kept its trunk's rings: a ring that held
+ * the whole text gets the capacity asked for, and the others are as they were.
+ * @throws LongctxError "file" when there is not one for each layer, "capacity" when the capacity asked for is smaller
+ */
+function trunkLayouts(
+  saved: readonly RingLayout[],
+  own: readonly RingLayout[],
+  capacity: number,
+): readonly RingLayout[] {
+  if (saved.length !== own.length) throw damaged(`rings of ${saved.length} layers`);
+  return saved.map((layout, layer) => {
+    if (layout.pinned === layout.capacity) return { capacity, pinned: capacity };
+    if (layout.capacity <= Math.max(capacity, own[layer].capacity)) return layout;
+    throw new LongctxError(
+      "capacity",
+      `The saved session has a cache of ${layout.capacity} tokens in layer ${layer}, but the cache is to hold ${capacity}; give a capacity of at least ${layout.capacity}.`,
+    );
   });
 }
 
@@ -130,7 +154,7 @@ function checkFormat(line: string): void {
 }
 
 function isHeader(value: unknown): value is Header {
-  const { method, model, weights, device, tokens, promptLength, parts } = (value ?? {}) as Record<
+  const { method, model, weights, device, tokens, promptLength, layouts, parts } = (value ?? {}) as Record<
     keyof Header,
     unknown
   >;
@@ -139,10 +163,16 @@ function isHeader(value: unknown): value is Header {
     (weights === null || isCount(weights)) &&
     Array.isArray(tokens) &&
     isCount(promptLength) &&
+    (layouts === undefined || (Array.isArray(layouts) && layouts.every(isLayout))) &&
     Array.isArray(parts) &&
     parts.length >= 2 &&
     parts.every(isCount)
   );
+}
+
+function isLayout(value: unknown): boolean {
+  const { capacity, pinned, reach } = (value ?? {}) as Record<keyof RingLayout, unknown>;
+  return isCount(capacity) && isCount(pinned) && (reach === undefined || isCount(reach));
 }
 
 function isCount(value: unknown): boolean {

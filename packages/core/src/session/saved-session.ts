@@ -1,6 +1,7 @@
 import { crc32 } from "../common/checksum.ts";
 import { savedBytes } from "../common/saved-bytes.ts";
 import type { Composition } from "../method/composition.ts";
+import type { RingLayout } from "../method/method.ts";
 import type { SessionModel, SessionParts } from "./session-types.ts";
 
 /**
@@ -25,6 +26,8 @@ export interface Header {
   readonly device: string;
   readonly tokens: readonly number[];
   readonly promptLength: number;
+  /** The ring layouts of each layer, where they are not those of the methods (a fork under other methods). */
+  readonly layouts?: readonly RingLayout[];
   /**
    * The sizes in bytes of the parts after the header: the last logits, the backend's state, then the memory of each
    * hook in the order of the methods.
@@ -59,7 +62,7 @@ export async function saveSession(
   method: Composition,
   session: SessionParts,
 ): Promise<Uint8Array> {
-  const { lastLogits, state, hooks, tokens, promptLength } = session;
+  const { lastLogits, state, layouts, hooks, tokens, promptLength } = session;
   const logits = lastLogits
     ? new Uint8Array(lastLogits.buffer, lastLogits.byteOffset, lastLogits.byteLength)
     : new Uint8Array();
@@ -71,6 +74,7 @@ export async function saveSession(
     device: model.backend.device,
     tokens,
     promptLength,
+    layouts,
     parts: parts.map((part) => part.byteLength),
   };
   const begin = MAGIC.length + CHECKSUM_DIGITS;

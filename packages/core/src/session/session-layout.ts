@@ -1,7 +1,12 @@
 import { LongctxError } from "../common/errors.ts";
-import type { Composition } from "../method/composition.ts";
+import { compose, type Composition } from "../method/composition.ts";
 import type { RingLayout } from "../method/method.ts";
 import type { SessionModel, SessionOptions } from "./session-types.ts";
+
+/** Combines the methods of a session's options. @throws LongctxError "method" where they conflict */
+export function compositionOf(method: SessionOptions["method"]): Composition {
+  return compose(...(method === undefined ? [] : "spec" in method ? [method] : method));
+}
 
 /**
  * Returns the ring layout of each layer, and how many prompt tokens are computed at once under the methods and options.
@@ -21,7 +26,7 @@ export function layoutOf(
   const layouts = Array.from({ length: context.config.layerCount }, (_, layer): RingLayout => {
     const bounded = method.layout({ ...context, chunk: most, layer });
     if (!bounded) {
-      const near = method.near({ ...context, chunk: most, layer });
+      const near = method.groupSize === undefined ? undefined : method.near({ ...context, chunk: most, layer });
       const whole = { capacity, pinned: capacity };
       return near ? { ...whole, near: { ...near, last: Math.max(near.last, segment), chunk: most } } : whole;
     }

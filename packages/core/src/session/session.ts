@@ -3,16 +3,34 @@ import type { Capture } from "./capture.ts";
 import { chunkPlans } from "../method/chunk-plans.ts";
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { checkBeginning, checkIds, checkLength, checkRows, checkTruncation } from "../backend/forward-checks.ts";
+import {
+  checkBeginning,
+  checkIds,
+  checkLength,
+  checkRoom,
+  checkRows,
+  checkStop,
+  checkTruncation,
+} from "../backend/forward-checks.ts";
 import { Generation, type GenerationOptions } from "./generation.ts";
 import { layerHooks } from "./hooks.ts";
 import type { Method, MethodState, RingLayout } from "../method/method.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { AttentionPlan } from "../method/plan.ts";
 import type { Draw } from "../text/sampling.ts";
+import { goOnUnder } from "./other-methods.ts";
 import { saveSession } from "./saved-session.ts";
-import { layoutOf } from "./session-layout.ts";
-import type { ForwardOptions, LogitChunk, SessionModel, SessionOptions, SessionParts } from "./session-types.ts";
+import { compositionOf, layoutOf } from "./session-layout.ts";
+import type {
+  ForkOptions,
+  ForwardOptions,
+  LogitChunk,
+  SessionModel,
+  SessionOptions,
+  SessionParts,
+} from "./session-types.ts";
+import { checkReadOn, type StoppedPass } from "./stopped-pass.ts";
+import { takeBack } from "./take-back.ts";
 
 /**
  * A sequence of tokens with its state on the device and its methods. When reading fails within a chunk (a hook throws,
@@ -27,6 +45,7 @@ export class Session {
   readonly chunk: number;
   /** The layout of each layer's ring buffer. */
   readonly layouts: readonly RingLayout[];
+  readonly #trunkLayouts: readonly RingLayout[] | undefined;
   readonly #state: SequenceState;
   #hooks: ReadonlyMap<Method, MethodState>;
   readonly #tokens: number[];
@@ -36,6 +55,8 @@ export class Session {
   /** Copies the last logits from the device to the host; null where the host has them. */
   #fetchLogits: (() => Promise<Float32Array>) | null = null;
   readonly #occupancy: Occupancy;
+  /** Null where all layers have read all tokens. */
+  #stopped: StoppedPass | null;
 
   constructor(model: SessionModel, method: Composition, options: SessionOptions, parts?: SessionParts) {
     const { backend, context } = model;
@@ -44,7 +65,8 @@ export class Session {
     this.method = method;
     this.options = options;
     this.chunk = chunk;
-    this.layouts = layouts;
+    this.layouts = parts?.layouts ?? layouts;
+    this.#trunkLayouts = parts?.layouts;
     this.#state = parts?.state ?? backend.createState(layouts, options);
     this.#occupancy = new Occupancy(() => this.#state.dispose());
     this.#hooks = new Map(
@@ -53,6 +75,7 @@ export class Session {
     this.#tokens = [...(parts?.tokens ?? [])];
     this.#promptLength = parts?.promptLength ?? 0;
     this.#lastLogits = parts?.lastLogits ?? null;
+    this.#stopped = parts?.stopped ?? null;
   }
 
   /** The number of tokens read so far, which is the text index of the next token. */
@@ -109,14 +132,18 @@ export class Session {
     return this.method.plan({ ...this.model.context, ...query, length, promptLength });
   }
 
-  /** Reads tokens chunk by chunk and yields the requested logits of each chunk. */
+  /** Reads tokens chunk by chunk and yields the requested logits of each chunk; none in a pass that stops at a layer. */
   async *forward(ids: readonly number[], options: ForwardOptions = {}): AsyncGenerator<LogitChunk, void, undefined> {
-    const { signal, onProgress, capture } = options;
+    const { signal, onProgress, capture, stopAfter } = options;
+    const { config } = this.model;
     this.#occupancy.check();
-    checkIds(ids, this.model.config.vocabSize);
-    this.#checkRoom(ids.length);
+    checkIds(ids, config.vocabSize);
+    checkStop(stopAfter, options.logitRows, config.layerCount);
+    checkReadOn(this.#stopped, this.length, stopAfter);
+    checkRoom(ids.length, this.length, this.room);
     if (this.length === 0) checkBeginning(ids.length, this.method);
-    const logitRows = checkRows(options.logitRows, ids.length);
+    capture?.check(config);
+    const logitRows = stopAfter === undefined ? checkRows(options.logitRows, ids.length) : 0;
     const length = checkLength(options.length, this.length + ids.length);
     if (this.length === 0) this.#promptLength = length;
     this.#occupancy.begin();
@@ -128,12 +155,13 @@ export class Session {
         const rows = Math.max(0, count - Math.max(0, ids.length - logitRows - done));
         const part = ids.slice(done, done + count);
         const logits = await this.#read(part, { first, length, capture }, async (request) =>
-          (await this.model.backend.forward({ ...request, logitRows: rows })).slice(),
+          (await this.model.backend.forward({ ...request, logitRows: rows, stopAfter })).slice(),
         );
+        if (stopAfter !== undefined) this.#stopped = { layer: stopAfter, whole: this.#stopped?.whole ?? first };
         this.#fetchLogits = null;
         for (const id of part) this.#tokens.push(id);
         done += count;
-        this.#lastLogits = rows > 0 && done === ids.length ? logits.slice(-this.model.config.vocabSize) : null;
+        this.#lastLogits = rows > 0 && done === ids.length ? logits.slice(-config.vocabSize) : null;
         if (rows > 0) yield { first: first + count - rows, rows, logits };
         onProgress?.(done, ids.length);
       }
@@ -157,7 +185,8 @@ export class Session {
   async readAndDraw(id: number, draws: (text: readonly number[]) => Draw): Promise<number> {
     this.#occupancy.check();
     checkIds([id], this.model.config.vocabSize);
-    this.#checkRoom(1);
+    checkReadOn(this.#stopped, this.length);
+    checkRoom(1, this.length, this.room);
     this.#occupancy.begin();
     const first = this.length;
     try {
@@ -199,38 +228,22 @@ export class Session {
     const { parts } = this.method;
     const chunk = { ...context, first, count: ids.length, length, promptLength: this.#promptLength };
     const plan = chunkPlans(this.method, chunk);
-    const hooks = layerHooks(config, this.#hooks, capture);
+    const hooks = layerHooks(config, this.#hooks, capture, chunk);
     const rawKeys = this.method.lengthDependentOn(context) || parts.some((part) => part.rawKeys || part.hook);
     try {
       return await act({ state: this.#state, ids, plan, rawKeys, hooks });
     } catch (cause) {
-      this.#takeBack(first, cause);
+      takeBack({ state: this.#state, hooks: this.#hooks, method: this.method, context }, first, this.#occupancy, cause);
       throw cause;
     }
   }
 
-  /** Undoes a failed chunk: removes what it has written to the state, or marks the session as broken. */
-  #takeBack(length: number, cause: unknown): void {
-    if (this.#state.rings.length === length) return; // the chunk failed before it wrote anything
-    // A hook that remembers the sequence may have taken in a part of the chunk, and nobody can tell which part.
-    const remembering = [...this.#hooks.values()].some((state) => !state.remembersNothing);
-    if (!remembering) {
-      try {
-        return this.#state.truncate(length);
-      } catch {
-        // Truncation fails where the chunk evicted tokens or wrote a memory; the session is then marked as broken.
-      }
-    }
-    const keeper = remembering || this.method.memory(this.model.context) ? "memory" : "bounded cache";
-    this.#occupancy.breakFor(
-      `Reading failed after ${length} tokens and left a chunk half read, which its ${keeper} cannot take back. Start another session, or fork before reading what may fail.`,
-      cause,
-    );
-  }
-
-  /** Reads tokens and returns logits [rows, V] of the last `logitRows` tokens, in an array that the caller owns. */
+  /**
+   * Reads tokens and returns logits [rows, V] of the last `logitRows` tokens, in an array that the caller owns; none
+   * where the pass stops at a layer.
+   */
   async prefill(ids: readonly number[], options: ForwardOptions = {}): Promise<Float32Array> {
-    const rows = checkRows(options.logitRows, ids.length);
+    const rows = options.stopAfter === undefined ? checkRows(options.logitRows, ids.length) : 0;
     const { vocabSize } = this.model.config;
     const all = new Float32Array(rows * vocabSize);
     const begin = this.length + ids.length - rows;
@@ -243,16 +256,31 @@ export class Session {
     return new Generation(this, options);
   }
 
-  /** Makes an independent second session that continues from the same tokens. */
-  fork(): Session {
+  /**
+   * Makes an independent second session that continues from the same tokens, with this session's keys, values and rings;
+   * what it reads attends by `method`, where that is given.
+   * @throws LongctxError "method" where this session does not keep what the other methods need of the text
+   */
+  fork({ method: given }: ForkOptions = {}): Session {
     this.#occupancy.check();
-    return new Session(this.model, this.method, this.options, {
-      state: this.#state.fork(),
-      hooks: this.#forkHooks(),
+    const parts = this.#parts;
+    const method = given === undefined ? this.method : compositionOf(given);
+    const options = given === undefined ? this.options : { ...this.options, method };
+    const other =
+      given === undefined ? { state: this.#state.fork(), hooks: this.#forkHooks() } : goOnUnder(method, this, parts);
+    return new Session(this.model, method, options, { ...parts, ...other });
+  }
+
+  get #parts(): SessionParts {
+    return {
+      state: this.#state,
+      layouts: this.#trunkLayouts,
+      hooks: this.#hooks,
       tokens: this.#tokens,
       promptLength: this.#promptLength,
       lastLogits: this.#lastLogits,
-    });
+      stopped: this.#stopped,
+    };
   }
 
   /** Forgets all but the first `length` tokens. @throws LongctxError, with nothing changed, when the state cannot */
@@ -267,20 +295,16 @@ export class Session {
     this.#hooks = hooks;
     this.#tokens.length = length;
     this.#lastLogits = this.#fetchLogits = null;
+    if (this.#stopped && length <= this.#stopped.whole) this.#stopped = null;
   }
 
   /** Returns the session's tokens, state and hooks as bytes, which `LanguageModel.restoreSession` takes. */
   async save(): Promise<Uint8Array> {
+    checkReadOn(this.#stopped, this.length);
     this.#occupancy.begin();
     try {
       await this.settle();
-      return await saveSession(this.model, this.method, {
-        state: this.#state,
-        hooks: this.#hooks,
-        tokens: this.#tokens,
-        promptLength: this.#promptLength,
-        lastLogits: this.#lastLogits,
-      });
+      return await saveSession(this.model, this.method, this.#parts);
     } finally {
       this.#occupancy.end();
     }
@@ -293,13 +317,5 @@ export class Session {
 
   #forkHooks(): ReadonlyMap<Method, MethodState> {
     return new Map([...this.#hooks].map(([method, state]) => [method, state.fork()] as const));
-  }
-
-  #checkRoom(count: number): void {
-    if (count > this.room)
-      throw new LongctxError(
-        "capacity",
-        `The text has ${this.length + count} tokens, but the cache holds ${this.length + this.room}. Give a capacity of at least ${this.length + count}, a shorter text, or a method that bounds the cache.`,
-      );
   }
 }

@@ -1,5 +1,6 @@
 import { LongctxError } from "../common/errors.ts";
 import type { RingLayout } from "../method/method.ts";
+import { sameLayout } from "./same-layout.ts";
 import { SlotMap } from "./slots.ts";
 
 /**
@@ -67,16 +68,10 @@ export class Rings {
 
   /**
    * The length of the longest next chunk whose slots are contiguous in every layer, so that no chunk wraps around a
-   * ring; a chunk also ends where a layout says that chunks end.
+   * ring.
    */
   get consecutive(): number {
-    return Math.min(
-      ...this.#maps.map((map) => {
-        const { capacity, near } = map.layout;
-        const left = near ? near.chunk - (map.length % near.chunk) : Infinity;
-        return Math.min(left, capacity - map.slotOf(map.length));
-      }),
-    );
+    return Math.min(...this.#maps.map((map) => map.layout.capacity - map.slotOf(map.length)));
   }
 
   /** Assigns slots to `count` more tokens in every layer, or changes nothing. @throws LongctxError "capacity" */
@@ -142,16 +137,4 @@ export class Rings {
       map.longest = longest;
     }
   }
-}
-
-function sameLayout(a: RingLayout, b: RingLayout): boolean {
-  return (
-    a.capacity === b.capacity &&
-    a.pinned === b.pinned &&
-    a.reach === b.reach &&
-    a.near?.first === b.near?.first &&
-    a.near?.last === b.near?.last &&
-    a.near?.block === b.near?.block &&
-    a.near?.chunk === b.near?.chunk
-  );
 }

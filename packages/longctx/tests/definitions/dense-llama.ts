@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
  * five formulas of `Attention`.
  */
 
-/** What a method does to attention, for the query at text index m, the key at text index n, rotary pair i < D/2 and a layer. */
+/** What a method does to attention, for the query at text index m, the key at text index n, rotary pair i and a layer. */
 export interface Attention {
   /** Radians by which the query is turned against the key. */
   angle(m: number, n: number, i: number, layer: number): number;
@@ -29,6 +29,8 @@ export interface Llama {
   readonly queryHeads: number;
   readonly keyHeads: number;
   readonly headSize: number;
+  /** The first channels of a head, which are rotated; the others stay as they are and take no amplitude. */
+  readonly rotarySize: number;
   readonly feedForwardSize: number;
   readonly layers: number;
   readonly vocabSize: number;
@@ -58,6 +60,7 @@ export function readLlama(folder: string): Llama {
     queryHeads: config.num_attention_heads,
     keyHeads: config.num_key_value_heads,
     headSize: config.head_dim,
+    rotarySize: config.head_dim,
     feedForwardSize: config.intermediate_size,
     layers: config.num_hidden_layers,
     vocabSize: config.vocab_size,
@@ -141,9 +144,9 @@ interface Rotations {
   readonly seen: Uint8Array;
 }
 
-/** cos and sin [T, T, D/2], the same in every head. */
-function rotations({ headSize }: Llama, T: number, attention: Attention, layer: number): Rotations {
-  const half = headSize / 2;
+/** cos and sin [T, T, R/2] for R rotated channels, the same in every head. */
+function rotations({ rotarySize }: Llama, T: number, attention: Attention, layer: number): Rotations {
+  const half = rotarySize / 2;
   const cos = new Float64Array(T * T * half);
   const sin = new Float64Array(T * T * half);
   const seen = new Uint8Array(T * T);
@@ -160,7 +163,7 @@ function rotations({ headSize }: Llama, T: number, attention: Attention, layer: 
   return { cos, sin, seen };
 }
 
-/** softmax(scale · amplitude² · (R(angle) q)·k / √D) v for every head, [T, H·D]. */
+/** softmax(scale · (R(angle) q)·k / √D) v for every head, [T, H·D]; rotated channels have the factor amplitude². */
 export function attend(
   llama: Llama,
   T: number,
@@ -168,10 +171,10 @@ export function attend(
   attention: Attention,
   layer: number,
 ): Float64Array {
-  const { queryHeads, keyHeads, headSize } = llama;
+  const { queryHeads, keyHeads, headSize, rotarySize } = llama;
   const { scale, amplitude } = attention;
   const { cos, sin, seen } = rotations(llama, T, attention, layer);
-  const half = headSize / 2;
+  const half = rotarySize / 2;
   const out = new Float64Array(T * queryHeads * headSize);
   for (let head = 0; head < queryHeads; head++) {
     const keyHead = Math.floor(head / (queryHeads / keyHeads));
@@ -189,7 +192,9 @@ export function attend(
           const y = q[atQuery + half + i];
           score += (x * c - y * s) * k[atKey + i] + (y * c + x * s) * k[atKey + half + i];
         }
-        scores[n] = (score * amplitude * amplitude * scale(m)) / Math.sqrt(headSize);
+        score *= amplitude * amplitude;
+        for (let j = rotarySize; j < headSize; j++) score += q[atQuery + j] * k[atKey + j];
+        scores[n] = (score * scale(m)) / Math.sqrt(headSize);
       }
       const largest = scores.reduce((a, b) => Math.max(a, b));
       const weights = scores.map((score) => Math.exp(score - largest));

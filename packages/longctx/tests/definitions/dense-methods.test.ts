@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { printed, VECTORS } from "../../../core/tests/published-vectors.ts";
 import * as is from "./definitions.ts";
-import { best, DenseBlocks, groupsOf, margin, type Blocks } from "./dense-blocks.ts";
+import { best, margin } from "./choosing.ts";
+import { denseBlocks, type Blocks } from "./dense-blocks.ts";
 import { emptyMemory, infiniLogits, insideSegments, recall, remember, sigma, type Infini } from "./dense-infini.ts";
 import { attend, denseForward, denseLogits } from "./dense-llama.ts";
+import { groupsOf } from "./dense-sequence.ts";
 import { difference, textOf } from "./judge.ts";
 import { goldenModel, randomModel, randomText } from "./judged-models.ts";
 
@@ -113,10 +115,21 @@ describe.each(MODELS)("blocks on $name", ({ llama: model, ...rest }) => {
   const ids = randomText({ llama: model, ...rest }, 75, 1);
   const text = textOf(model, ids.length);
   const plain = is.define([], text);
-  const blocks: Blocks = { size: 8, top: 2, local: 16, sinks: 2, exec: 16, positions: "constant" };
+  const blocks: Blocks = {
+    size: 8,
+    top: 2,
+    local: 16,
+    sinks: 2,
+    representative: "mean",
+    repr: 4,
+    positions: "constant",
+    query: "chunk",
+    exec: 16,
+    share: "heads",
+  };
   const all: Blocks = { ...blocks, top: 100 };
   const read = (method: Blocks, calls: readonly number[] = [75], attention = plain): Float64Array =>
-    new DenseBlocks(model, method, attention).read(ids, calls);
+    denseBlocks(model, method, attention).read(ids, calls);
   const singles = ids.map(() => 1);
 
   it("all of them in order are the plain model", () => {
@@ -160,7 +173,7 @@ describe.each(MODELS)("blocks on $name", ({ llama: model, ...rest }) => {
   });
 
   it("a text goes on from a copy, and from its beginning", () => {
-    const sequence = new DenseBlocks(model, blocks, plain);
+    const sequence = denseBlocks(model, blocks, plain);
     sequence.read(ids.slice(0, 48));
     const fork = sequence.fork();
     fork.read(ids.slice(0, 20));

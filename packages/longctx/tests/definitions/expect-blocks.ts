@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { stateless, type LanguageModel, type Method } from "@longctx/core";
+import type { LanguageModel } from "@longctx/core";
 import { methods } from "../../src/methods.ts";
+import { accepting, foretold, Report, TIE } from "./choosing.ts";
 import * as is from "./definitions.ts";
-import { DenseBlocks, groupsOf, margin, type Blocks, type Chooser } from "./dense-blocks.ts";
+import { denseBlocks, type Blocks } from "./dense-blocks.ts";
 import { denseLogits, type Attention } from "./dense-llama.ts";
 import { textOf } from "./judge.ts";
 import { once, randomText, type JudgedModel } from "./judged-models.ts";
 import { callsOf, expectClose, expectGenerated, optionsOf, readCalls, start, type Place } from "./sequences.ts";
+import { watch } from "./watch.ts";
 
 const COMPOSITIONS: readonly (readonly [string, readonly is.Part[]])[] = [
   ["ntk:factor=4", [is.ntk(4)]],
@@ -14,64 +16,24 @@ const COMPOSITIONS: readonly (readonly [string, readonly is.Part[]])[] = [
   ["logn", [is.logn]],
 ];
 
-/** Choices this near to each other may fall either way on a device; in units of the largest |score|. */
-const TIE = 1e-5;
-
 /** A device's choices are only foretold where every margin is far above its rounding. */
-const CLEAR = 1e-4;
+const CLEAR = foretold(1e-4);
 
-const USUAL: Blocks = { size: 8, top: 2, local: 16, sinks: 2, exec: 16, positions: "constant" };
+const USUAL: Blocks = {
+  size: 8,
+  top: 2,
+  local: 16,
+  sinks: 2,
+  representative: "mean",
+  repr: 4,
+  positions: "constant",
+  query: "chunk",
+  exec: 16,
+  share: "heads",
+};
 
 const specOf = ({ size, top, local, sinks, exec, positions }: Blocks): string =>
   `blocks:size=${size},top=${top},local=${local},sinks=${sinks},exec=${exec},positions=${positions}`;
-
-/** What a device chose: blocks by layer and by the first token of the group. */
-type Reported = Map<string, readonly number[]>;
-
-/** A method that changes nothing and notes the lists of tokens in place of choices. */
-function watch(blocks: Blocks, reported: Reported): Method {
-  return {
-    spec: "watch",
-    axes: [],
-    hook: {
-      layers: () => true,
-      create: () =>
-        stateless({
-          plan: (plan, { layer, first, count }) => {
-            for (const group of groupsOf(first, first + count, blocks.exec)) {
-              const own = plan.segments.filter(
-                ({ queries }) => !queries || (queries.from <= group.first && group.first < queries.to),
-              );
-              const tokens = own.flatMap((segment) =>
-                segment.tokens instanceof Int32Array ? [...segment.tokens] : [],
-              );
-              reported.set(`${layer} ${group.first}`, blocksOf(tokens, blocks));
-            }
-            return plan;
-          },
-        }),
-    },
-  };
-}
-
-/** The blocks that a list of tokens is made of. */
-function blocksOf(tokens: readonly number[], { size, sinks }: Blocks): number[] {
-  const distinct = [...new Set(tokens.map((token) => (token - sinks) / size))];
-  const blocks = distinct.filter(Number.isInteger);
-  const whole = blocks.flatMap((j) => Array.from({ length: size }, (_, i) => sinks + j * size + i));
-  expect(tokens.toSorted((a, b) => a - b)).toEqual(whole.toSorted((a, b) => a - b));
-  return blocks;
-}
-
-/** Takes what a device reports, when nothing left out is better than what was taken by more than a tie. */
-function accepting(blocks: Blocks, reported: Reported): Chooser {
-  return ({ layer, group, scores }) => {
-    const chosen = reported.get(`${layer} ${group.first}`) ?? [];
-    expect(chosen).toHaveLength(Math.min(blocks.top, scores.length));
-    expect(margin(scores, chosen)).toBeGreaterThanOrEqual(-TIE);
-    return chosen;
-  };
-}
 
 interface Setting {
   readonly judged: JudgedModel;
@@ -141,16 +103,9 @@ function settingOf(judged: JudgedModel, place: Place): Setting {
     attentionOf,
     defined: (blocks, calls, text = ids) =>
       once(judged, JSON.stringify([blocks, calls, text]), () =>
-        clear(new DenseBlocks(llama, blocks, attentionOf([])), text, calls),
+        denseBlocks(llama, blocks, attentionOf([]), CLEAR).read(text, calls),
       ),
   };
-}
-
-/** Logits of a text that the definition reads on; its choices are foretold. */
-function clear(sequence: DenseBlocks, text: readonly number[], calls: readonly number[] = [text.length]): Float64Array {
-  const logits = sequence.read(text, calls);
-  expect(sequence.margin).toBeGreaterThan(CLEAR);
-  return logits;
 }
 
 /** Compares a text that is read while its choices are watched. */
@@ -160,14 +115,14 @@ async function expectWatched(
   calls: readonly number[],
   chunk: number,
 ): Promise<void> {
-  const reported: Reported = new Map();
+  const report = new Report();
   const text = ids.slice(
     0,
     calls.reduce((a, b) => a + b),
   );
-  const method = [...methods.parse(specOf(blocks)), watch(blocks, reported)];
+  const method = [...methods.parse(specOf(blocks)), watch(report, judged.llama)];
   const computed = await readCalls(start(model(), method, chunk), text, calls);
-  const sequence = new DenseBlocks(judged.llama, blocks, attentionOf([]), accepting(blocks, reported));
+  const sequence = denseBlocks(judged.llama, blocks, attentionOf([]), accepting(report, TIE["32 bits"]));
   expectClose(computed, sequence.read(text, calls), place);
 }
 
@@ -203,12 +158,12 @@ function expectTexts(setting: Setting, blocks: Blocks): void {
 }
 
 function expectSequences({ judged, place, ids, others, model, attentionOf }: Setting, blocks: Blocks): void {
-  const dense = (parts: readonly is.Part[]) => new DenseBlocks(judged.llama, blocks, attentionOf(parts));
+  const dense = (parts: readonly is.Part[]) => denseBlocks(judged.llama, blocks, attentionOf(parts), CLEAR);
   /** The first 90 tokens read by one call, by a device and by the definition. */
   const begun = async (chunk = 64) => {
     const definition = once(judged, `begun ${specOf(blocks)}`, () => {
       const sequence = dense([]);
-      clear(sequence, ids.slice(0, 90));
+      sequence.read(ids.slice(0, 90));
       return sequence;
     });
     const session = start(model(), specOf(blocks), chunk);
@@ -220,13 +175,13 @@ function expectSequences({ judged, place, ids, others, model, attentionOf }: Set
     const [trunk, ofTrunk] = await begun();
     const [branch, ofBranch] = [trunk.fork(), ofTrunk.fork()];
     const first = [others.slice(0, 23), [20, 1, 1, 1]] as const;
-    expectClose(await readCalls(branch, ...first), clear(ofBranch, ...first), place);
+    expectClose(await readCalls(branch, ...first), ofBranch.read(...first), place);
     const twig = branch.fork();
     const rest = [ids.slice(90, 140), [30, 20]] as const;
-    expectClose(await readCalls(trunk, ...rest), clear(ofTrunk, ...rest), place);
+    expectClose(await readCalls(trunk, ...rest), ofTrunk.read(...rest), place);
     trunk.dispose();
     const end = [others.slice(23), [1, 1, 35]] as const;
-    const expected = clear(ofBranch, ...end);
+    const expected = ofBranch.read(...end);
     for (const one of [twig, branch]) expectClose(await readCalls(one, ...end), expected, place);
   });
 
@@ -236,7 +191,7 @@ function expectSequences({ judged, place, ids, others, model, attentionOf }: Set
     expected.truncate(kept);
     expect(session.length).toBe(kept);
     const then = [others, [40, 1, 1, 18]] as const;
-    expectClose(await readCalls(session, ...then), clear(expected, ...then), place);
+    expectClose(await readCalls(session, ...then), expected.read(...then), place);
   });
 
   it("after it is saved and restored", async () => {
@@ -244,14 +199,14 @@ function expectSequences({ judged, place, ids, others, model, attentionOf }: Set
     const options = { ...optionsOf(specOf(blocks)), chunk: 64 };
     const restored = model().restoreSession(await session.save(), options);
     const twice = model().restoreSession(await restored.save(), options);
-    const expected = clear(definition, others, [1, 40, 19]);
+    const expected = definition.read(others, [1, 40, 19]);
     for (const one of [session, restored, twice.fork()])
       expectClose(await readCalls(one, others, [1, 40, 19]), expected, place);
   });
 
   it.each(COMPOSITIONS)("with %s", async (spec, parts) => {
     const calls = [100, 59, 1];
-    const expected = once(judged, `${spec}+${specOf(blocks)}`, () => clear(dense(parts), ids, calls));
+    const expected = once(judged, `${spec}+${specOf(blocks)}`, () => dense(parts).read(ids, calls));
     const session = start(model(), `${spec}+${specOf(blocks)}`, 64);
     expectClose(await readCalls(session, ids, calls), expected, place);
   });

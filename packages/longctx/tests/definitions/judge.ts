@@ -62,7 +62,7 @@ export function goldenFolder(name: string): string {
 
 /** `prompt` is N. */
 export function textOf(llama: Llama, prompt: number, trainedWindow = TRAINED_WINDOW): Text {
-  return { base: llama.base, d: llama.headSize, trainedWindow, prompt, ownWindow: llama.slidingWindow };
+  return { base: llama.base, d: llama.rotarySize, trainedWindow, prompt, ownWindow: llama.slidingWindow };
 }
 
 /** Logits [T, V] of a model under a method, read in a certain way. */

@@ -18,16 +18,20 @@ export async function goldenModel(name: string): Promise<JudgedModel> {
 }
 
 /** A random decoder of two layers with 3 key heads for 6 query heads, of sizes that every kernel takes. */
-export function randomModel(): JudgedModel {
+export function randomModel(
+  name = "3 key heads of 6, random",
+  changes: Parameters<typeof tinyConfig>[0] = {},
+): JudgedModel {
   const config = tinyConfig({
     queryHeads: 6,
     keyHeads: 3,
     headSize: 8,
     rope: { type: "default", base: 100, rotarySize: 8 },
     maxPositions: 512,
+    ...changes,
   });
   const weights = tinyWeights(config, 3);
-  return { name: "3 key heads of 6, random", llama: llamaOf(config, weights), config, weights };
+  return { name, llama: llamaOf(config, weights), config, weights };
 }
 
 const known = new WeakMap<JudgedModel, Map<string, unknown>>();
@@ -46,9 +50,20 @@ export function randomText(model: JudgedModel, length: number, seed: number): nu
   return Array.from({ length }, () => Math.floor(random() * model.config.vocabSize));
 }
 
+/** A random text in which no token is twice. */
+export function distinctText(model: JudgedModel, length: number, seed: number): number[] {
+  const random = randomNumbers(seed);
+  const all = Array.from({ length: model.config.vocabSize }, (_, id) => ({ id, place: random() }));
+  return all.sort((a, b) => a.place - b.place).flatMap(({ id }, i) => (i < length ? [id] : []));
+}
+
 /** The weights with what a checkpoint learned for a method, a vector a layer. */
-export function withLearned(weights: Weights, name: string, layers: readonly (readonly number[])[]): Weights {
-  const learned = layers.map((values, layer): [string, WeightTensor] => {
+export function withLearned(
+  weights: Weights,
+  name: string,
+  layers: readonly (readonly number[])[] | ReadonlyMap<number, readonly number[]>,
+): Weights {
+  const learned = [...layers.entries()].map(([layer, values]): [string, WeightTensor] => {
     const floats = Float32Array.from(values);
     const tensor = `layers.${layer}.method.${name}`;
     const bytes = () => new Uint8Array(floats.slice().buffer);
@@ -79,6 +94,7 @@ export function llamaOf(config: ModelConfig, weights: Weights): Llama {
     queryHeads: config.queryHeads,
     keyHeads: config.keyHeads,
     headSize: config.headSize,
+    rotarySize: config.rope.rotarySize,
     feedForwardSize: config.feedForwardSize,
     vocabSize: config.vocabSize,
     maxPositions: config.maxPositions,

@@ -30,6 +30,13 @@ export interface AttentionShape {
   /** Empty when the graph only writes the cache. */
   readonly tiles: readonly TileShape[];
   readonly tempered: boolean;
+  /**
+   * Given where each query and head has tokens of its own besides, attended to apart: their output and the logarithm of
+   * the sum of their exponentials are inputs, and the graph joins both softmaxes to one.
+   */
+  readonly found?: true;
+  /** Given where the sums of probabilities over queries and the query heads of a key head are outputs. */
+  readonly masses?: true;
 }
 
 /** Names of the graph's inputs and outputs: those of a plan are shared by all layers that have the plan. */
@@ -47,6 +54,9 @@ export const layerPort = {
   keys: (layer: number, tile: number, lane: number, head: number) => `layer${layer}_keys${tile}_${lane}_${head}`,
   values: (layer: number, tile: number, stretch: number, head: number) =>
     `layer${layer}_values${tile}_${stretch}_${head}`,
+  found: (layer: number, head: number) => `layer${layer}_found${head}`,
+  foundLogits: (layer: number, head: number) => `layer${layer}_foundLogits${head}`,
+  masses: (layer: number, tile: number, head: number) => `layer${layer}_masses${tile}_${head}`,
 };
 
 /** Declares the inputs that all layers of a plan share, once a graph. */
@@ -152,8 +162,7 @@ export function attention(
   if (shape.tiles.length === 0) return null;
 
   const tiled = new Map<string, readonly string[]>();
-  const queriesOf = (rotation: number, head: number, tile: number): string => {
-    const name = queryName(rotation, head);
+  const tileOf = (name: string, tile: number): string => {
     if (shape.tiles.length === 1) return name;
     const known = tiled.get(name);
     if (known) return known[tile];
@@ -162,15 +171,38 @@ export function attention(
     tiled.set(name, names);
     return names[tile];
   };
+  if (shape.found)
+    for (let head = 0; head < keyHeads; head++) {
+      graph.input(layerPort.found(at.layer, head), 3);
+      graph.input(layerPort.foundLogits(at.layer, head), 3);
+    }
   const outputs = shape.tiles.map((tile, t) => {
     // Outputs [T, H/K, D] of each key head's queries, side by side, are [T, H, D].
-    const byKeyHead = valueNames.map((_, head) =>
-      attend(graph, config, tile, at, t, head, (rotation) => queriesOf(rotation, head, t)),
-    );
+    const byKeyHead = valueNames.map((_, head) => {
+      const found = shape.found && {
+        output: tileOf(layerPort.found(at.layer, head), t),
+        logits: tileOf(layerPort.foundLogits(at.layer, head), t),
+      };
+      const masses = shape.masses && layerPort.masses(at.layer, t, head);
+      const queriesOf = (rotation: number) => tileOf(queryName(rotation, head), t);
+      return attend(graph, config, tile, at, { t, head, queriesOf, found, masses });
+    });
     const output = byKeyHead.length > 1 ? graph.op("Concat", byKeyHead, { ints: { axis: 1 } }) : byKeyHead[0];
     return tile.blind ? graph.op("Mul", [output, planPort.sighted(at.plan, t)]) : output;
   });
   return outputs.length > 1 ? graph.op("Concat", outputs, { ints: { axis: 0 } }) : outputs[0];
+}
+
+/** One key head in a tile. */
+interface HeadOfTile {
+  readonly t: number;
+  readonly head: number;
+  /** The name of the queries [rows, group, D] under a rotation. */
+  queriesOf(rotation: number): string;
+  /** Output [rows, group, D] and logits [rows, group, 1] of the tokens that queries and heads have found for themselves. */
+  readonly found?: { readonly output: string; readonly logits: string };
+  /** The output for the sum of probabilities [columns], where it is asked for. */
+  readonly masses?: string;
 }
 
 /** One tile and one key head: scores of every lane, one softmax, values; [rows, group, D]. */
@@ -179,31 +211,40 @@ function attend(
   config: ModelConfig,
   tile: TileShape,
   at: { plan: number; layer: number },
-  t: number,
-  head: number,
-  queries: (rotation: number) => string,
+  { t, head, queriesOf, found, masses }: HeadOfTile,
 ): string {
   // Zero rows out of the `Split` that writes the chunk's own values: they make the concatenation wait for those values.
   const afterStore = (): string => {
-    const rows = graph.op("Reshape", [queries(tile.lanes[0].rotation), graph.integers(-1, config.headSize)]);
+    const rows = graph.op("Reshape", [queriesOf(tile.lanes[0].rotation), graph.integers(-1, config.headSize)]);
     return graph.op("Gather", [rows, graph.constant(new BigInt64Array(0), [0])], { ints: { axis: 0 } });
   };
-  if (tile.lanes.length === 0) return graph.op("Mul", [queries(0), graph.constant(Float32Array.of(0), [1])]);
+  if (tile.lanes.length === 0)
+    return found?.output ?? graph.op("Mul", [queriesOf(0), graph.constant(Float32Array.of(0), [1])]);
   const scores = tile.lanes.map((lane, l) => {
-    const inputs = [queries(lane.rotation), graph.input(layerPort.keys(at.layer, t, l, head), 2)];
+    const inputs = [queriesOf(lane.rotation), graph.input(layerPort.keys(at.layer, t, l, head), 2)];
     const products = graph.op("FusedMatMul", inputs, {
       ints: { transB: 1 },
       floats: { alpha: 1 / Math.sqrt(config.headSize) },
     });
     return lane.masked ? graph.op("Add", [products, planPort.bias(at.plan, t, l)]) : products;
   });
+  // What was found is one more column, whose value is a row of zeros: its output is added afterwards.
+  if (found) scores.push(found.logits);
   const probabilities = graph.op(
     "Softmax",
     [scores.length > 1 ? graph.op("Concat", scores, { ints: { axis: 2 } }) : scores[0]],
     { ints: { axis: -1 } },
   );
+  if (masses) {
+    graph.op("ReduceSum", [probabilities, graph.integers(0, 1)], { ints: { keepdims: 0 } }, masses);
+    graph.output(masses);
+  }
   // Several stretches are joined by copying values [n, D], which costs less than splitting the probabilities of all query heads.
   const stored = tile.stretches.map((_, s) => graph.input(layerPort.values(at.layer, t, s, head), 2));
+  if (found) stored.push(graph.constant(new Float32Array(config.headSize), [1, config.headSize]));
   const values = stored.length > 1 ? graph.op("Concat", [...stored, afterStore()], { ints: { axis: 0 } }) : stored[0];
-  return graph.op("MatMul", [probabilities, values]);
+  const output = graph.op("MatMul", [probabilities, values]);
+  if (!found) return output;
+  const share = graph.op("Gather", [probabilities, graph.integers(-1)], { ints: { axis: 2 } });
+  return graph.op("Add", [output, graph.op("Mul", [share, found.output])]);
 }

@@ -1,6 +1,8 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { rotation } from "../../positions/rotation.ts";
 import { layerPort } from "./attention-graph.ts";
+import type { Tile } from "../../state/lanes.ts";
+import type { Found } from "../choice/list-attention.ts";
 import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuState } from "../state/cpu-state.ts";
@@ -48,6 +50,40 @@ export function bindLayer(
       );
     });
   }
+}
+
+/** The sums of a tile's probabilities in a key head, in the order of its lanes' tokens; the graph writes them. */
+export interface TileMasses {
+  readonly tile: Tile;
+  readonly head: number;
+  readonly sums: Float32Array;
+}
+
+/** Binds what queries and heads have found for themselves, and arrays for the sums of probabilities where they are asked for. */
+export function bindFound(
+  { keyHeads, queryHeads, headSize }: ModelConfig,
+  { shape, tiles }: PreparedChunk,
+  found: readonly Found[],
+  count: number,
+  feeds: Feeds,
+  outputs: Feeds,
+): TileMasses[] {
+  const group = queryHeads / keyHeads;
+  found.forEach(({ output, logits }, head) => {
+    if (!shape.found) return;
+    feeds[layerPort.found(0, head)] = floats(output, count, group, headSize);
+    feeds[layerPort.foundLogits(0, head)] = floats(logits, count, group, 1);
+  });
+  if (!shape.masses) return [];
+  return tiles.flatMap((tile, t) => {
+    const width = tile.lanes.reduce((sum, lane) => sum + lane.width, 0);
+    if (width === 0) return [];
+    return Array.from({ length: keyHeads }, (_, head): TileMasses => {
+      const sums = new Float32Array(width + (shape.found ? 1 : 0));
+      outputs[layerPort.masses(0, t, head)] = floats(sums, sums.length);
+      return { tile, head, sums };
+    });
+  });
 }
 
 /** Copies the rows of listed slots together, [n, D]; tiles that list the same slots share them. */

@@ -2,7 +2,7 @@ import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../../
 import type { AttentionPlan } from "../../method/plan.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { TokenSlots } from "../../state/slots.ts";
-import { rotationUses } from "../state/key-copies.ts";
+import { rotationUses, type KeptKeys } from "../state/key-copies.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
 
@@ -45,11 +45,13 @@ export class ChunkAngles {
   }
 }
 
-interface ChunkOptions {
-  /** The cache keeps keys without rotation too. */
-  readonly rawKeys: boolean;
+interface ChunkOptions extends KeptKeys {
   /** false when the chunk only writes the cache. */
   readonly attend: boolean;
+  /** The softmax is joined with what each query and head has found in tokens of its own. */
+  readonly found?: boolean;
+  /** The sums of probabilities are asked for. */
+  readonly masses?: boolean;
 }
 
 /** Prepares any plan: tiles of `TILE_ROWS` queries, with lanes cut where masks begin and end. */
@@ -67,7 +69,7 @@ export function prepareChunk(
   const seen = tiles.flatMap((tile) => tile.lanes.map((lane) => queryRotation(lane.segment)));
   // The zeros of a tile that sees nothing are made from queries without rotation.
   if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(UNROTATED);
-  return assemble(plan, tiles, seen, chunk, options.rawKeys);
+  return assemble(plan, tiles, seen, chunk, options);
 }
 
 /** Prepares a plan whose graph is the same for every chunk; null where a plan's lanes change from chunk to chunk. */
@@ -77,10 +79,10 @@ export function prepareUniformChunk(
   chunk: ChunkAngles,
   rawKeys: boolean,
 ): PreparedChunk | null {
-  if (plan.memory) return null; // its branch is computed between two layers
+  if (plan.memory || plan.gated) return null; // such branches are computed between two layers
   const tile = uniformTileOf(plan, slots, chunk.first, chunk.count);
   if (!tile) return null;
-  return assemble(plan, [tile], plan.segments.map(queryRotation), chunk, rawKeys);
+  return assemble(plan, [tile], plan.segments.map(queryRotation), chunk, { rawKeys });
 }
 
 function queryRotation({ table, queryPosition }: Lane["segment"]): Rotation {
@@ -92,9 +94,9 @@ function assemble(
   tiles: readonly Tile[],
   seen: readonly Rotation[],
   chunk: ChunkAngles,
-  rawKeys: boolean,
+  options: Omit<ChunkOptions, "attend">,
 ): PreparedChunk {
-  const ordered = rotationUses(plan, seen, rawKeys);
+  const ordered = rotationUses(plan, seen, options);
   const indexOf = new Map(ordered.map(({ rotation: { id } }, i) => [id, i] as const));
   const shape: AttentionShape = {
     rotations: ordered.map(({ queries, keys, rotation: { identity } }) => ({ queries, keys, identity })),
@@ -104,9 +106,11 @@ function assemble(
         masked: lane.masked,
       })),
       stretches: tile.stretches.map(({ lanes }) => lanes.to - lanes.from),
-      blind: tile.blind,
+      blind: tile.blind && !options.found, // what was found, even if it is nothing, is seen by every query
     })),
     tempered: plan.temperature !== undefined,
+    found: options.found || undefined,
+    masses: options.masses || undefined,
   };
   const rotations = ordered.map((entry) => entry.rotation);
   const feeds = new Map<number, Feeds>();
@@ -116,7 +120,7 @@ function assemble(
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
     feeds: (number) => {
-      const made = feeds.get(number) ?? planFeeds(number, plan, rotations, tiles, chunk);
+      const made = feeds.get(number) ?? planFeeds(number, plan, shape, rotations, tiles, chunk);
       feeds.set(number, made);
       return made;
     },
@@ -126,6 +130,7 @@ function assemble(
 function planFeeds(
   number: number,
   plan: AttentionPlan,
+  shape: AttentionShape,
   rotations: readonly Rotation[],
   tiles: readonly Tile[],
   chunk: ChunkAngles,
@@ -154,7 +159,7 @@ function planFeeds(
       if (!lane.masked) return;
       feeds[planPort.bias(number, t, l)] = floats(bias(lane, tile.first, tile.count), tile.count, 1, lane.width);
     });
-    if (tile.blind)
+    if (shape.tiles[t].blind)
       feeds[planPort.sighted(number, t)] = floats(
         Float32Array.from(sight(tile.lanes, tile.first, tile.count), Number),
         tile.count,

@@ -15,7 +15,7 @@ const [FEWEST, MOST] = [2, 8];
 /** Bytes of a quantised weight with its share of the block's scale and minimum. */
 const BYTES_A_CODE = 0.75;
 
-/** Computes a chunk in one call, by a graph of all layers. */
+/** Computes a chunk in one call, by a graph of all layers, or of those up to the one that a pass stops after. */
 export class WholeDecoder {
   readonly #source: ModelSource;
   readonly #programs: ProgramCache;
@@ -28,11 +28,13 @@ export class WholeDecoder {
     this.#head = head;
   }
 
+  /** `chunks` has the plan of each layer that is computed. */
   async run(
-    { state, first, count, hidden, logits, logitRows }: Passage,
+    { state, request, first, count, hidden, logits, logitRows }: Passage,
     chunks: readonly PreparedChunk[],
   ): Promise<void> {
     const { config } = this.#source;
+    const stops = request.stopAfter !== undefined;
     const plans = [...new Set(chunks)];
     const planOf = chunks.map((chunk) => plans.indexOf(chunk));
     // A graph without rows would have to be compiled apart; one row more costs little beside a chunk.
@@ -44,25 +46,31 @@ export class WholeDecoder {
         1,
         count,
       ),
-      rows: integers(
-        Array.from({ length: rows }, (_, i) => count - rows + i),
-        rows,
-      ),
     };
     plans.forEach((chunk, plan) => Object.assign(feeds, chunk.feeds(plan)));
     const normed = this.#normed.take(rows * config.hiddenSize);
-    const outputs: Feeds = { normed: floats(normed, 1, rows, config.hiddenSize) };
-    chunks.forEach((chunk, layer) => bindLayer(config, state, layer, layer, chunk, first, count, feeds, outputs));
-    const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0]);
+    const outputs: Feeds = {};
+    if (!stops) {
+      const listed = Array.from({ length: rows }, (_, i) => count - rows + i);
+      feeds["rows"] = integers(listed, rows);
+      outputs["normed"] = floats(normed, 1, rows, config.hiddenSize);
+    }
+    chunks.forEach((chunk, layer) => {
+      // The layer that a pass stops after writes its keys and values and reads none.
+      const bound = layer === request.stopAfter ? { ...chunk, tiles: [] } : chunk;
+      bindLayer(config, state, layer, layer, bound, first, count, feeds, outputs);
+    });
+    const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0, request.stopAfter]);
     const program = await this.#programs.get(key, () =>
       wholeGraph(
         this.#source,
         plans.map((chunk) => chunk.shape),
         planOf,
+        stops,
       ),
     );
     await program.run(feeds, outputs);
-    await this.#head.run(normed, logits, logitRows);
+    if (!stops) await this.#head.run(normed, logits, logitRows);
   }
 
   release(): Promise<void> {
@@ -83,24 +91,34 @@ function keptPrograms({ weights }: ModelSource): number {
 /**
  * All layers as one graph: `hidden` [1, T, hidden] in, `normed` [1, R, hidden] out, the final norm of the rows listed in
  * `rows`; keys and values are read from the cache and written into it as in `attention`. `planOf` gives each layer's
- * shape, by index.
+ * shape, by index. A graph that `stops` ends with the keys and values of the last layer in `planOf`, without `rows` and
+ * `normed`.
  */
-function wholeGraph(source: ModelSource, shapes: readonly AttentionShape[], planOf: readonly number[]): EncodedGraph {
-  const { queryHeads, headSize, layerCount } = source.config;
+function wholeGraph(
+  source: ModelSource,
+  shapes: readonly AttentionShape[],
+  planOf: readonly number[],
+  stops: boolean,
+): EncodedGraph {
+  const { queryHeads, headSize } = source.config;
   const graph = new Graph();
   graph.input("hidden", 3);
   graph.input("positions", 2, "int64");
-  graph.input("rows", 1, "int64");
+  if (!stops) graph.input("rows", 1, "int64");
   shapes.forEach((shape, plan) => declarePlan(graph, plan, shape));
   const flat = graph.integers(1, -1, queryHeads * headSize);
   let next = firstNorm(graph, source, "hidden");
-  for (let layer = 0; layer < layerCount; layer++) {
-    const plan = planOf[layer];
+  for (const [layer, plan] of planOf.entries()) {
+    const last = layer === planOf.length - 1;
     const projected = queriesKeysValues(graph, source, layer, next.normed);
+    if (last && stops) {
+      attention(graph, source.config, { ...shapes[plan], tiles: [] }, { plan, layer }, projected);
+      return graph.encode();
+    }
     const byHead = attention(graph, source.config, shapes[plan], { plan, layer }, projected)!;
     let attended = graph.op("Reshape", [byHead, flat]);
     let { stream } = next;
-    if (layer === layerCount - 1) {
+    if (last) {
       // Behind the last attention rows do not see each other, so only the rows that get logits are computed.
       [attended, stream] = [attended, stream].map((value) =>
         graph.op("Gather", [value, "rows"], { ints: { axis: 1 } }),

@@ -76,10 +76,13 @@ export class ColdLayer {
     return [this.keys, this.values].reduce((sum, { bytes: { memory, disk } }) => sum + memory + disk, 0);
   }
 
-  /** The keys without rotation, as what makes means of blocks reads them: a token's slot is its index in the text. */
+  /** The keys without rotation, as a block index reads them: a token's slot is its index in the text. */
   readonly keyRows = {
-    runs: (from: number, to: number): readonly SlotRun[] => [{ from, to, token: from }],
-    read: (head: number, from: number, to: number): Float32Array => this.#keysOf(from, to)[head],
+    slots: {
+      slotOf: (token: number): number => token,
+      runs: (from: number, to: number): readonly SlotRun[] => [{ from, to, token: from }],
+    },
+    keys: { read: (head: number, from: number, to: number): Float32Array => this.#keysOf(from, to)[head] },
   };
 
   /** Writes the rows of all tokens that the ring holds anew, from the store. */
@@ -115,8 +118,10 @@ export class ColdLayer {
   }
 
   /** A layer that shares the rows so far; its buffers fetch the blocks of their places when these are read. */
-  fork(): ColdLayer {
-    return new ColdLayer(this.near, this.#shape, this.keys.fork(), this.values.fork(), this.cache.fork());
+  fork(near: NearTokens): ColdLayer {
+    const alike = near.first === this.near.first && near.block === this.near.block;
+    const cache = alike ? this.cache.fork() : new BlockCache(FEWEST_PLACES);
+    return new ColdLayer(near, this.#shape, this.keys.fork(), this.values.fork(), cache);
   }
 
   release(): void {

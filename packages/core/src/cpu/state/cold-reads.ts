@@ -1,6 +1,7 @@
 import type { AttentionPlan } from "../../method/plan.ts";
 import type { ColdRead } from "./cold-layer.ts";
 import type { CpuState } from "./cpu-state.ts";
+import type { LayerState } from "./layer-state.ts";
 
 /**
  * Returns where lanes find the tokens that a plan shows to queries [first, first + count) in a layer; without a plan they
@@ -19,7 +20,7 @@ export function readTokens(
   return read ?? { slots: own.slots, load: () => undefined };
 }
 
-/** Stores the keys and values of a chunk that all layers have read, where buffers hold near tokens alone. */
-export function keepChunk(state: CpuState, first: number, count: number): void {
-  for (const layer of state.layers) layer.cold?.append(layer, first, count);
+/** Stores the keys and values of a chunk that layers have read, where their buffers hold near tokens alone. */
+export function keepChunk(layers: readonly LayerState[], first: number, count: number): void {
+  for (const layer of layers) layer.cold?.append(layer, first, count);
 }

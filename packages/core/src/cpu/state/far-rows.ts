@@ -1,5 +1,6 @@
 import { LongctxError } from "../../common/errors.ts";
-import { fromHalves, halves, toHalves } from "../../common/half.ts";
+import { halves } from "../../common/half.ts";
+import { fromHalves, toHalves } from "../wasm/halves.ts";
 import { MEMORY, type Codes, type CodesType, type RowBlock, type RowPlace } from "./row-places.ts";
 
 export interface FarRowsOptions {

@@ -16,11 +16,20 @@ export interface RotationUse {
   readonly keys: boolean;
 }
 
+/** What the cache keeps beside the keys that a plan reads. */
+export interface KeptKeys {
+  /** Keys without rotation. */
+  readonly rawKeys: boolean;
+  /** Keys that the layer's choices were made from, which the plan with the chosen tokens no longer names. */
+  readonly chosenFrom?: readonly Rotation[];
+}
+
 /** The rotations of a plan's queries, in their order, then those of its keys alone; each id once. */
-export function rotationUses(plan: AttentionPlan, queries: readonly Rotation[], rawKeys: boolean): RotationUse[] {
+export function rotationUses(plan: AttentionPlan, queries: readonly Rotation[], kept: KeptKeys): RotationUse[] {
   const uses = new Map<string, RotationUse>();
   for (const by of queries) uses.set(by.id, { rotation: by, queries: true, keys: false });
-  for (const by of keyRotations(plan, rawKeys)) uses.set(by.id, { rotation: by, queries: uses.has(by.id), keys: true });
+  for (const by of [...keyRotations(plan, kept.rawKeys), ...(kept.chosenFrom ?? [])])
+    uses.set(by.id, { rotation: by, queries: uses.get(by.id)?.queries ?? false, keys: true });
   return [...uses.values()];
 }
 
@@ -44,10 +53,15 @@ export class KeyCopies {
 
   /** The layer's keys without rotation, of all tokens before `first`; a copy is made where there is none. */
   raw(state: CpuState, layer: number, first: number): CacheBuffer {
-    const { copies } = state.layers[layer];
-    const known = [...copies.values()].flatMap((copy) => copy.rotation ?? []);
-    if (!known.some(({ identity }) => identity)) this.ensure(state, layer, [...known, UNROTATED], first);
-    return copies.get(RAW)!.buffer;
+    this.add(state, layer, [UNROTATED], first);
+    return state.layers[layer].copies.get(RAW)!.buffer;
+  }
+
+  /** The layer has copies of the keys before `first` under these rotations too, beside those that it has. */
+  add(state: CpuState, layer: number, wanted: readonly Rotation[], first: number): void {
+    const known = [...state.layers[layer].copies.values()].flatMap((copy) => copy.rotation ?? []);
+    const missing = wanted.filter(({ id }) => !known.some((by) => by.id === id));
+    if (missing.length > 0) this.ensure(state, layer, [...known, ...missing], first);
   }
 
   /** Every copy that the plan reads holds the tokens before `first`; copies it does not read are dropped. */
@@ -58,12 +72,18 @@ export class KeyCopies {
   /**
    * The same for a single token, whose kernels can turn raw keys as they read them: a rotation gets a copy only when the
    * token before asked for it too. A table that changes with the length is a new one for every token, so that no copy
-   * would be read twice.
+   * would be read twice. Rotations in `needed` always get one, since choices and lists read keys as they are.
    */
-  ensureForToken(state: CpuState, layer: number, wanted: readonly Rotation[], first: number): void {
+  ensureForToken(
+    state: CpuState,
+    layer: number,
+    wanted: readonly Rotation[],
+    first: number,
+    needed: ReadonlySet<string> = NONE,
+  ): void {
     const { copies, turned } = state.layers[layer];
     const raw = first > 0 && copies.has(RAW) && wanted.some(({ id }) => id === RAW);
-    const refused = this.#ensure(state, layer, wanted, first, ({ id }) => !raw || turned.has(id));
+    const refused = this.#ensure(state, layer, wanted, first, ({ id }) => !raw || turned.has(id) || needed.has(id));
     state.layers[layer].turned = new Set(refused.map(({ id }) => id));
   }
 
@@ -117,6 +137,8 @@ export class KeyCopies {
     return this.#angles.angles;
   }
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 function* tokensOf(runs: readonly SlotRun[]): Generator<number> {
   for (const { from, to, token } of runs) for (let i = 0; i < to - from; i++) yield token + i;

@@ -1,17 +1,22 @@
 import type { Rotation } from "../../positions/rotation.ts";
 import type { KeyCopy } from "../../state/key-copies.ts";
 import type { SlotMap } from "../../state/slots.ts";
+import type { AttentionMass } from "./attention-mass.ts";
 import type { BlockIndex } from "./block-index.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { ColdLayer } from "./cold-layer.ts";
 import type { CompressiveMemory } from "./compressive-memory.ts";
+import type { InverseNorms } from "./inverse-norms.ts";
 
 export interface CpuKeyCopy extends KeyCopy {
   /** [K, capacity, D] */
   readonly buffer: CacheBuffer;
 }
 
-/** The state of one layer: a ring of keys and values, an index for each kind of blocks, a memory where a plan has one. */
+/**
+ * The state of one layer: a ring of keys and values, an index for each kind of blocks, the attention mass that salient keys
+ * are chosen by, a memory where a plan has one.
+ */
 export interface LayerState {
   /** Where the buffers hold tokens: all that the ring has, or near tokens alone. */
   readonly slots: SlotMap;
@@ -23,6 +28,9 @@ export interface LayerState {
   turned: ReadonlySet<string>;
   values: CacheBuffer;
   readonly indexes: BlockIndex[];
+  readonly mass: AttentionMass;
+  /** Inverse norms of copies of the keys, by `Rotation.id`, where choices are made by cosines. */
+  readonly norms: Map<string, InverseNorms>;
   memory: CompressiveMemory | null;
 }
 

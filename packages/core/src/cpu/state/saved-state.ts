@@ -15,6 +15,8 @@ export interface SavedHeader {
   readonly far: readonly (Precision | null)[];
   /** Segments written and tokens of a segment, of each layer's memory; null where there is none. */
   readonly memories: readonly (readonly [number, number] | null)[];
+  /** Tokens whose attention mass is kept, of each layer. */
+  readonly masses: readonly number[];
 }
 
 /** Slots in use. */
@@ -56,7 +58,7 @@ export class SavedState {
     } catch (cause) {
       throw damagedState(cause);
     }
-    if (!isHeader(this.header, layerCount)) throw damagedState();
+    if (!isHeader(this.header, layerCount, bytes.byteLength)) throw damagedState();
     this.#bytes = bytes;
     this.#at = end + 1;
   }
@@ -87,10 +89,12 @@ function damagedState(cause?: unknown): LongctxError {
   );
 }
 
-function isHeader(header: SavedHeader | null, layerCount: number): header is SavedHeader {
+function isHeader(header: SavedHeader | null, layerCount: number, byteLength: number): header is SavedHeader {
   if (header === null || typeof header !== "object") return false;
-  const { length, longest, slots, copies, far, memories } = header;
-  const perLayer = [slots, copies, far, memories].every((list) => Array.isArray(list) && list.length === layerCount);
+  const { length, longest, slots, copies, far, memories, masses } = header;
+  const perLayer = [slots, copies, far, memories, masses].every(
+    (list) => Array.isArray(list) && list.length === layerCount,
+  );
   return (
     perLayer &&
     isCount(length) &&
@@ -100,7 +104,8 @@ function isHeader(header: SavedHeader | null, layerCount: number): header is Sav
     copies.every((ids) => Array.isArray(ids) && ids.every((id) => typeof id === "string")) &&
     memories.every(
       (memory) => memory === null || (Array.isArray(memory) && memory.length === 2 && memory.every(isCount)),
-    )
+    ) &&
+    masses.every((count) => isCount(count) && count <= byteLength / 4)
   );
 }
 

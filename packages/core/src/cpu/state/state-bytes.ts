@@ -22,7 +22,7 @@ interface SavableState {
 export function saveState({ backend, rings, layers }: SavableState): Uint8Array {
   const { headSize } = backend.config;
   const parts: SavedPart[] = [];
-  for (const { slots, values, copies, memory, cold } of layers) {
+  for (const { slots, values, copies, mass, memory, cold } of layers) {
     const byteLength = storeBytes(backend, slots.length);
     if (cold) parts.push(...[cold.keys, cold.values].map((rows) => ({ byteLength, read: () => rows.save() })));
     for (const buffer of cold ? [] : [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
@@ -31,6 +31,7 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
           parts.push({ byteLength: 4 * (to - from) * headSize, read: () => buffer.read(head, from, to) });
     }
     if (memory && memory.written > 0) parts.push({ byteLength: memory.floats.byteLength, read: () => memory.floats });
+    parts.push({ byteLength: mass.sums.byteLength, read: () => mass.sums });
   }
   const header: SavedHeader = {
     length: rings.length,
@@ -39,6 +40,7 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
     copies: layers.map(({ copies, cold }) => (cold ? [] : [...copies.keys()])),
     far: layers.map(({ cold }) => cold && backend.precision),
     memories: layers.map(({ memory }) => (memory && memory.written > 0 ? [memory.written, memory.segment] : null)),
+    masses: layers.map(({ mass }) => mass.counted),
   };
   return encodeState(header, parts);
 }
@@ -46,18 +48,22 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
 /** Fills an empty state. @throws LongctxError "file" when the bytes are not a state of this model and these layouts */
 export function restoreState(state: SavableState, bytes: Uint8Array): void {
   const saved = new SavedState(bytes, state.layers.length);
-  const { length, longest, far, memories } = saved.header;
+  const { length, longest, far, memories, masses } = saved.header;
   state.rings.restore(length, longest);
   if (state.slots !== state.rings) state.slots.restore(length, longest);
-  state.layers.forEach((_, layer) => {
+  state.layers.forEach(({ mass }, layer) => {
     const precision = far[layer];
     if (precision) restoreStore(state, layer, precision, saved);
     else restoreRing(state, layer, saved);
     const counts = memories[layer];
-    if (!counts) return;
-    const memory = state.memory(layer);
-    saved.take(memory.floats);
-    [memory.written, memory.segment] = counts;
+    if (counts) {
+      const memory = state.memory(layer);
+      saved.take(memory.floats);
+      [memory.written, memory.segment] = counts;
+    }
+    if (masses[layer] === 0) return;
+    mass.extend(masses[layer]);
+    saved.take(mass.sums);
   });
   saved.end();
 }

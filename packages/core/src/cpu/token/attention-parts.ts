@@ -1,9 +1,12 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { turnRows } from "../../positions/rotation.ts";
+import type { AttentionMass } from "../state/attention-mass.ts";
 import type { SharedRows } from "../state/cache-buffer.ts";
-import type { Dense, Floats } from "./dense.ts";
-import type { Block } from "../wasm/shared-memory.ts";
-import type { TokenPlan } from "./token-plan.ts";
+import type { LayerState } from "../state/layer-state.ts";
+import { SharedScratch, type Floats } from "../wasm/kernel-threads.ts";
+import type { Dense } from "./dense.ts";
+import { headLists, TokenLists, type HeadLists } from "./token-lists.ts";
+import type { TokenBranch, TokenPlan } from "./token-plan.ts";
 import { TURNED_BLOCK, TurnedBlocks, type Stretch } from "./turned-blocks.ts";
 
 /** Rows of scores have a multiple of so many floats, since the softmax takes four vectors of four at a time. */
@@ -14,8 +17,11 @@ const WEIGHTS = 544;
 const LONGEST_PART = 1024;
 const SHORTEST_PART = 64;
 /** Fields of `Part` and of `Attention` in kernels/src/attention.ts, four bytes each. */
-const PART_NUMBERS = 16;
+const PART_NUMBERS = 17;
 const JOB_NUMBERS = 6;
+const [PART_SCORES, PART_OUTPUTS, PART_SUMS, PART_MAXIMA, PART_UNITS] = [8, 11, 12, 13, 16];
+/** Numbers of `Lists` in kernels/src/lists.ts. */
+const LISTS_NUMBERS = 7;
 /** Keys that kernels/src/turned.ts turns at once. */
 const TURNED_KEYS = 4;
 
@@ -44,12 +50,21 @@ export class AttentionParts {
   readonly #dense: Dense;
   readonly #compact: boolean;
   readonly #blocks: TurnedBlocks;
-  #scratch: Block | null = null;
+  readonly #scratch: SharedScratch;
+  readonly #found: TokenLists;
+  readonly #branch: TokenLists;
+  readonly #branchScratch: SharedScratch;
+  /** What the last token's parts were, from which masses are read and the gated branch has its queries. */
+  #last: { readonly stretches: readonly Stretch[]; readonly parts: number; readonly layout: Layout } | null = null;
 
   constructor(config: ModelConfig, dense: Dense, compact: boolean) {
     this.#config = config;
     this.#dense = dense;
     this.#compact = compact;
+    this.#scratch = new SharedScratch(dense.memory);
+    this.#found = new TokenLists(config, dense, compact);
+    this.#branch = new TokenLists(config, dense, compact);
+    this.#branchScratch = new SharedScratch(dense.memory);
     this.#blocks = new TurnedBlocks(dense.memory, config.rope.rotarySize / 2);
   }
 
@@ -61,19 +76,26 @@ export class AttentionParts {
     values: SharedRows,
     projected: Float32Array,
     attended: Floats,
+    layer: LayerState,
   ): void {
     const { queryHeads, keyHeads, headSize, rope } = this.#config;
     const { functions, memory } = this.#dense;
     const group = queryHeads / keyHeads;
     const stretches = this.#stretches(plan);
-    const layout = this.#layOut(plan, stretches);
+    const found = plan.found.length > 0 ? headLists(plan.found, plan.token, queryHeads) : null;
+    // What heads have found for themselves is one more part of each key head, whose units write what a part does.
+    const parts = stretches.length + (found ? 1 : 0);
+    const layout = this.#layOut(plan, stretches, parts, found?.longest ?? 0);
+    this.#last = { stretches, parts, layout };
     this.#queries(plan, projected, layout);
+    if (parts === 0) return void attended.data.fill(0);
     const blocks = this.#blocks.place(
       plan,
       stretches,
       new Set([...keys].filter(([, { raw }]) => raw).map(([id]) => id)),
     );
-    const count = keyHeads * stretches.length;
+    const count = keyHeads * parts;
+    const units = found && this.#placeFound(found, layout, parts, layer);
     const [valueRows, valueScales = 0] = addresses(values);
     const table = new Int32Array(memory.memory.buffer, layout.job, JOB_NUMBERS + PART_NUMBERS * count);
     table.set([layout.job + 4 * JOB_NUMBERS, group, headSize, 0, rope.rotarySize / 2, TURNED_BLOCK]);
@@ -82,7 +104,7 @@ export class AttentionParts {
     for (let head = 0; head < keyHeads; head++) {
       for (let i = 0; i < stretches.length; i++) {
         const { lane, skipped, count: width } = stretches[i];
-        const number = head * stretches.length + i;
+        const number = head * parts + i;
         const { rows, raw } = keys.get(lane.keys)!;
         const [keyRows, keyScales = 0] = addresses(rows);
         const from = lane.from + skipped;
@@ -106,9 +128,92 @@ export class AttentionParts {
         table[at++] = layout.maxima + 4 * number * group;
         table[at++] = blocks[i];
         table[at++] = layout.turned + 4 * number * (TURNED_KEYS + group) * headSize;
+        table[at++] = 0;
+      }
+      if (!units) continue;
+      // Units say themselves where everything is; the part has their scratch memory.
+      const number = head * parts + stretches.length;
+      table.fill(0, at, at + PART_NUMBERS);
+      table[at + PART_SCORES] = layout.scores + 4 * number * group * layout.stride;
+      table[at + PART_SUMS] = layout.sums + 4 * number * group;
+      table[at + PART_MAXIMA] = layout.maxima + 4 * number * group;
+      table[at + PART_OUTPUTS] = layout.outputs + 4 * number * group * headSize;
+      table[at + PART_UNITS] = units[head * group];
+      at += PART_NUMBERS;
+    }
+    functions.attend(layout.job, count, parts, attended.address);
+  }
+
+  #placeFound(found: HeadLists, layout: Layout, parts: number, layer: LayerState): number[] {
+    const { queryHeads, keyHeads, headSize } = this.#config;
+    const group = queryHeads / keyHeads;
+    // Output, sum and maximum of a head in the last part of its key head.
+    const place = (head: number) => ((Math.floor(head / group) + 1) * parts - 1) * group + (head % group);
+    return this.#found.place(
+      found,
+      layer,
+      {
+        query: (rotation, head) => layout.queries + 4 * (rotation * queryHeads + head) * headSize,
+        output: (head) => layout.outputs + 4 * place(head) * headSize,
+        sum: (head) => layout.sums + 4 * place(head),
+        maximum: (head) => layout.maxima + 4 * place(head),
+      },
+      () => 1 / Math.sqrt(headSize), // queries have the temperature
+      false,
+    );
+  }
+
+  /** Returns the output [H, D] of the second softmax, for the token that was attended to last; zeros for heads that see nothing. */
+  attendGated(plan: TokenPlan, { branch, lists }: TokenBranch, layer: number, state: LayerState): Float32Array {
+    const { queryHeads, headSize, rope } = this.#config;
+    const { functions, memory } = this.#dense;
+    const seen = headLists(lists, plan.token, queryHeads);
+    const { queries } = this.#last!.layout;
+    const stride = Math.ceil((seen.longest + 4) / STRIDE) * STRIDE;
+    const base = this.#branchScratch.take(4 * queryHeads * (headSize + 2 + stride + headSize) + 4 * LISTS_NUMBERS);
+    const sums = base + 4 * queryHeads * headSize;
+    const scratch = sums + 8 * queryHeads;
+    const scales = branch.scales?.[layer];
+    const [unit] = this.#branch.place(
+      seen,
+      state,
+      {
+        query: (rotation, head) => queries + 4 * (rotation * queryHeads + head) * headSize,
+        output: (head) => base + 4 * head * headSize,
+        sum: (head) => sums + 4 * head,
+        maximum: (head) => sums + 4 * (queryHeads + head),
+      },
+      (head) => (scales ? scales[head] : 1 / Math.sqrt(headSize)),
+      scales !== undefined,
+    );
+    const job = scratch + 4 * queryHeads * (stride + headSize);
+    new Int32Array(memory.memory.buffer, job, LISTS_NUMBERS).set([unit, queryHeads, 1, scratch, stride, headSize, rope.rotarySize / 2]); // prettier-ignore
+    functions.attendLists(job, queryHeads);
+    return memory.floats({ address: base }, queryHeads * headSize);
+  }
+
+  /** Adds the probabilities of the last token's lanes to the masses of tokens at distances below `band`. */
+  addMasses(plan: TokenPlan, mass: AttentionMass, band: number): void {
+    const { queryHeads, keyHeads } = this.#config;
+    const { memory } = this.#dense;
+    const { stretches, parts, layout } = this.#last!;
+    const group = queryHeads / keyHeads;
+    const count = keyHeads * parts * group;
+    const [sums, maxima] = [layout.sums, layout.maxima].map((address) => memory.floats({ address }, count));
+    for (let keyHead = 0; keyHead < keyHeads; keyHead++) {
+      for (let i = 0; i < group; i++) {
+        const at = (part: number) => (keyHead * parts + part) * group + i;
+        let largest = -Infinity;
+        for (let part = 0; part < parts; part++) largest = Math.max(largest, maxima[at(part)]);
+        let total = 0;
+        for (let part = 0; part < parts; part++) total += sums[at(part)] * Math.exp(maxima[at(part)] - largest);
+        stretches.forEach((stretch, part) => {
+          const factor = Math.exp(maxima[at(part)] - largest) / total;
+          const scores = memory.floats({ address: layout.scores + 4 * at(part) * layout.stride }, stretch.count);
+          addStretch(mass, keyHead, stretch, scores, factor, { token: plan.token, band });
+        });
       }
     }
-    functions.attend(layout.job, count, stretches.length, attended.address);
   }
 
   /** Cuts the lanes into parts of about equal length, so that threads end at about the same time. */
@@ -144,11 +249,11 @@ export class AttentionParts {
   }
 
   /** Lays out the scratch memory, which grows where it has to. */
-  #layOut({ turns }: TokenPlan, stretches: readonly Stretch[]): Layout {
+  #layOut({ turns }: TokenPlan, stretches: readonly Stretch[], parts: number, longestList: number): Layout {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const group = queryHeads / keyHeads;
-    const count = keyHeads * stretches.length;
-    const longest = stretches.reduce((most, stretch) => Math.max(most, stretch.count), 0);
+    const count = keyHeads * parts;
+    const longest = stretches.reduce((most, stretch) => Math.max(most, stretch.count), longestList);
     const stride = Math.ceil((longest + 3) / STRIDE) * STRIDE;
     let bytes = 0;
     const take = (size: number): number => {
@@ -168,11 +273,7 @@ export class AttentionParts {
       scores: take(4 * count * group * stride + 64),
       turned: take(4 * count * (TURNED_KEYS + group) * headSize),
     };
-    if (!this.#scratch || this.#scratch.bytes < bytes) {
-      if (this.#scratch) this.#dense.memory.release(this.#scratch);
-      this.#scratch = this.#dense.memory.allocate(Math.ceil(bytes * 1.5));
-    }
-    const { address } = this.#scratch;
+    const address = this.#scratch.take(bytes);
     for (const name of PLACES) layout[name] += address;
     return { ...layout, stride };
   }
@@ -183,4 +284,27 @@ type Layout = Readonly<Record<(typeof PLACES)[number] | "stride", number>>;
 
 function addresses({ blocks }: SharedRows): number[] {
   return blocks.map(({ address }) => address);
+}
+
+/** Adds the probabilities of a stretch of a lane, of tokens at distances from 0 and below `band`. */
+function addStretch(
+  mass: AttentionMass,
+  head: number,
+  { lane, skipped, count }: Stretch,
+  scores: Float32Array,
+  factor: number,
+  { token, band }: { readonly token: number; readonly band: number },
+): void {
+  const { tokens } = lane;
+  if (typeof tokens === "number") {
+    const first = tokens + skipped;
+    const from = Math.max(0, token - band + 1 - first);
+    const to = Math.min(count, token + 1 - first);
+    if (from < to) mass.add(first + from, head, scores.subarray(from, to), factor);
+    return;
+  }
+  for (let i = 0; i < count; i++) {
+    const distance = token - tokens[skipped + i];
+    if (distance >= 0 && distance < band) mass.add(tokens[skipped + i], head, scores.subarray(i, i + 1), factor);
+  }
 }

@@ -1,13 +1,5 @@
-import { Worker } from "node:worker_threads";
-import { kernelModule, kernels, type Kernels } from "../wasm/kernels.ts";
 import { GROUP, KIND, type PackedMatrix } from "./packed-matrix.ts";
-import { SharedMemory } from "../wasm/shared-memory.ts";
-
-/** Floats in the shared memory, with the address by which kernels know them. */
-export interface Floats {
-  readonly address: number;
-  readonly data: Float32Array;
-}
+import { KernelThreads, type Floats } from "../wasm/kernel-threads.ts";
 
 /** A row that products take as their input; kernels know it by its descriptor's address. */
 export interface Row extends Floats {
@@ -21,42 +13,20 @@ export interface Projection {
   readonly products: readonly { readonly address: number; readonly blockSize: number }[];
 }
 
-/** The first bytes of the shared memory, where kernels/src/threads.ts keeps the state of the job at hand. */
-const RESERVED_BYTES = 512;
 /** Groups of rows that a thread takes at a time, at least: fewer cost more in handing over than they save. */
 const SMALLEST_CHUNK = 8;
 const CHUNKS_A_THREAD = 8;
 
-/** The code of a worker, as text, so that a bundler needs no second file. */
-const SERVE = `
-const { workerData: { module, memory } } = require("node:worker_threads");
-new WebAssembly.Instance(module, { env: { memory } }).exports.serve();
-`;
+/** About a millisecond: a thread is needed again within a layer, or not for long. */
+const PATIENCE = 300_000;
 
-/** Holds the kernels, their shared memory and their threads; computes products of one row. */
-export class Dense {
-  readonly memory: SharedMemory = new SharedMemory(RESERVED_BYTES);
-  readonly functions: Kernels;
+/** Computes products of one row in the memory that kernels and their threads share. */
+export class Dense extends KernelThreads {
   readonly exact: boolean;
-  readonly threads: number;
-  readonly #workers: readonly Worker[];
 
   constructor(threads: number, exact: boolean) {
-    const { memory } = this.memory;
+    super(threads, PATIENCE);
     this.exact = exact;
-    this.functions = kernels(memory);
-    this.threads = threads;
-    const workerData = { module: kernelModule(), memory };
-    this.#workers = Array.from({ length: threads - 1 }, () => {
-      const worker = new Worker(SERVE, { eval: true, execArgv: [], env: {}, workerData });
-      worker.unref();
-      return worker;
-    });
-  }
-
-  floats(size: number): Floats {
-    const { address } = this.memory.allocate(size * 4);
-    return { address, data: this.memory.floats({ address }, size) };
   }
 
   vector(values: Float32Array): Floats {
@@ -110,11 +80,6 @@ export class Dense {
       }
       this.functions.multiply(address);
     }
-  }
-
-  async release(): Promise<void> {
-    this.functions.stop();
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
   }
 
   #integers(values: readonly number[]): number {

@@ -1,15 +1,17 @@
 import type { ModelSource } from "../weights/model-source.ts";
-import { needsRawKeys } from "../../method/plan.ts";
+import { hasChoices, needsRawKeys } from "../../method/plan.ts";
 import type { Angles } from "../../positions/rotation.ts";
+import { massBand } from "../../state/attention-mass.ts";
 import { ACTIVATE } from "./activation.ts";
-import { choose } from "../state/choose.ts";
+import { choose, choosesFromCache, chosenFrom } from "../choice/choose.ts";
 import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
+import { NearestTokens } from "./nearest-tokens.ts";
 import { TokenAttention } from "./token-attention.ts";
-import { tokenPlan, type TokenPlan } from "./token-plan.ts";
+import { storedKeys, tokenPlan, type TokenPlan } from "./token-plan.ts";
 import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
 
 /**
@@ -22,6 +24,7 @@ export class TokenDecoder {
   readonly #dense: Dense;
   readonly #weights: TokenWeights;
   readonly #attention: TokenAttention;
+  readonly #chooser: NearestTokens;
 
   constructor(source: ModelSource, threads: number, copies: KeyCopies) {
     this.#source = source;
@@ -29,6 +32,7 @@ export class TokenDecoder {
     this.#dense = new Dense(threads, source.precision === "exact");
     this.#weights = tokenWeights(source, this.#dense);
     this.#attention = new TokenAttention(source.config, this.#dense);
+    this.#chooser = new NearestTokens(source.config, this.#dense, this.#attention.cache);
   }
 
   static fits(source: ModelSource): boolean {
@@ -54,24 +58,36 @@ export class TokenDecoder {
       hook?.hidden?.(layer, stream.data.slice());
       this.#project(layer);
       const view = hook && new CpuLayerView(config, state, layer, first, 1, projected.data.slice());
-      // Where no logits are asked for, the last layer writes its keys and values but computes no attention.
-      const attend = layer < layers.length - 1 || logitRows > 0 || hook !== undefined;
       const given = request.plan(layer);
+      const band = massBand(given);
+      // The last layer that is computed writes its keys and values; attention is computed where logits, hooks or masses need it.
+      const stops = layer === request.stopAfter;
+      const attend = !stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined || band > 0);
+      const from = hasChoices(given) ? chosenFrom(given) : [];
+      const chooses = (attend || hook !== undefined) && from.length > 0;
+      if (chooses && choosesFromCache(given, first)) {
+        this.#copies.add(state, layer, from, first);
+        attention.store(state, layer, storedKeys(from, first, turns), projected.data);
+      }
       const as = hook?.queries ? "lists" : "ranges"; // hooks know lists, and ranges cost less
-      const chosen = attend ? choose(given, state, layer, this.#copies, row, as) : given;
+      const at = { state, layer, copies: this.#copies, chooser: this.#chooser };
+      const chosen = chooses ? await choose(given, at, row, as) : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
       const { slots, load } = readTokens(state, layer, attend ? plan : null, first, 1);
       const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
-      const token = prepared.get(plan, slots, () => tokenPlan(plan, attend ? slots : null, first, raw, turns));
+      const kept = { rawKeys: raw, chosenFrom: from };
+      const token = prepared.get(plan, slots, () => tokenPlan(plan, attend ? slots : null, first, kept, turns));
       this.#copies.ensureForToken(
         state,
         layer,
         token.rotations.filter(({ keys }) => keys).map((use) => use.rotation),
         first,
+        token.needed,
       );
       load();
       attention.store(state, layer, token, projected.data);
-      if (attend) attention.attend(state, layer, token, projected.data, attended);
+      if (stops) return;
+      if (attend) attention.attend(state, layer, token, projected.data, attended, band);
       if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });
       if (!attend) return;
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));

@@ -1,22 +1,41 @@
-import type { AttentionPlan, Segment } from "../../method/plan.ts";
-import { angles, rotation, type Angles } from "../../positions/rotation.ts";
+import type { AttentionPlan, GatedBranch, Segment } from "../../method/plan.ts";
+import { angles, rotation, type Angles, type Rotation } from "../../positions/rotation.ts";
 import { tileOf, type Lane } from "../../state/lanes.ts";
 import type { TokenSlots } from "../../state/slots.ts";
-import { rotationUses, type RotationUse } from "../state/key-copies.ts";
+import { apart } from "../choice/found.ts";
+import { rotationUses, type KeptKeys, type RotationUse } from "../state/key-copies.ts";
 
-/** A plan made concrete for one token; all layers that have the plan share it. */
-export interface TokenPlan {
-  /** Text index of the query. */
+/** What a token's keys are stored under. */
+export interface TokenKeys {
+  /** Text index of the token. */
   readonly token: number;
   readonly rotations: readonly RotationUse[];
   /** The token's angles under each rotation, null under the identity. */
   readonly turns: readonly (Angles | null)[];
+}
+
+/** A plan made concrete for one token; all layers that have the plan share it. */
+export interface TokenPlan extends TokenKeys {
   /** Multiplies the scores. */
   readonly temperature: number;
   readonly lanes: readonly TokenLane[];
   /** Slots of all lanes together. */
   readonly width: number;
+  /** Segments whose tokens the token's heads have found for themselves. */
+  readonly found: readonly TokenList[];
+  /** The second softmax under a gate. */
+  readonly gated: TokenBranch | null;
+  /** `Rotation.id` of keys that have to be in a copy, since lists and choices read them as they are. */
+  readonly needed: ReadonlySet<string>;
 }
+
+export interface TokenBranch {
+  readonly branch: GatedBranch;
+  readonly lists: readonly TokenList[];
+}
+
+/** A segment that shows each head a list of its own. */
+export type TokenList = Pick<TokenLane, "segment" | "rotation" | "keys">;
 
 /** A stretch of slots, all of which the token sees. */
 export interface TokenLane {
@@ -36,32 +55,54 @@ export function tokenPlan(
   plan: AttentionPlan,
   slots: TokenSlots | null,
   token: number,
-  rawKeys: boolean,
+  kept: KeptKeys,
   turned: Map<string, Angles | null>,
 ): TokenPlan {
-  const tileLanes = slots ? tileOf(plan, slots, token, 1).lanes : [];
-  const queryRotations = tileLanes.map(({ segment }) => rotation(segment.table, segment.queryPosition));
-  const rotations = rotationUses(plan, queryRotations, rawKeys);
-  const lanes = tileLanes.flatMap((lane, i) => {
-    const { segment } = lane;
-    const common = {
-      segment,
-      rotation: rotations.findIndex((use) => use.rotation.id === queryRotations[i].id),
-      keys: rotation(segment.table, segment.keyPosition).id,
-    };
+  const { shared, found } = apart(plan);
+  const tileLanes = slots ? tileOf(shared, slots, token, 1).lanes : [];
+  const branch = slots ? plan.gated : undefined;
+  const lists = slots ? found : [];
+  const read = [...tileLanes.map(({ segment }) => segment), ...lists, ...(branch?.segments ?? [])];
+  const queryRotations = read.map(({ table, queryPosition }) => rotation(table, queryPosition));
+  const keys = tokenKeys(token, rotationUses(plan, queryRotations, kept), turned);
+  const places = keys.rotations.map((use) => use.rotation.id);
+  const listOf = (segment: Segment): TokenList => ({
+    segment,
+    rotation: places.indexOf(rotation(segment.table, segment.queryPosition).id),
+    keys: rotation(segment.table, segment.keyPosition).id,
+  });
+  const lanes = tileLanes.flatMap((lane) => {
+    const common = listOf(lane.segment);
     return runsOf(lane).map((run) => ({ ...common, ...run }));
   });
+  const apartLists = [...lists, ...(branch?.segments ?? [])].map(listOf);
+  const needed = new Set([...apartLists.map((list) => list.keys), ...(kept.chosenFrom ?? []).map(({ id }) => id)]);
   return {
-    token,
-    rotations,
-    turns: rotations.map(({ rotation: by }) => {
-      if (!turned.has(by.id)) turned.set(by.id, by.identity ? null : angles(by, [token], 1));
-      return turned.get(by.id)!;
-    }),
+    ...keys,
     temperature: plan.temperature?.at(token) ?? 1,
     lanes,
     width: lanes.reduce((sum, { count }) => sum + count, 0),
+    found: apartLists.slice(0, lists.length),
+    gated: branch ? { branch, lists: apartLists.slice(lists.length) } : null,
+    needed,
   };
+}
+
+/** What a token's keys are stored under before anything attends, so that choices may be made among them. */
+export function storedKeys(
+  rotations: readonly Rotation[],
+  token: number,
+  turned: Map<string, Angles | null>,
+): TokenKeys {
+  return tokenKeys(token, rotations.map((by) => ({ rotation: by, queries: false, keys: true })), turned); // prettier-ignore
+}
+
+function tokenKeys(token: number, rotations: readonly RotationUse[], turned: Map<string, Angles | null>): TokenKeys {
+  const turns = rotations.map(({ rotation: by }) => {
+    if (!turned.has(by.id)) turned.set(by.id, by.identity ? null : angles(by, [token], 1));
+    return turned.get(by.id)!;
+  });
+  return { token, rotations, turns };
 }
 
 function runsOf({ slots, token, tokens }: Lane): Pick<TokenLane, "from" | "count" | "tokens">[] {

@@ -1,6 +1,7 @@
 import type { ModelSource } from "../weights/model-source.ts";
 import type { WeightTensor } from "../../model/weights.ts";
-import type { Dense, Floats, Projection, Row } from "./dense.ts";
+import type { Floats } from "../wasm/kernel-threads.ts";
+import type { Dense, Projection, Row } from "./dense.ts";
 import { packCodes, packFloats, type PackedMatrix } from "./packed-matrix.ts";
 import { isQuantised, quantisedMatrix } from "../weights/quantised.ts";
 

@@ -1,8 +1,9 @@
 import { LongctxError } from "../../common/errors.ts";
-import type { FrequencyTable } from "../../method/plan.ts";
-import { angles, type Rotation } from "../../positions/rotation.ts";
+import type { Choice, FrequencyTable } from "../../method/plan.ts";
+import { angles, rotation, type Rotation } from "../../positions/rotation.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { packed, type Section } from "./packed-sections.ts";
+import { scoresTokens } from "./seen-lanes.ts";
 
 /**
  * (cos, sin) of each rotation, token and pair, computed in float64: [rotations, T, d/2, 2]; with `from`, of the turn that
@@ -28,6 +29,25 @@ export function anglesOf(
     }
   });
   return table;
+}
+
+/**
+ * Of each choice that the mean of several queries asks for, (cos, sin) of each pair that turn this mean, [choices, d/2, 2].
+ * What is made of raw keys lacks the amplitude of keys, so the amplitude is a factor of the mean once more.
+ */
+export function askingAngles(choices: readonly Choice[], pairs: number): Float32Array {
+  const all = new Float32Array(2 * pairs * choices.length);
+  choices.forEach((choice, i) => {
+    const { table, queryPosition, asking } = choice;
+    const turned = anglesOf([rotation(table, queryPosition)], [asking.from], pairs);
+    // Channels behind the table's pairs are neither turned nor multiplied.
+    const channels = scoresTokens(choice) ? 0 : 2 * table.inverse.length;
+    all.set(
+      turned.map((value, at) => (at < channels ? value * table.amplitude : value)),
+      2 * pairs * i,
+    );
+  });
+  return all;
 }
 
 /** An empty table is that of no rotation; any other has the model's pairs. */

@@ -1,6 +1,6 @@
 import type { BroadcastQueryTiling } from "../device/tilings.ts";
 import { equalSubgroups, type Capabilities, type Kernel } from "../device/kernel.ts";
-import { tileDeclarations, tileEntry, TILE_INTERFACE } from "./attention-lanes.ts";
+import { tileDeclarations, tileEntry, TILE_INTERFACE, type TileOutput } from "./attention-lanes.ts";
 import { cappedScore, capName, type AttentionShape } from "./attention-shape.ts";
 import type { TiledKey } from "./attention-tiled.ts";
 import { each, lines } from "../device/declare.ts";
@@ -33,9 +33,11 @@ export function broadcastRows({ subgroupSize, queries }: BroadcastQueryTiling): 
 export function broadcastTilesKernel(
   { shape }: TiledKey,
   { subgroupSize, queries, keys }: BroadcastQueryTiling,
+  output: TileOutput = "attended",
 ): Kernel {
   const { headSize, storage } = shape;
-  const name = ["attention-broadcast", headSize, storage, subgroupSize, queries, keys, ...capName(shape)].join(" ");
+  const parts = output === "parts" ? ["parts"] : [];
+  const name = ["attention-broadcast", headSize, storage, subgroupSize, queries, keys, ...parts, ...capName(shape)].join(" "); // prettier-ignore
   const of = <T>(make: (q: number) => T) => each(queries, make);
   /** Statements for each key of a step, as `called`, passed on by the invocation that loaded it. */
   const passedOn = (load: (k: number) => string, called: string, use: (key: number) => string[]) =>
@@ -51,7 +53,7 @@ export function broadcastTilesKernel(
   const scores = (q: number) => each(subgroupSize * keys, (key) => `score${q}_${key}`);
   const code = `enable subgroups;
 // ${name}
-${tileDeclarations(shape)}
+${tileDeclarations(shape, output)}
 ${tileEntry({ threads: subgroupSize, builtin: "subgroup_invocation_id" })}
 ${lines(
   of((q) => [
@@ -135,7 +137,7 @@ ${lines(
       }
     }
   }
-${lines(of((q) => store(shape, q, subgroupSize)))}
+${lines(of((q) => (output === "parts" ? storeParts(q, subgroupSize) : store(shape, q, subgroupSize))))}
 }
 `;
   return { name, code, ...TILE_INTERFACE, features: ["subgroups"] };
@@ -150,5 +152,15 @@ function store({ headSize }: AttentionShape, q: number, subgroupSize: number): s
     let scale = select(1.0 / total${q}, 0.0, total${q} == 0.0);
     let goal = (row${q} * uniforms.queryHeads + head) * ${headSize % 4 === 0 ? "QUADS" : "uniforms.headSize"};
     ${write}
+  }`;
+}
+
+/** What a row's keys make of it, as `attention-split` writes it. */
+function storeParts(q: number, subgroupSize: number): string {
+  const own = `(own + ${q * subgroupSize}u)`;
+  return `  if (own + ${q * subgroupSize}u < tile.rows) {
+    let part = ((tile.part + ${own} * tile.step) * uniforms.queryHeads + head) * (QUADS + 1u);
+    for (var quad = 0u; quad < uniforms.quads; quad++) { parts[part + quad] = sum${q}[quad]; }
+    parts[part + QUADS] = vec4f(largest${q}, total${q}, 0.0, 0.0);
   }`;
 }

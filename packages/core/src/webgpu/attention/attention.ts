@@ -43,8 +43,10 @@ export class AttentionKernels {
   readonly #rotate: Kernel;
   readonly #turn: Kernel;
   readonly #tiled: Kernel;
-  /** The same over ranges of keys; null on processors, which few tiles keep busy. */
-  readonly #ranged: Kernel | null;
+  /** The same for parts of rows: over ranges of keys, and where other kernels add parts of their own. */
+  readonly #parts: Kernel;
+  /** Whether tiles are cut into ranges of keys; not on processors, which few tiles keep busy. */
+  readonly #cutsKeys: boolean;
   readonly #split: Kernel;
   readonly #reduce: Kernel;
 
@@ -63,7 +65,8 @@ export class AttentionKernels {
     const tiles = tilings.tiles ?? attentionTiling(shape, capabilities);
     const broadcast = tiles.path === "broadcast";
     this.#tiled = broadcast ? broadcastTilesKernel({ shape }, tiles) : tiledKernel({ shape }, tiles);
-    this.#ranged = broadcast || capabilities.software ? null : tiledKernel({ shape }, tiles, "parts");
+    this.#parts = broadcast ? broadcastTilesKernel({ shape }, tiles, "parts") : tiledKernel({ shape }, tiles, "parts");
+    this.#cutsKeys = !broadcast && !capabilities.software;
     this.#tileRows = broadcast ? broadcastRows(tiles) : tiles.rows;
     this.#split = splitKernel({ shape }, this.#splitTiling);
     this.#reduce = reduceKernel(this.#splitTiling);
@@ -71,17 +74,21 @@ export class AttentionKernels {
 
   /** To be compiled ahead. */
   get kernels(): readonly Kernel[] {
-    const ranged = this.#ranged ? [this.#ranged] : [];
+    const ranged = this.#cutsKeys ? [this.#parts] : [];
     return [this.#rotate, this.#turn, this.#tiled, ...ranged, this.#split, this.#reduce];
   }
 
   /**
    * How the tables of a chunk of so many queries have to be cut: a part of `TablesRequest`. `masked`: some lane holds keys
-   * that a query does not see, which only tiles look at (`masksChosen`).
+   * that a query does not see, which only tiles look at (`masksChosen`). `otherParts` is that of the tables.
    */
-  cut(count: number, masked = false): Pick<TablesRequest, "pieces" | "ranges"> & { readonly tileRows: number | null } {
+  cut(
+    count: number,
+    masked = false,
+    otherParts = 0,
+  ): Pick<TablesRequest, "pieces" | "ranges"> & { readonly tileRows: number | null } {
     const tileRows = count <= MOST_SPLIT && !masked ? null : this.#tileRows;
-    return { tileRows, pieces: this.#pieces, ranges: this.#ranges(count) };
+    return { tileRows, pieces: this.#pieces, ranges: this.#ranges(count, otherParts) };
   }
 
   get #pieces(): NonNullable<TablesRequest["pieces"]> {
@@ -92,12 +99,12 @@ export class AttentionKernels {
   }
 
   /** As many as keep a device busy, and as one binding holds the parts of. */
-  #ranges(count: number): TablesRequest["ranges"] {
-    if (!this.#ranged) return undefined;
+  #ranges(count: number, otherParts = 0): TablesRequest["ranges"] {
+    if (!this.#cutsKeys) return undefined;
     const most = Math.floor(this.#capabilities.maxBinding / partBytes(this.shape, Math.min(count, this.#tileRows)));
     const wanted = Math.min(
       Math.ceil(TILE_WORKGROUPS / this.shape.queryHeads),
-      most - Math.ceil(count / this.#tileRows),
+      most - (1 + otherParts) * Math.ceil(count / this.#tileRows),
     );
     return { wanted: Math.max(1, wanted), shortest: wanted > 1 ? SHORTEST_RANGE : Infinity };
   }
@@ -120,15 +127,16 @@ export class AttentionKernels {
 
   /**
    * Fills `attended` [T, H, D]; `parts` takes `partBytes(tables)`. Two dispatches where there are parts, one where tiles
-   * see all of their keys, none when the tables were made without attention; more where they are much work.
+   * see all of their keys, none when the tables were made without attention; more where they are much work. `others` are
+   * dispatches that write the tables' `otherParts`.
    */
-  attend(work: AttentionGoal): Dispatch[] {
+  attend(work: AttentionGoal, others: readonly Dispatch[] = []): Dispatch[] {
     const { path, partCount } = work.tables;
     if (path === "none") return [];
-    const reduced = [attentionReduce(this.#reduce, this.shape, this.#capabilities, work)];
+    const reduced = [...others, attentionReduce(this.#reduce, this.shape, this.#capabilities, work)];
     if (path === "split")
       return [...attentionSplit(this.#split, this.shape, this.#splitTiling, this.#capabilities, work), ...reduced];
-    const kernel = partCount > 0 ? this.#ranged! : this.#tiled;
+    const kernel = partCount > 0 ? this.#parts : this.#tiled;
     return [...attentionTiled(kernel, this.shape, this.#capabilities, work), ...(partCount > 0 ? reduced : [])];
   }
 }

@@ -1,8 +1,8 @@
-import { needsRawKeys } from "../../method/plan.ts";
-import { rotation, UNROTATED } from "../../positions/rotation.ts";
+import { choicesOf, hasChoices, type AttentionPlan } from "../../method/plan.ts";
+import { UNROTATED } from "../../positions/rotation.ts";
 import { keyRotations } from "../../state/key-copies.ts";
 import type { SlotMap } from "../../state/slots.ts";
-import { anglesOf } from "./angle-tables.ts";
+import { anglesOf, askingAngles } from "./angle-tables.ts";
 import type { GpuSlice } from "../device/kernel.ts";
 import { packed, type Section } from "./packed-sections.ts";
 import { NOTHING, pieces, placeOf, Rotations, tiles, type TablesRequest, type WorkPath } from "./work-tables.ts";
@@ -55,10 +55,10 @@ const LOG2_E = Math.LOG2E;
 
 export function attentionTables(request: TablesRequest): AttentionTables {
   const { plan, slots, first, count, pairs, places, scale = 1 / Math.sqrt(request.headSize) } = request;
-  const queries = new Rotations();
+  const { queries = new Rotations() } = request;
   const work =
     request.attend === false ? NOTHING : request.tileRows ? tiles(request, queries) : pieces(request, queries);
-  const rawRotation = request.attend !== false && needsRawKeys(plan) ? queries.indexOf(UNROTATED) : null;
+  const rawRotation = request.attend !== false && readsRawQueries(plan) ? queries.indexOf(UNROTATED) : null;
   const queryRotations = queries.list.length;
   const copies = keyRotations(plan, request.rawKeys);
   const targets = copies.flatMap((by) => [queries.indexOf(by), placeOf(places, by)]);
@@ -83,8 +83,21 @@ export function attentionTables(request: TablesRequest): AttentionTables {
     workCount: work.count,
     partCount: work.parts,
     scores: work.scores,
-    ...(work.chosen.length > 0 ? packed({ ...parts, asking: askingAngles(work.chosen, pairs) }) : packed(parts)),
+    ...(work.chosen.length > 0
+      ? packed({
+          ...parts,
+          asking: askingAngles(
+            work.chosen.map(({ choice }) => choice),
+            pairs,
+          ),
+        })
+      : packed(parts)),
   };
+}
+
+/** A memory reads queries without rotation, and so does a choice that the mean of several queries asks for. */
+function readsRawQueries(plan: AttentionPlan): boolean {
+  return plan.memory !== undefined || (hasChoices(plan) && choicesOf(plan).some(({ each }) => !each));
 }
 
 /** { slot, factor of the scores } for each token. */
@@ -96,19 +109,4 @@ function rowsOf(tokens: readonly number[], slots: SlotMap, scale: (token: number
     factors[2 * t + 1] = scale(token);
   });
   return rows;
-}
-
-/** Of each choice (cos, sin) of each pair that turn what it asks with, [choices, d/2, 2]: the amplitude is the keys' too. */
-function askingAngles(chosen: readonly ChosenList[], pairs: number): Float32Array {
-  const all = new Float32Array(2 * pairs * chosen.length);
-  chosen.forEach(({ choice: { table, queryPosition, asking } }, i) => {
-    const turned = anglesOf([rotation(table, queryPosition)], [asking.from], pairs);
-    // Channels behind the table's pairs are neither turned nor multiplied.
-    const channels = 2 * table.inverse.length;
-    all.set(
-      turned.map((value, at) => (at < channels ? value * table.amplitude : value)),
-      2 * pairs * i,
-    );
-  });
-  return all;
 }

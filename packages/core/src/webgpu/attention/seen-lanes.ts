@@ -1,5 +1,7 @@
 import {
+  ChosenRows,
   intersect,
+  isShared,
   type AttentionPlan,
   type Choice,
   type ChosenTokens,
@@ -35,7 +37,7 @@ export interface PlacedLane {
 /** What some rows of a chunk see, with the lists that this takes: slots and tokens of lanes that have no consecutive ones. */
 export class SeenLanes {
   readonly #chunk: Chunk;
-  /** The plan without segments whose tokens are still to be chosen. */
+  /** The plan without segments whose tokens are still to be chosen, and without those that queries choose for themselves. */
   readonly #known: AttentionPlan;
   readonly #choosing: readonly Segment[];
   readonly #entries: number[] = [];
@@ -44,11 +46,10 @@ export class SeenLanes {
   constructor(chunk: Chunk) {
     const { plan } = chunk;
     this.#chunk = chunk;
-    this.#choosing = plan.segments.filter(({ tokens }) => "choice" in tokens);
-    this.#known =
-      this.#choosing.length === 0
-        ? plan
-        : { ...plan, segments: plan.segments.filter((segment) => !this.#choosing.includes(segment)) };
+    const dense = plan.segments.filter((segment) => !isSparse(segment));
+    this.#choosing = dense.filter(({ tokens }) => "choice" in tokens);
+    const known = dense.filter((segment) => !this.#choosing.includes(segment));
+    this.#known = known.length === plan.segments.length ? plan : { ...plan, segments: known };
   }
 
   lanes(row: number, rows: number): PlacedLane[] {
@@ -95,10 +96,26 @@ function asks({ queries = EVERY_QUERY }: Segment, rows: Interval): boolean {
 
 const EVERY_QUERY: Interval = { from: -Infinity, to: Infinity };
 
+/**
+ * Returns whether each query, or each of several heads, has tokens of its own in a segment: such lists are no lanes, and
+ * the kernels of the room `sparse` read them.
+ */
+export function isSparse({ tokens }: Segment): boolean {
+  return tokens instanceof ChosenRows || ("choice" in tokens && !isShared(tokens.choice));
+}
+
+/**
+ * Returns whether a choice scores the keys of single tokens, from the copy of the keys under its rotation, and not what is
+ * made of raw keys.
+ */
+export function scoresTokens(choice: Choice): boolean {
+  return choice.size === 1 && (!isShared(choice) || choice.keyPosition.id !== "0" || choice.scales !== undefined);
+}
+
 /** Is there a block that a query would see in part only, if it were chosen? Then kernels have to look at the tokens of lists. */
 export function masksChosen({ segments }: AttentionPlan, first: number, count: number): boolean {
   return segments.some(({ tokens, band, queries = EVERY_QUERY }) => {
-    if (!("choice" in tokens)) return false;
+    if (!("choice" in tokens) || !isShared(tokens.choice)) return false;
     const { from, size, candidates } = tokens.choice;
     const asking = intersect(queries, { from: first, to: first + count });
     return asking.from - (from + size * candidates - 1) < band.from || asking.to - 1 - from >= band.to;

@@ -37,6 +37,13 @@ export interface TablesRequest {
    * into ranges of keys, and the longest come first. Absent: a tile goes over all it sees, in the order of the text.
    */
   readonly ranges?: { readonly wanted: number; readonly shortest: number };
+  /** Rotations of queries that other kernels read, before those of attention; none unless given. */
+  readonly queries?: Rotations;
+  /**
+   * Given where each row's attention is written as parts, whatever the path: behind the parts that attention itself writes
+   * every row has so many more, which other kernels write before `attention-reduce` reads them.
+   */
+  readonly otherParts?: number;
   /** Keep keys without rotation too. */
   readonly rawKeys?: boolean;
   /** false when only the ring has to be written. */
@@ -87,7 +94,7 @@ export const NOTHING: Work = {
 
 /** Queries some at a time, each tile with the lanes that any of its rows sees, or with a range of what they hold. */
 export function tiles(request: TablesRequest, queries: Rotations): Work {
-  const { count, places, tileRows, ranges: wanted } = request;
+  const { count, places, tileRows, ranges: wanted, otherParts } = request;
   const words: number[] = [];
   const seeing = new SeenLanes(request);
   const seen = Array.from({ length: Math.ceil(count / tileRows!) }, (_, i) => {
@@ -98,13 +105,14 @@ export function tiles(request: TablesRequest, queries: Rotations): Work {
   });
   const total = seen.reduce((sum, { width }) => sum + width, 0);
   const most = wanted ? roundUp(Math.max(wanted.shortest, Math.ceil(total / wanted.wanted)), 32) : Infinity;
-  const whole = seen.every(({ width }) => width <= most);
+  const whole = otherParts === undefined && seen.every(({ width }) => width <= most);
   const items: { readonly width: number; readonly words: readonly number[] }[] = [];
   const ranges: number[] = [];
   let parts = 0;
   for (const { row, rows, width, lanes } of seen) {
-    const step = whole ? 1 : Math.max(1, Math.ceil(width / most));
-    for (let i = 0; i < step; i++) {
+    const own = whole ? 1 : Math.max(1, Math.ceil(width / most));
+    const step = own + (otherParts ?? 0);
+    for (let i = 0; i < own; i++) {
       const begin = words.length / LANE_WORDS;
       const range = { from: i === 0 ? 0 : i * most, to: Math.min(width, (i + 1) * most) };
       for (const { lane, from, to } of within(lanes, range))
@@ -158,16 +166,16 @@ function laneWords(
     placeOf(places, keysOf(segment)),
     queries.indexOf(rotation(table, queryPosition)),
     listed ? 1 : 0,
-    near(band.from),
-    near(band.to),
-    near(asking?.from ?? -Infinity),
-    near(asking?.to ?? Infinity),
+    finite(band.from),
+    finite(band.to),
+    finite(asking?.from ?? -Infinity),
+    finite(asking?.to ?? Infinity),
   ];
 }
 
 /** One query at a time, all it sees cut into pieces that workgroups take side by side. */
 export function pieces(request: TablesRequest, queries: Rotations): Work {
-  const { count, places } = request;
+  const { count, places, otherParts = 0 } = request;
   const { longest, shortest, wanted } = request.pieces ?? { longest: 256, shortest: 32, wanted: 64 };
   const work: number[] = [];
   const seeing = new SeenLanes(request);
@@ -187,6 +195,8 @@ export function pieces(request: TablesRequest, queries: Rotations): Work {
       for (let at = 0; at < end; at += size, pieceCount++)
         work.push(begin + at, Math.min(size, end - at), place, by, row, listed ? 1 : 0);
     }
+    // A piece without keys leaves its part to another kernel, which writes it later.
+    for (let i = 0; i < otherParts; i++, pieceCount++) work.push(0, 0, 0, 0, row, 0);
     ranges.push(pieceCount);
   }
   return {
@@ -211,6 +221,7 @@ export function placeOf(places: ReadonlyMap<string, number>, { id }: Rotation): 
   return place;
 }
 
-function near(limit: number): number {
+/** Returns a limit of distances or tokens as a 32-bit number; a limit beyond all texts stands for Infinity. */
+export function finite(limit: number): number {
   return Math.max(-FAR, Math.min(FAR, limit));
 }

@@ -1,6 +1,7 @@
 import { SHAPE_UNIFORMS, type AttentionShape } from "../attention/attention-shape.ts";
 import { sectionOf, type AttentionTables } from "../attention/lane-table.ts";
 import { ROTARY_TURN } from "../attention/rotate-and-store.ts";
+import type { Choice } from "../../method/plan.ts";
 import { memoised } from "../device/declare.ts";
 import type { Dispatch, GpuSlice, Kernel } from "../device/kernel.ts";
 
@@ -81,28 +82,34 @@ export interface AskingQuery {
   readonly uploaded: GpuSlice;
   /** As `rotate-and-store` left them. */
   readonly queries: GpuSlice;
-  /** Which of `tables.chosen` asks. */
+  readonly choice: Choice;
+  /** (cos, sin) of the pairs that turn the mean, [choices, d/2, 2], and which of them. */
+  readonly angles: GpuSlice;
   readonly which: number;
-  /** [K, D] in float32. */
+  /** The heads of the result: key heads, over whose query heads the mean is added up, or each query head. */
+  readonly heads: "key heads" | "query heads";
+  /** [K, D] or [H, D] in float32. */
   readonly asking: GpuSlice;
 }
 
 export function askingQuery(shape: AttentionShape, work: AskingQuery): Dispatch {
-  const { tables, uploaded, queries, which, asking } = work;
-  const { first, count, rawRotation, chosen } = tables;
-  const { from, to } = chosen[which].choice.asking;
+  const { tables, uploaded, queries, choice, angles, which, heads, asking } = work;
+  const { first, count, rawRotation } = tables;
+  const { from, to } = choice.asking;
   const rowFrom = Math.min(Math.max(from - first, 0), count);
+  // As many key heads as query heads leave nothing to add up.
+  const added = heads === "key heads" ? shape : { ...shape, keyHeads: shape.queryHeads };
   return {
     kernel: kernelOf(),
-    buffers: [queries, sectionOf(tables, uploaded, "rows"), sectionOf(tables, uploaded, "asking"), asking],
+    buffers: [queries, sectionOf(tables, uploaded, "rows"), angles, asking],
     uniforms: [
       count,
       rawRotation!,
       rowFrom,
       Math.max(rowFrom, Math.min(to - first, count)),
       which * shape.pairs,
-      ...SHAPE_UNIFORMS.of(shape),
+      ...SHAPE_UNIFORMS.of(added),
     ],
-    workgroups: [shape.keyHeads, 1, 1],
+    workgroups: [added.keyHeads, 1, 1],
   };
 }

@@ -1,12 +1,16 @@
-import { SHAPE_UNIFORMS, type AttentionShape, type LayerRing } from "../attention/attention-shape.ts";
+import { SHAPE_UNIFORMS } from "../attention/attention-shape.ts";
 import { storageCode, type Storage } from "../attention/storage.ts";
 import { RING_SLOT, RING_UNIFORMS } from "../attention/token-slots.ts";
-import type { RingLayout } from "../../method/method.ts";
-import { memoised } from "../device/declare.ts";
-import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } from "../device/kernel.ts";
+import type { Kernel } from "../device/kernel.ts";
 
-const kernelOf = memoised(blockMeansKernel);
 const THREADS = 64;
+
+/** Uniforms of kernels that go over the raw keys of blocks [firstBlock, firstBlock + blocks) in a ring. */
+export const BLOCK_UNIFORMS = {
+  fields: `blocks: u32, firstBlock: u32, size: u32, begin: u32, places: u32, place: u32, stride: u32, firstHead: u32, heads: u32,
+  ${RING_UNIFORMS.fields}, ${SHAPE_UNIFORMS.fields}`,
+  types: [...Array<"u32">(9).fill("u32"), ...RING_UNIFORMS.types, ...SHAPE_UNIFORMS.types],
+} as const;
 
 /**
  * Mean keys of blocks of tokens: an invocation adds up four channels of one key head over a block's tokens, in order of the
@@ -18,8 +22,7 @@ export function blockMeansKernel(storage: Storage): Kernel {
   const name = ["block-means", storage].join(" ");
   const code = `// ${name}
 struct Uniforms {
-  blocks: u32, firstBlock: u32, size: u32, begin: u32, places: u32, place: u32, stride: u32, firstHead: u32, heads: u32,
-  ${RING_UNIFORMS.fields}, ${SHAPE_UNIFORMS.fields},
+  ${BLOCK_UNIFORMS.fields},
 }
 
 ${storageCode("keys", 0, "read", storage)}@group(0) @binding(1) var<storage, read_write> means: array<vec4f>;
@@ -48,46 +51,7 @@ fn main(
     name,
     code,
     bindings: ["read", "write"],
-    uniforms: [...Array<"u32">(9).fill("u32"), ...RING_UNIFORMS.types, ...SHAPE_UNIFORMS.types],
+    uniforms: BLOCK_UNIFORMS.types,
     features: [],
   };
-}
-
-export interface BlockMeans {
-  readonly ring: LayerRing;
-  readonly layout: RingLayout;
-  /** Where in the ring the keys without rotation are. */
-  readonly rawPlace: number;
-  /** Block j holds the tokens [from + j · size, from + (j + 1) · size). */
-  readonly from: number;
-  readonly size: number;
-  /** The blocks [first, end) whose means are computed. */
-  readonly blocks: { readonly first: number; readonly end: number };
-  /** [blocks, K, D] */
-  readonly means: GpuSlice;
-}
-
-/** One dispatch for each group of heads. */
-export function blockMeans(shape: AttentionShape, capabilities: Capabilities, work: BlockMeans): Dispatch[] {
-  const { ring, layout, rawPlace, from, size, means } = work;
-  const { first, end } = work.blocks;
-  const [, , , quads] = SHAPE_UNIFORMS.of(shape);
-  return ring.groups.map(({ firstHead, heads, keys }) => ({
-    kernel: kernelOf(shape.storage),
-    buffers: [keys, means],
-    uniforms: [
-      end - first,
-      first,
-      size,
-      from,
-      ring.places,
-      rawPlace,
-      ring.stride,
-      firstHead,
-      heads,
-      ...RING_UNIFORMS.of(layout),
-      ...SHAPE_UNIFORMS.of(shape),
-    ],
-    workgroups: spread(Math.ceil(((end - first) * heads * quads) / THREADS), capabilities),
-  }));
 }

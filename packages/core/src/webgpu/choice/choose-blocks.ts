@@ -1,3 +1,4 @@
+import { SELECT_THREADS, SELECT_VARIABLES, selectKey, selectSteps } from "./radix-select.ts";
 import { RING_SLOT, RING_UNIFORMS } from "../attention/token-slots.ts";
 import type { Choice } from "../../method/plan.ts";
 import type { RingLayout } from "../../method/method.ts";
@@ -7,7 +8,6 @@ import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } 
 const scoresKernelOf = memoised(blockScoresKernel);
 const chooseKernelOf = memoised(chooseBlocksKernel);
 const SCORE_THREADS = 64;
-const THREADS = 256;
 
 /**
  * Scores of blocks: an invocation for each takes the dot product of its mean keys and what the choice asks with.
@@ -61,89 +61,12 @@ struct Listed { slot: u32, token: i32 }
 @group(0) @binding(2) var<storage, read_write> lists: array<Listed>;
 @group(0) @binding(3) var<uniform> uniforms: Uniforms;
 
-var<workgroup> bins: array<atomic<u32>, 256>;
-// The leading bits of the smallest score that is taken, and how many blocks with such bits are taken.
-var<workgroup> prefix: u32;
-var<workgroup> rest: u32;
-// Of each invocation's range, and then of all ranges before it: blocks above that score, and blocks at it.
-var<workgroup> above: array<u32, ${THREADS}>;
-var<workgroup> equal: array<u32, ${THREADS}>;
-
+${SELECT_VARIABLES}
 ${RING_SLOT}
-/** Ordered as the scores are; 0 and -0 are equal. */
-fn keyOf(block: u32) -> u32 {
-  let score = scores[block];
-  let bits = bitcast<u32>(select(score, 0.0, score == 0.0));
-  return select(~bits, bits | 0x80000000u, bits < 0x80000000u);
-}
-
-@compute @workgroup_size(${THREADS})
+${selectKey("block")}@compute @workgroup_size(${SELECT_THREADS})
 fn main(@builtin(local_invocation_index) own: u32) {
-  if (own == 0u) {
-    prefix = 0u;
-    rest = uniforms.count;
-  }
-  for (var step = 0u; step < 4u; step++) {
-    let shift = 24u - 8u * step;
-    atomicStore(&bins[own], 0u);
-    workgroupBarrier();
-    for (var block = own; block < uniforms.blocks; block += ${THREADS}u) {
-      let key = keyOf(block);
-      // Two shifts, since one by 32 is none.
-      if (((key >> shift) >> 8u) == prefix) { atomicAdd(&bins[(key >> shift) & 255u], 1u); }
-    }
-    workgroupBarrier();
-    if (own == 0u) {
-      var left = rest;
-      var bin = 255u;
-      while (bin > 0u && atomicLoad(&bins[bin]) < left) {
-        left -= atomicLoad(&bins[bin]);
-        bin--;
-      }
-      rest = left;
-      prefix = (prefix << 8u) | bin;
-    }
-    workgroupBarrier();
-  }
-  let least = prefix;
-  let ties = rest;
-  let range = (uniforms.blocks + ${THREADS - 1}u) / ${THREADS}u;
-  let begin = min(own * range, uniforms.blocks);
-  let end = min(begin + range, uniforms.blocks);
-  var larger = 0u;
-  var same = 0u;
-  for (var block = begin; block < end; block++) {
-    let key = keyOf(block);
-    larger += select(0u, 1u, key > least);
-    same += select(0u, 1u, key == least);
-  }
-  above[own] = larger;
-  equal[own] = same;
-  workgroupBarrier();
-  if (own == 0u) {
-    var aboveBefore = 0u;
-    var equalBefore = 0u;
-    for (var i = 0u; i < ${THREADS}u; i++) {
-      let counts = vec2u(above[i], equal[i]);
-      above[i] = aboveBefore;
-      equal[i] = equalBefore;
-      aboveBefore += counts.x;
-      equalBefore += counts.y;
-    }
-  }
-  workgroupBarrier();
-  var ahead = equal[own];
-  var place = above[own] + min(ahead, ties);
-  for (var block = begin; block < end; block++) {
-    let key = keyOf(block);
-    if (key > least || (key == least && ahead < ties)) {
-      chosen[uniforms.chosenAt + place] = block;
-      place++;
-    }
-    ahead += select(0u, 1u, key == least);
-  }
-  storageBarrier();
-  for (var i = own; i < uniforms.count * uniforms.size; i += ${THREADS}u) {
+${selectSteps({ blocks: "uniforms.blocks", count: "uniforms.count", goal: "uniforms.chosenAt" })}  storageBarrier();
+  for (var i = own; i < uniforms.count * uniforms.size; i += ${SELECT_THREADS}u) {
     let token = uniforms.begin + chosen[uniforms.chosenAt + i / uniforms.size] * uniforms.size + i % uniforms.size;
     lists[uniforms.listAt + i] = Listed(ringSlot(token), i32(token));
   }

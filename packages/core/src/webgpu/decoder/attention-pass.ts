@@ -1,44 +1,42 @@
-import { checkShared } from "../../backend/forward-checks.ts";
-import { hasChoices, needsRawKeys, type AttentionPlan, type MemoryBranch } from "../../method/plan.ts";
+import { checkAskers } from "../../backend/forward-checks.ts";
+import { LongctxError } from "../../common/errors.ts";
+import { choicesOf, hasChoices, needsRawKeys, type AttentionPlan } from "../../method/plan.ts";
 import { RAW } from "../../positions/rotation.ts";
-import type { SlotMap } from "../../state/slots.ts";
 import { queryBytes } from "../attention/attention-shape.ts";
+import { partBytes } from "../attention/attention-split.ts";
 import { keyRotations } from "../../state/key-copies.ts";
-import { attentionTables, type AttentionTables } from "../attention/lane-table.ts";
-import { masksChosen } from "../attention/seen-lanes.ts";
+import type { AttentionTables } from "../attention/lane-table.ts";
+import { countMass } from "../choice/attention-mass.ts";
 import { layerChoices } from "../choice/layer-choices.ts";
+import { chosenLists } from "../choice/row-choices.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
 import { layerMemoryPass } from "../memory/layer-memory.ts";
+import { attentionSparse } from "../sparse/attention-sparse.ts";
+import { gateBranch } from "../sparse/gate-branch.ts";
 import type { GpuState } from "../state/gpu-state.ts";
 import { ensureCopies, Turns } from "../state/key-places.ts";
-import type { GpuKeyCopy, GpuLayer } from "../state/layer-buffers.ts";
 import type { Decoder } from "./decoder.ts";
+import { UploadedFactors } from "./head-factors.ts";
+import { noted, putBack, type LayerBefore } from "./layer-undo.ts";
+import { PlanTables, type PassOptions, type UploadedTables } from "./plan-tables.ts";
 
-/** What is done with a layer's plan beside storing the chunk's keys and values. */
-export interface PassOptions {
-  /** false when nobody reads the layer's output: keys and values are stored, and memories written, all the same. */
-  readonly attend: boolean;
-  /** Keep a copy of the keys without rotation. */
-  readonly rawKeys: boolean;
+/** Where a layer's attention is written, and the queries it is computed from. */
+interface Goal {
+  readonly queries: GpuSlice;
+  readonly attended: GpuSlice;
 }
 
-/** The tables of a plan, uploaded. */
-export interface UploadedTables {
-  readonly tables: AttentionTables;
-  readonly slice: GpuSlice;
-}
-
-/** Attention of one chunk as dispatches, layer by layer: keys stored, blocks chosen, the softmax, the memory. */
+/** Attention of one chunk as dispatches, layer by layer: keys stored, choices made, the softmax, the other branch, the memory. */
 export class AttentionPass {
   readonly #decoder: Decoder;
   readonly #state: GpuState;
   readonly #first: number;
   readonly #count: number;
   readonly #turns: Turns;
-  readonly #tables = new Map<AttentionPlan, MadeTables[]>();
-  readonly #gates = new Map<MemoryBranch, GpuSlice>();
+  readonly #tables: PlanTables;
+  readonly #factors: UploadedFactors;
   /** Layers as they were before dispatches that change them were recorded, until those are submitted. */
-  readonly #before = new Map<number, Before>();
+  readonly #before = new Map<number, LayerBefore>();
 
   constructor(decoder: Decoder, state: GpuState, count: number) {
     this.#decoder = decoder;
@@ -46,6 +44,8 @@ export class AttentionPass {
     this.#first = state.rings.length;
     this.#count = count;
     this.#turns = new Turns(decoder.workspace, decoder.attention.shape.pairs, this.#first);
+    this.#tables = new PlanTables(decoder, state, this.#first, count);
+    this.#factors = new UploadedFactors(decoder.workspace);
   }
 
   /** What was recorded has been submitted: there is no way back before it. */
@@ -73,20 +73,21 @@ export class AttentionPass {
     return ensureCopies(this.#decoder.attention, this.#turns, this.#state, layer, wanted, this.#first);
   }
 
-  /** Stores the layer's keys and values and chooses its blocks. */
+  /** Stores the layer's keys and values and makes its choices. */
   choose(
     layer: number,
     plan: AttentionPlan,
     options: PassOptions,
-  ): { dispatches: Dispatch[]; tables: AttentionTables } {
-    const prepared = this.#prepared(layer, plan, options);
-    return { dispatches: this.#stored(layer, plan, prepared), tables: prepared.tables };
+  ): Pick<UploadedTables, "tables" | "sparse"> & { readonly dispatches: Dispatch[] } {
+    const prepared = this.#tables.of(layer, plan, options);
+    return { ...prepared, dispatches: this.#stored(layer, plan, prepared) };
   }
 
-  #stored(layer: number, plan: AttentionPlan, { tables, slice: uploaded }: UploadedTables): Dispatch[] {
-    const { attention, stages, workspace, weights, gpu } = this.#decoder;
-    const { buffers: ring, copies } = this.#state.layers[layer];
-    if (needsRawKeys(plan)) this.#remember(layer);
+  #stored(layer: number, plan: AttentionPlan, { tables, slice: uploaded, sparse, mass }: UploadedTables): Dispatch[] {
+    checkAskers(plan, "webgpu");
+    const { attention, stages, workspace, weights, gpu, config } = this.#decoder;
+    const { buffers: ring } = this.#state.layers[layer];
+    if (needsRawKeys(plan) || mass) this.#remember(layer);
     const queries = this.#queries(tables);
     const dispatches = attention.rotateAndStore({
       tables,
@@ -96,16 +97,19 @@ export class AttentionPass {
       ring,
       norms: weights.layers[layer].headNorms ?? undefined,
     });
-    if (tables.chosen.length > 0)
+    if (tables.chosen.length > 0 || (sparse && sparse.tables.rowLists.length > 0))
       dispatches.push(
         ...layerChoices(attention.shape, gpu.capabilities, workspace, {
           tables,
           uploaded,
+          sparse,
           queries,
           ring,
-          rawPlace: copies.get(RAW)!.place,
           slots: this.#state.rings.at(layer),
-          indexOf: (from, size, blocks) => this.#state.indexOf(layer, from, size, blocks),
+          places: this.#tables.placesOf(layer),
+          indexOf: (kind, blocks) => this.#state.parts.indexOf(layer, kind, blocks),
+          mass: mass && this.#massOf(layer).sums,
+          scalesOf: ({ scales }) => ({ scales: this.#factors.scales(scales!), at: layer * config.queryHeads }),
         }),
       );
     return dispatches;
@@ -114,31 +118,92 @@ export class AttentionPass {
   /** All of a layer's attention, into `stages.attended`. */
   attend(layer: number, plan: AttentionPlan, options: PassOptions): Dispatch[] {
     const { attention, stages, workspace } = this.#decoder;
-    if (hasChoices(plan)) checkShared(plan, "webgpu");
-    const prepared = this.#prepared(layer, plan, options);
-    const { tables, slice: uploaded } = prepared;
+    const prepared = this.#tables.of(layer, plan, options);
+    const { tables, slice: uploaded, sparse, mass } = prepared;
     const dispatches = this.#stored(layer, plan, prepared);
     const { buffers: ring } = this.#state.layers[layer];
     const goal = options.attend ? { queries: this.#queries(tables), attended: stages.attended(this.#count) } : null;
     if (goal) {
       const parts = workspace.take("attention parts", attention.partBytes(tables));
-      dispatches.push(...attention.attend({ tables, uploaded, ring, parts, ...goal }));
+      const others = sparse ? this.#sparse(layer, plan, prepared, parts, "joint") : [];
+      dispatches.push(...attention.attend({ tables, uploaded, ring, parts, ...goal }, others));
+      if (mass) dispatches.push(...this.#countMass(layer, prepared, parts));
+      if (plan.gated) dispatches.push(...this.#pastGate(layer, plan, prepared, goal));
     }
-    if (plan.memory) dispatches.push(...this.#pastMemory(layer, plan.memory, prepared, goal));
+    if (plan.memory) dispatches.push(...this.#pastMemory(layer, plan, prepared, goal));
     return dispatches;
+  }
+
+  /** The parts of rows that see tokens of their own. */
+  #sparse(
+    layer: number,
+    { gated }: AttentionPlan,
+    { tables, slice: uploaded, sparse }: UploadedTables,
+    parts: GpuSlice,
+    goal: "joint" | "gated",
+  ): Dispatch[] {
+    const { attention, workspace, gpu } = this.#decoder;
+    const scales = goal === "gated" ? gated?.scales : undefined;
+    const work = {
+      tables,
+      uploaded,
+      sparse: sparse!.tables,
+      sparseUploaded: sparse!.uploaded,
+      queries: this.#queries(tables),
+      ring: this.#state.layers[layer].buffers,
+      layout: this.#state.rings.at(layer).layout,
+      chosen: chosenLists(workspace, sparse!.tables),
+      parts,
+    };
+    const cosine = scales && { scales: this.#factors.scales(scales), layer };
+    return attentionSparse(attention.shape, gpu.capabilities, work, goal, cosine);
+  }
+
+  #pastGate(layer: number, plan: AttentionPlan, prepared: UploadedTables, { attended }: Goal): Dispatch[] {
+    const { attention, workspace, gpu } = this.#decoder;
+    const { shape } = attention;
+    const partCount = prepared.sparse!.tables.gated!.length;
+    const parts = workspace.take("parts of the gated branch", partBytes(shape, partCount * this.#count));
+    const gates = this.#factors.gates(plan.gated!.gates);
+    return [
+      ...this.#sparse(layer, plan, prepared, parts, "gated"),
+      gateBranch(shape, gpu.capabilities, { rows: this.#count, partCount, parts, gates, layer, attended }),
+    ];
+  }
+
+  #massOf(layer: number) {
+    return this.#state.parts.massOf(layer, this.#first + this.#count);
+  }
+
+  #countMass(layer: number, { tables, slice: uploaded, mass }: UploadedTables, parts: GpuSlice): Dispatch[] {
+    const { attention, workspace, gpu } = this.#decoder;
+    const { shape } = attention;
+    const counted = this.#massOf(layer);
+    counted.counted = this.#first + this.#count;
+    return countMass(shape, gpu.capabilities, {
+      tables,
+      uploaded,
+      lanes: mass!.lanes,
+      laneWords: mass!.words,
+      queries: this.#queries(tables),
+      ring: this.#state.layers[layer].buffers,
+      parts,
+      totals: workspace.take("row totals", 4 * this.#count * shape.queryHeads),
+      mass: counted.sums,
+    });
   }
 
   #pastMemory(
     layer: number,
-    branch: MemoryBranch,
+    { memory: branch }: AttentionPlan,
     { tables, slice: uploaded }: UploadedTables,
-    goal: { readonly queries: GpuSlice; readonly attended: GpuSlice } | null,
+    goal: Goal | null,
   ): Dispatch[] {
     const { attention, workspace, gpu, config } = this.#decoder;
     const { buffers: ring, copies } = this.#state.layers[layer];
     return layerMemoryPass(attention.shape, gpu.capabilities, workspace, {
-      branch,
-      memory: this.#state.memoryOf(layer),
+      branch: branch!,
+      memory: this.#state.parts.memoryOf(layer),
       layer,
       channels: config.headSize,
       ring,
@@ -146,7 +211,7 @@ export class AttentionPass {
       slots: this.#state.rings.at(layer),
       tables,
       uploaded,
-      goal: goal && { ...goal, gates: this.#gatesOf(branch) },
+      goal: goal && { ...goal, gates: this.#factors.gates(branch!.gates) },
     });
   }
 
@@ -154,84 +219,17 @@ export class AttentionPass {
     const { workspace, attention } = this.#decoder;
     return workspace.take("queries", queryBytes(attention.shape, queryRotations, this.#count));
   }
-
-  #gatesOf(branch: MemoryBranch): GpuSlice {
-    const known = this.#gates.get(branch);
-    if (known) return known;
-    const uploaded = this.#decoder.workspace.put(sigmoids(branch));
-    this.#gates.set(branch, uploaded);
-    return uploaded;
-  }
-
-  /** The tables of a plan, made once for all layers that have it and keep their keys in the same slots and places. */
-  #prepared(layer: number, plan: AttentionPlan, { attend, rawKeys }: PassOptions): UploadedTables {
-    const { attention, model, config, workspace } = this.#decoder;
-    const slots = this.#state.rings.at(layer);
-    const places = new Map([...this.#state.layers[layer].copies].map(([id, { place }]) => [id, place] as const));
-    const key = JSON.stringify([attend, rawKeys, ...places]);
-    const known = this.#tables.get(plan) ?? [];
-    this.#tables.set(plan, known);
-    const found = known.find((candidate) => candidate.slots === slots && candidate.key === key);
-    if (found) return found.uploaded;
-    const tables = attentionTables({
-      plan,
-      slots,
-      first: this.#first,
-      count: this.#count,
-      headSize: config.headSize,
-      scale: config.attentionScale,
-      pairs: model.config.rope.rotarySize / 2,
-      places,
-      rawKeys,
-      attend,
-      ...attention.cut(this.#count, masksChosen(plan, this.#first, this.#count)),
-    });
-    const uploaded = { tables, slice: workspace.put(tables.bytes) };
-    known.push({ slots, key, uploaded });
-    return uploaded;
-  }
 }
 
-/** Tables of one plan for layers whose slots and places of keys are the same. */
-interface MadeTables {
-  readonly slots: SlotMap;
-  readonly key: string;
-  readonly uploaded: UploadedTables;
-}
-
-/** What recorded dispatches change of a layer, as the host knows it. */
-interface Before {
-  readonly copies: ReadonlyMap<string, GpuKeyCopy>;
-  readonly written: number;
-  /** Blocks of each index whose means are computed. */
-  readonly known: ReadonlyMap<string, number>;
-}
-
-function noted({ copies, memory, indexes }: GpuLayer): Before {
-  return {
-    copies: new Map(copies),
-    written: memory?.written ?? 0,
-    known: new Map([...indexes].map(([key, { known }]) => [key, known] as const)),
-  };
-}
-
-function putBack({ copies, memory, indexes }: GpuLayer, before: Before): void {
-  copies.clear();
-  for (const [id, copy] of before.copies) copies.set(id, copy);
-  if (memory) memory.written = before.written;
-  for (const [key, index] of indexes) index.known = before.known.get(key) ?? 0;
-}
-
-const SIGMOIDS = new WeakMap<MemoryBranch, Float32Array>();
-
-/** sigmoid(gate), [L, H]. */
-function sigmoids(branch: MemoryBranch): Float32Array {
-  const known = SIGMOIDS.get(branch);
-  if (known) return known;
-  const all = Float32Array.from(
-    branch.gates.flatMap((gates) => [...gates]),
-    (gate) => 1 / (1 + Math.exp(-gate)),
-  );
-  SIGMOIDS.set(branch, all);
-  return all;
+/**
+ * Checks that all choices of a plan are made by all scores.
+ * @throws LongctxError "method" where one asks for an approximate index, which only the cpu has
+ */
+export function checkExact(plan: AttentionPlan): void {
+  const approximate = hasChoices(plan) ? choicesOf(plan).find(({ index }) => index) : undefined;
+  if (approximate)
+    throw new LongctxError(
+      "method",
+      `The choice "${approximate.id}" asks for an approximate index (${approximate.index!.id}): index=hnsw runs on cpu; take index=exact on webgpu.`,
+    );
 }

@@ -1,17 +1,20 @@
 import type { ForwardRequest, LayerHooks } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
-import { hasChoices, needsRawKeys, withChosen, type AttentionPlan } from "../../method/plan.ts";
+import { hasChoices, needsRawKeys, withChosen, type AttentionPlan, type ChosenRows } from "../../method/plan.ts";
 import type { Draw } from "../../text/sampling.ts";
+import { massBand } from "../../state/attention-mass.ts";
 import { keyRotations, recognise } from "../../state/key-copies.ts";
 import { chosenBlocks } from "../choice/layer-choices.ts";
+import { chosenLists } from "../choice/row-choices.ts";
 import { part, type Copy } from "../device/copies.ts";
 import type { Dispatch, GpuSlice } from "../device/kernel.ts";
 import { argmax, argmaxScratch } from "../sampling/argmax.ts";
 import { sample, seenBits } from "../sampling/sample.ts";
+import { chosenRows } from "../sparse/sparse-tables.ts";
 import { GpuLayerView, mirrorOf, splitProjection } from "../state/gpu-layer-view.ts";
 import type { GpuState } from "../state/gpu-state.ts";
 import { withoutPadding, withPadding } from "../weights/aligned.ts";
-import { AttentionPass } from "./attention-pass.ts";
+import { AttentionPass, checkExact } from "./attention-pass.ts";
 import type { Decoder } from "./decoder.ts";
 
 /** Logits that are read at once. */
@@ -77,7 +80,10 @@ export class ChunkPass {
     return [sample({ ...ends, draw, seen }, this.#decoder.gpu.capabilities)];
   }
 
-  /** All layers; of the last one only what the logits of the last `logitRows` rows are made from. */
+  /**
+   * All layers up to the one that the pass stops after; of the last one only what the logits of the last `logitRows` rows
+   * are made from.
+   */
   async #layers(logitRows: number): Promise<void> {
     const { stages, workspace, config } = this.#decoder;
     const { ids, hooks } = this.#request;
@@ -94,14 +100,22 @@ export class ChunkPass {
       if (hook?.hidden) hook.hidden(layer, await this.#hidden());
       this.#record(stages.project(layer, count));
       const given = this.#request.plan(layer);
+      checkExact(given);
       const rawKeys = Boolean(this.#request.rawKeys) || needsRawKeys(given);
       const view = hook && (hook.queries || hook.attended) && (await this.#view(layer, given, rawKeys));
       const plan = view && hook.queries ? await this.#replan(hook.queries, view, given, rawKeys) : given;
       const turned = this.#attention.copies(layer, plan, rawKeys);
       this.#record(turned instanceof Promise ? await turned : turned);
+      const counted = massBand(given);
+      const stops = layer === this.#request.stopAfter;
+      if (stops && counted === 0) {
+        this.#record(this.#attention.choose(layer, plan, { attend: false, rawKeys, massBand: 0 }).dispatches);
+        return;
+      }
       // Nobody reads the last layer's output where no logits are asked for; its keys and values are kept all the same.
-      const attend = !last || logitRows > 0 || hook?.attended !== undefined;
-      this.#record(this.#attention.attend(layer, plan, { attend, rawKeys }));
+      const attend = !last || logitRows > 0 || hook?.attended !== undefined || counted > 0;
+      this.#record(this.#attention.attend(layer, plan, { attend, rawKeys, massBand: counted }));
+      if (stops) return;
       if (view && hook.attended) await this.#replaceAttended(hook.attended, view);
       const rows = last ? { first: count - logitRows, count: logitRows } : { first: 0, count };
       if (rows.count > 0) this.#record(stages.feedForward(layer, count, rows));
@@ -167,17 +181,22 @@ export class ChunkPass {
 
   async #listed(layer: number, plan: AttentionPlan, rawKeys: boolean): Promise<AttentionPlan> {
     this.#record(await this.#attention.copies(layer, plan, rawKeys));
-    const { dispatches, tables } = this.#attention.choose(layer, plan, { attend: true, rawKeys });
+    const { workspace } = this.#decoder;
+    const options = { attend: true, rawKeys, massBand: massBand(plan) };
+    const { dispatches, tables, sparse } = this.#attention.choose(layer, plan, options);
     this.#record(dispatches);
-    const taken = new Map<string, Uint32Array>();
-    if (tables.chosen.length > 0) {
-      const [bytes] = await this.#submit([chosenBlocks(this.#decoder.workspace, tables)]);
-      let at = bytes.byteOffset;
-      for (const { choice } of tables.chosen) {
-        taken.set(choice.id, new Uint32Array(bytes.buffer, at, choice.count));
-        at += 4 * choice.count;
-      }
-    }
+    const taken = new Map<string, Uint32Array | ChosenRows>();
+    const { rowLists, entries } = sparse?.tables ?? { rowLists: [], entries: 0 };
+    const reads = [
+      ...(tables.chosen.length > 0 ? [chosenBlocks(workspace, tables)] : []),
+      ...(entries > 0 ? [chosenLists(workspace, { entries })] : []),
+    ];
+    const read = reads.length > 0 ? await this.#submit(reads) : [];
+    const words = read.map(({ buffer, byteOffset, byteLength }) => new Uint32Array(buffer, byteOffset, byteLength / 4));
+    let at = 0;
+    for (const { choice } of tables.chosen) taken.set(choice.id, words[0].subarray(at, (at += choice.count)));
+    const lists = entries > 0 ? words[words.length - 1] : new Uint32Array();
+    for (const rows of rowLists) taken.set(rows.choice.id, chosenRows(rows, lists, this.#first));
     return withChosen(plan, ({ id }) => taken.get(id) ?? []);
   }
 

@@ -136,7 +136,7 @@ export class WebGpuBackend implements Backend {
     this.gpu.check();
     state.check();
     await state.settled();
-    checkRequest(request, this.config.vocabSize);
+    checkRequest(request, this.config);
     const hooks = request.hooks && watchedHooks(request.hooks, (hook) => this.#insideHook(hook));
     const pass = new ChunkPass(this.#decoder, state, { ...request, hooks });
     try {

@@ -1,24 +1,16 @@
 import type { Backend, SequenceState, StateBytes } from "../../backend/backend.ts";
 import type { RingLayout } from "../../method/method.ts";
-import { checkForgetting } from "../../state/memory-steps.ts";
 import { Rings } from "../../state/rings.ts";
-import {
-  ringShape,
-  quadsOf,
-  type AttentionShape,
-  type RingShape,
-  type LayerRing,
-} from "../attention/attention-shape.ts";
+import { ringShape, type AttentionShape, type RingShape, type LayerRing } from "../attention/attention-shape.ts";
 import type { Gpu } from "../device/gpu.ts";
 import type { GpuSlice } from "../device/kernel.ts";
-import { memoryBytes, movesBetween, type BlockIndex, type GpuLayer, type GpuMemory } from "./layer-buffers.ts";
+import { movesBetween, type GpuLayer } from "./layer-buffers.ts";
+import { LayerParts } from "./layer-parts.ts";
 import { readSavedState, writeSavedState } from "./saved-state.ts";
 import { StateBuffers } from "./state-buffers.ts";
 
 /** Slots of a new ring; it doubles until it has the layout's capacity. */
 const FIRST_SLOTS = 256;
-/** Blocks of a new index; it doubles. */
-const FIRST_BLOCKS = 64;
 
 /** The decoder that states belong to. */
 export interface StateOwner {
@@ -34,6 +26,7 @@ export class GpuState implements SequenceState {
   readonly shape: AttentionShape;
   readonly rings: Rings;
   readonly layers: GpuLayer[];
+  readonly parts: LayerParts;
   readonly #buffers: StateBuffers;
   /** Slots that every ring has, or its whole capacity where that is less. */
   #reserved = 0;
@@ -52,9 +45,11 @@ export class GpuState implements SequenceState {
       buffers: empty,
       mirror: null,
       indexes: new Map(),
+      mass: null,
       memory: null,
     }));
     this.#buffers = new StateBuffers(gpu);
+    this.parts = new LayerParts(shape, this.layers, this.#buffers);
   }
 
   /** Slots of the largest ring. */
@@ -170,58 +165,14 @@ export class GpuState implements SequenceState {
     };
   }
 
-  /** The compressive memory of a layer; zeros when it is first asked for. */
-  memoryOf(layer: number): GpuMemory {
-    return (this.layers[layer].memory ??= this.#buffers.scoped(() => this.#newMemory()));
-  }
-
-  #newMemory(): GpuMemory {
-    const { matrix, sums } = memoryBytes(this.shape);
-    return {
-      matrix: this.#buffers.take(matrix, "memory"),
-      sums: this.#buffers.take(sums, "memory"),
-      written: 0,
-      segment: 0,
-    };
-  }
-
-  /** A layer's mean keys of blocks of `size` tokens from token `from` on, with room for so many blocks. */
-  indexOf(layer: number, from: number, size: number, blocks: number): BlockIndex {
-    const { indexes } = this.layers[layer];
-    const key = `${from}/${size}`;
-    const known = indexes.get(key);
-    if (known && known.capacity >= blocks) return known;
-    let capacity = known?.capacity ?? FIRST_BLOCKS;
-    while (capacity < blocks) capacity *= 2;
-    const rowBytes = 16 * this.shape.keyHeads * quadsOf(this.shape);
-    const index = this.#buffers.scoped((): BlockIndex => {
-      const means = this.#buffers.take(capacity * rowBytes, "index");
-      if (known && known.known > 0) this.gpu.copy([{ from: known.means, to: means, size: known.known * rowBytes }]);
-      return { from, size, means, capacity, known: known?.known ?? 0 };
-    });
-    if (known) this.#buffers.free(known.means);
-    indexes.set(key, index);
-    return index;
-  }
-
   truncate(length: number): void {
-    for (const { memory } of this.layers) if (memory) checkForgetting(memory.written, memory.segment, length);
+    this.parts.checkTruncation(length);
     this.rings.truncate(length);
-    for (const { mirror, indexes } of this.layers) {
-      mirror?.truncate(length);
-      for (const index of indexes.values())
-        index.known = Math.min(index.known, Math.max(0, Math.floor((length - index.from) / index.size)));
-    }
-    if (length === 0) for (const layer of this.layers) this.#forgetMemory(layer);
+    for (const { mirror } of this.layers) mirror?.truncate(length);
+    this.parts.truncate(length);
   }
 
-  /** Frees a layer's memory, which begins anew with zeros. */
-  #forgetMemory(layer: GpuLayer): void {
-    if (layer.memory) for (const slice of [layer.memory.matrix, layer.memory.sums]) this.#buffers.free(slice);
-    layer.memory = null;
-  }
-
-  /** Mean keys are not copied: they are computed again from the copied ring, where the fork chooses. */
+  /** Representatives of blocks are not copied: they are computed again from the copied ring, where the fork chooses. */
   fork(): GpuState {
     this.check();
     const copy = new GpuState(this, this.rings.fork());
@@ -231,25 +182,16 @@ export class GpuState implements SequenceState {
       copy.#buffers.scoped(() => {
         const places = this.layers.map(({ buffers }) => buffers.places);
         copy.#allocateLayers(this.#reserved, places);
-        this.layers.forEach(({ buffers, copies, memory }, i) => {
-          this.gpu.copy(movesBetween(this.shape, buffers, copy.layers[i].buffers));
-          for (const [id, kept] of copies) copy.layers[i].copies.set(id, kept);
-          if (memory) copy.layers[i].memory = copy.#copyOf(memory);
+        this.layers.forEach((layer, i) => {
+          this.gpu.copy(movesBetween(this.shape, layer.buffers, copy.layers[i].buffers));
+          for (const [id, kept] of layer.copies) copy.layers[i].copies.set(id, kept);
+          copy.parts.copyFrom(layer, i);
         });
       });
     } catch (error) {
       copy.dispose();
       throw error;
     }
-    return copy;
-  }
-
-  #copyOf(memory: GpuMemory): GpuMemory {
-    const copy = { ...this.#newMemory(), written: memory.written, segment: memory.segment };
-    this.gpu.copy([
-      { from: memory.matrix, to: copy.matrix, size: memory.matrix.size },
-      { from: memory.sums, to: copy.sums, size: memory.sums.size },
-    ]);
     return copy;
   }
 

@@ -1,3 +1,4 @@
+import type { Choice, Representative } from "../../method/plan.ts";
 import type { Rotation } from "../../positions/rotation.ts";
 import type { Rings } from "../../state/rings.ts";
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
@@ -14,15 +15,44 @@ export interface GpuKeyCopy {
   readonly place: number;
 }
 
-/** Mean keys of blocks of tokens, [blocks, K, D] in float32: block j begins at token from + j · size. */
+/** What represents blocks of tokens, in float32: block j begins at token from + j · size. */
 export interface BlockIndex {
   readonly from: number;
   readonly size: number;
-  readonly means: GpuSlice;
-  /** Blocks that `means` has room for. */
+  readonly by: Representative;
+  /** [blocks, K, rows, D]: one row, or two where they are the bounds of a block's keys. */
+  readonly representatives: GpuSlice;
+  /** Blocks that there is room for. */
   readonly capacity: number;
-  /** The means of blocks [0, known) are computed. */
+  /** Blocks [0, known) are there. */
   known: number;
+}
+
+/** The blocks of a choice and what represents them, as an index is made for. */
+export type IndexKind = Pick<Choice, "from" | "size" | "representative">;
+
+/** Names an index among those of a layer; the key of a block of one token represents it, whatever the choice says. */
+export function indexKey({ from, size, representative }: IndexKind): string {
+  return JSON.stringify([from, size, representativeOf({ size, representative })]);
+}
+
+/** Returns what represents the blocks of a choice. */
+export function representativeOf({ size, representative }: Pick<Choice, "size" | "representative">): Representative {
+  return size === 1 || !representative ? { kind: "mean" } : representative;
+}
+
+/** Rows of a key head that represent a block. */
+export function representativeRows({ kind }: Representative): number {
+  return kind === "bounds" ? 2 : 1;
+}
+
+/** The attention mass of a layer's tokens in float32, [tokens, K]: sums of attention probabilities. */
+export interface GpuMass {
+  readonly sums: GpuSlice;
+  /** Tokens that there is room for; those that no query has counted yet have zeros. */
+  readonly capacity: number;
+  /** The text length up to which queries were counted. */
+  counted: number;
 }
 
 /** A compressive memory in float32: M [K, D, D], zeros behind the last column, and z [K, D]. */
@@ -47,8 +77,10 @@ export interface GpuLayer {
   buffers: LayerRing;
   /** Keys and values on the host, as hooks were shown them. */
   mirror: LayerMirror | null;
-  /** By the first token and the size of their blocks. */
+  /** By `indexKey`. */
   readonly indexes: Map<string, BlockIndex>;
+  /** Null until a plan asks for it. */
+  mass: GpuMass | null;
   /** Null until a plan asks for it. */
   memory: GpuMemory | null;
 }
@@ -59,7 +91,10 @@ export interface HeldState {
   readonly shape: AttentionShape;
   readonly rings: Rings;
   readonly layers: readonly GpuLayer[];
-  memoryOf(layer: number): GpuMemory;
+  readonly parts: {
+    memoryOf(layer: number): GpuMemory;
+    massOf(layer: number, tokens: number): GpuMass;
+  };
 }
 
 /** Copies after which `to` holds what `from` holds, as far as both have slots and places. */
