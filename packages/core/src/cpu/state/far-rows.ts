@@ -1,5 +1,4 @@
 import { LongctxError } from "../../common/errors.ts";
-import { halves } from "../../common/half.ts";
 import { fromHalves, toHalves } from "../wasm/halves.ts";
 import { MEMORY, type Codes, type CodesType, type RowBlock, type RowPlace } from "./row-places.ts";
 
@@ -104,19 +103,17 @@ export class FarRows {
 
   /** Copies rows [first, first + count) to an array [count, D] for each head. @throws LongctxError as `read` */
   readHeads(first: number, count: number, heads: readonly Float32Array[]): void {
-    this.#check(first, count);
     const { headSize } = this.#options;
-    const values = halves();
+    this.#check(first, count);
     for (let done = 0; done < count;) {
-      const codes = this.#codes(first + done, count - done);
-      heads.forEach((into, head) => {
+      const rows = this.view(first + done, count - done);
+      for (let head = 0; head < heads.length; head++) {
+        const into = heads[head];
         let to = done * headSize;
-        for (let at = head * headSize; at < codes.length; at += this.#width, to += headSize) {
-          if (codes instanceof Float32Array) for (let i = 0; i < headSize; i++) into[to + i] = codes[at + i];
-          else for (let i = 0; i < headSize; i++) into[to + i] = values[codes[at + i]];
-        }
-      });
-      done += codes.length / this.#width;
+        for (let at = head * headSize; at < rows.length; at += this.#width, to += headSize)
+          for (let i = 0; i < headSize; i++) into[to + i] = rows[at + i];
+      }
+      done += rows.length / this.#width;
     }
   }
 
