@@ -38,6 +38,8 @@ const SPECS = [
   "random-blocks:size=4,top=5,local=16,sinks=2,exec=8",
   "yarn:factor=4+random-blocks:size=4,top=5,local=16,sinks=2,exec=8,positions=ordered",
   "oracle-block:from=100,to=130,size=4,local=16,sinks=2,exec=8",
+  "blocks:size=4,top=6,local=16,sinks=2,exec=8,representative=bounds",
+  "blocks:size=4,top=6,local=16,sinks=2,exec=8,representative=salient,repr=2",
 ];
 
 const models = new Map<string, LanguageModel>();
@@ -182,6 +184,36 @@ describe.each([BLOCKS, SPECS[1], SPECS[5]])("%s goes on", (spec) => {
     }
     expect(await apart(cold, full)).toBeLessThan(1e-5);
   });
+});
+
+describe("a fork under other methods", () => {
+  // The trunk's buffers hold near tokens alone; what comes next sees as much of the text as it would beside full buffers.
+  it.each([
+    ["as many near tokens", "random-blocks:size=4,top=6,local=16,sinks=2,exec=8", true],
+    ["other near tokens, in other blocks and groups", "blocks:size=5,top=4,local=30,sinks=7,exec=24", true],
+    ["all tokens", "none", false],
+    ["all tokens for each query and head", "knn:k=5,window=20", false],
+    ["some last tokens", "streaming:sinks=4,window=40", false],
+  ])("%s", async (_, spec, keeps) => {
+    const { cold, full } = pair(BLOCKS);
+    for (const one of [cold, full]) await read(one, text.slice(0, 200));
+    const method = parseMethod(spec);
+    const forks = [cold.fork({ method }), full.fork({ method: whole(method) })];
+    expect(forks[0].bytesByPart.far > 0).toBe(keeps);
+    expect(await apart(forks[0], forks[1], text.slice(200, 330))).toBeLessThan(1e-5);
+    const restored = modelOf("heads of 8", "exact").restoreSession(await forks[0].save(), { method, capacity: CAPACITY }); // prettier-ignore
+    expect(await apart(restored, forks[1])).toBeLessThan(1e-5);
+    expect(await apart(cold, full)).toBeLessThan(1e-5);
+  });
+});
+
+it("a pass that stops at a layer is taken back", async () => {
+  const { cold, full } = pair(BLOCKS);
+  for (const one of [cold, full]) await read(one, text.slice(0, 150));
+  const capture = new Capture({ layers: [0], attention: true });
+  await cold.prefill(text.slice(300, 340), { stopAfter: 0, capture });
+  cold.truncate(150);
+  expect(await apart(cold, full, text.slice(150, 250))).toBeLessThan(1e-5);
 });
 
 it("a saved session of fast is restored in either precision", async () => {
