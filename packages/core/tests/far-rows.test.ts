@@ -73,6 +73,20 @@ describe.each([
     made.dispose();
   });
 
+  test("returns the rows of each head", () => {
+    const made = filled(1000);
+    const heads = Array.from({ length: 3 }, () => new Float32Array(700 * 64));
+    made.readHeads(200, 700, heads);
+    const wanted = rows(200, 900);
+    heads.forEach((head, k) =>
+      head.forEach((value, i) => {
+        if (value !== wanted[Math.floor(i / 64) * WIDTH + k * 64 + (i % 64)]) throw new Error(`head ${k}, number ${i}`);
+      }),
+    );
+    expect(() => made.readHeads(1000, 5, heads)).toThrow("not all among the far rows");
+    made.dispose();
+  });
+
   test("views cover the rows, block by block", () => {
     const made = filled(1500);
     let views = 0;

@@ -17,6 +17,7 @@ import {
   farOf,
   groupsOf,
   inOrder,
+  nearTokens,
   ofGroup,
   offsetIn,
   present,
@@ -125,6 +126,8 @@ export const blocks = defineMethod({
       // Masses of attention are complete where a choice needs them only if the chunk ends before: a token alone does.
       groupSize: given.query === "chunk" ? given.exec : given.representative === "salient" ? 1 : undefined,
       rawKeys: true,
+      // Queries and heads that choose for themselves may read any block.
+      near: given.query === "chunk" && given.share === "heads" ? nearTokens(given) : undefined,
       span:
         given.positions === "constant"
           ? given.local

@@ -1,7 +1,7 @@
 import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../../state/lanes.ts";
 import type { AttentionPlan } from "../../method/plan.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import { rotationUses, type KeptKeys } from "../state/key-copies.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
@@ -57,7 +57,7 @@ interface ChunkOptions extends KeptKeys {
 /** Prepares any plan: tiles of `TILE_ROWS` queries, with lanes cut where masks begin and end. */
 export function prepareChunk(
   plan: AttentionPlan,
-  slots: SlotMap,
+  slots: TokenSlots,
   chunk: ChunkAngles,
   options: ChunkOptions,
 ): PreparedChunk {
@@ -75,7 +75,7 @@ export function prepareChunk(
 /** Prepares a plan whose graph is the same for every chunk; null where a plan's lanes change from chunk to chunk. */
 export function prepareUniformChunk(
   plan: AttentionPlan,
-  slots: SlotMap,
+  slots: TokenSlots,
   chunk: ChunkAngles,
   rawKeys: boolean,
 ): PreparedChunk | null {

@@ -12,6 +12,7 @@ import { choose, choosesFromCache } from "../choice/choose.ts";
 import { apart } from "../choice/found.ts";
 import type { Found } from "../choice/list-attention.ts";
 import { addMasses, splitByBand } from "../choice/masses.ts";
+import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
@@ -71,7 +72,7 @@ export class SteppedDecoder {
       const stops = layer === stopAfter;
       const attend = band > 0 || (!stops && (!last || logitRows > 0 || hook !== undefined));
       const chunk = { first, count, projected };
-      const raw = rawKeys || needsRawKeys(given);
+      const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
       const chooses = (attend || hook !== undefined) && hasChoices(given);
       const store = (rotations: readonly Rotation[]) => {
         this.#copies.ensure(state, layer, rotations, first);
@@ -83,7 +84,7 @@ export class SteppedDecoder {
         ? await choose(given, { state, layer, copies: this.#copies, chooser }, chunk, "lists")
         : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
-      const { slots } = state.layers[layer];
+      const { slots, load } = readTokens(state, layer, attend ? plan : null, first, count);
       const { shared, found } = apart(plan);
       const chosenFrom = shared === plan && !hasChoices(given) ? [] : [given, plan].flatMap((one) => keyRotations(one));
       const options = { rawKeys: raw, chosenFrom, attend, found: attend && found.length > 0, masses: band > 0 };
@@ -93,6 +94,7 @@ export class SteppedDecoder {
       const rotations = prepared.keyRotations.map(([, by]) => by);
       if (attend && shared !== plan) store(rotations);
       else this.#copies.ensure(state, layer, rotations, first);
+      load();
       const own = attend ? this.#choices.attend(found, plan, state, layer, chunk) : [];
       await this.#attend(state, layer, prepared, chunk, own, attended, band);
       if (stops) return;

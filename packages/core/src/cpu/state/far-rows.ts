@@ -95,10 +95,26 @@ export class FarRows {
     this.#check(first, Math.min(most, 1));
     const codes = this.#codes(first, Math.min(most, this.#length - first));
     if (codes instanceof Float32Array) return codes;
-    if (this.#floats.length < codes.length) this.#floats = new Float32Array(this.#rowsPerBlock * this.#width);
+    if (this.#floats.length < codes.length) this.#floats = new Float32Array(codes.length);
     const floats = this.#floats.subarray(0, codes.length);
     fromHalves(codes, floats);
     return floats;
+  }
+
+  /** Copies rows [first, first + count) to an array [count, D] for each head. @throws LongctxError as `read` */
+  readHeads(first: number, count: number, heads: readonly Float32Array[]): void {
+    const { headSize } = this.#options;
+    this.#check(first, count);
+    for (let done = 0; done < count;) {
+      const rows = this.view(first + done, count - done);
+      for (let head = 0; head < heads.length; head++) {
+        const into = heads[head];
+        let to = done * headSize;
+        for (let at = head * headSize; at < rows.length; at += this.#width, to += headSize)
+          for (let i = 0; i < headSize; i++) into[to + i] = rows[at + i];
+      }
+      done += rows.length / this.#width;
+    }
   }
 
   /**

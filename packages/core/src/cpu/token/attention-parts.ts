@@ -2,7 +2,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { turnRows } from "../../positions/rotation.ts";
 import type { AttentionMass } from "../state/attention-mass.ts";
 import type { SharedRows } from "../state/cache-buffer.ts";
-import type { LayerState } from "../state/cpu-state.ts";
+import type { LayerState } from "../state/layer-state.ts";
 import { SharedScratch, type Floats } from "../wasm/kernel-threads.ts";
 import type { Dense } from "./dense.ts";
 import { headLists, TokenLists, type HeadLists } from "./token-lists.ts";

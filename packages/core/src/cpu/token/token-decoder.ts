@@ -4,6 +4,7 @@ import type { Angles } from "../../positions/rotation.ts";
 import { massBand } from "../../state/attention-mass.ts";
 import { ACTIVATE } from "./activation.ts";
 import { choose, choosesFromCache, chosenFrom } from "../choice/choose.ts";
+import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
@@ -72,8 +73,8 @@ export class TokenDecoder {
       const at = { state, layer, copies: this.#copies, chooser: this.#chooser };
       const chosen = chooses ? await choose(given, at, row, as) : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
-      const { slots } = state.layers[layer];
-      const raw = rawKeys || needsRawKeys(given);
+      const { slots, load } = readTokens(state, layer, attend ? plan : null, first, 1);
+      const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
       const kept = { rawKeys: raw, chosenFrom: from };
       const token = prepared.get(plan, slots, () => tokenPlan(plan, attend ? slots : null, first, kept, turns));
       this.#copies.ensureForToken(
@@ -83,6 +84,7 @@ export class TokenDecoder {
         first,
         token.needed,
       );
+      load();
       attention.store(state, layer, token, projected.data);
       if (attend) attention.attend(state, layer, token, projected.data, attended, band);
       if (stops) return;

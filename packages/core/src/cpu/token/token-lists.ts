@@ -2,7 +2,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { seenTokens } from "../choice/found.ts";
 import { ListTables, tableBytes } from "../choice/list-tables.ts";
 import type { CacheBuffer } from "../state/cache-buffer.ts";
-import type { LayerState } from "../state/cpu-state.ts";
+import type { LayerState } from "../state/layer-state.ts";
 import { SharedScratch } from "../wasm/kernel-threads.ts";
 import type { Dense } from "./dense.ts";
 import type { TokenList } from "./token-plan.ts";

@@ -1,7 +1,7 @@
 import type { AttentionPlan, GatedBranch, Segment } from "../../method/plan.ts";
 import { angles, rotation, type Angles, type Rotation } from "../../positions/rotation.ts";
 import { tileOf, type Lane } from "../../state/lanes.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import { apart } from "../choice/found.ts";
 import { rotationUses, type KeptKeys, type RotationUse } from "../state/key-copies.ts";
 
@@ -53,7 +53,7 @@ export interface TokenLane {
 /** `slots` is null where the token only writes the state; `turned` keeps the token's angles by `Rotation.id`. */
 export function tokenPlan(
   plan: AttentionPlan,
-  slots: SlotMap | null,
+  slots: TokenSlots | null,
   token: number,
   kept: KeptKeys,
   turned: Map<string, Angles | null>,
