@@ -93,18 +93,16 @@ export class TokenLists {
           tables.run(tokens, (token) => slots.slotOf(token), { ...run, ...rows });
           return;
         }
+        const listed = tokens.map((token) => slots.slotOf(token));
         const rows = [keys, values].map((buffer, i) => {
           const to = staged + (i * entries + done) * rowBytes;
-          const data = memory.floats({ address: to }, tokens.length * headSize);
-          tokens.forEach((token, row) => {
-            const slot = slots.slotOf(token);
-            data.set(buffer.read(keyHead, slot, slot + 1), row * headSize);
-          });
+          buffer.gather(keyHead, listed, memory.floats({ address: to }, tokens.length * headSize));
           return to;
         });
         done += tokens.length;
+        // A copy of the list is another one for the tables, as its rows are others in each key head.
         let next = 0;
-        tables.run(tokens.slice(), () => next++, { ...run, keys: rows[0], values: rows[1] });
+        tables.run(listed, () => next++, { ...run, keys: rows[0], values: rows[1] });
       });
       return unit;
     });
