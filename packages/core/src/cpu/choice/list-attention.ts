@@ -151,6 +151,8 @@ export class ListAttention {
           angles: angles[s] && angles[s] + row * this.#angles.rowBytes,
           keys: staged.keys[s],
           values: staged.values,
+          keyScales: 0,
+          valueScales: 0,
           scale,
           cosine: cosines !== undefined,
         });

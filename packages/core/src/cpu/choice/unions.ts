@@ -30,6 +30,8 @@ interface Rows {
 const PRODUCT_IS_FASTER = 16;
 /** Lists whose runs are shorter are not worth gathering and masking. */
 const SHORTEST_RUN = 8;
+/** Lists that are looked at before all of them are. */
+const SOME_LISTS = 8;
 
 /**
  * Divides segments with lists of single queries and heads: those whose lists have enough in common are attended to as
@@ -72,6 +74,7 @@ function unionOf(
     for (let i = 0; i < group; i++) lists.push(seenTokens(segment, first + row, keyHead * group + i, queryHeads));
   const distinct = [...new Set(lists)];
   if (distinct.length === 1) return { tokens: distinct[0], mask: null, maskHeads: 1 };
+  if (areScattered(distinct, known)) return null;
   const entries = lists.reduce((sum, list) => sum + list.length, 0);
   const inDistinct = distinct.reduce((sum, list) => sum + list.length, 0);
   const runs = distinct.map((list) => known.of(list));
@@ -80,6 +83,17 @@ function unionOf(
   if (tokens.length * lists.length > PRODUCT_IS_FASTER * entries) return null;
   const alike = lists.every((list, at) => list === lists[at - (at % group)]);
   return { tokens, mask: maskOf(alike ? lists.filter((_, at) => at % group === 0) : lists, tokens, known), maskHeads: alike ? 1 : group }; // prettier-ignore
+}
+
+/** Returns whether some of the lists, spread over all of them, have short runs. */
+function areScattered(lists: readonly Int32Array[], known: KnownRuns): boolean {
+  const step = Math.max(1, Math.floor(lists.length / SOME_LISTS));
+  let [entries, runs] = [0, 0];
+  for (let i = 0; i < lists.length; i += step) {
+    entries += lists[i].length;
+    runs += known.of(lists[i]).length / 2;
+  }
+  return entries < SHORTEST_RUN * runs;
 }
 
 /** The tokens that are in some run, ascending. */

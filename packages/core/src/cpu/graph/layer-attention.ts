@@ -4,7 +4,7 @@ import { hasChoices, needsRawKeys, type AttentionPlan } from "../../method/plan.
 import type { Angles, Rotation } from "../../positions/rotation.ts";
 import { massBand } from "../../state/attention-mass.ts";
 import { keyRotations } from "../../state/key-copies.ts";
-import { choose, choosesFromCache } from "../choice/choose.ts";
+import { choose, choosesApart, choosesFromCache } from "../choice/choose.ts";
 import { apart } from "../choice/found.ts";
 import type { Found } from "../choice/list-attention.ts";
 import { addMasses, splitByBand } from "../choice/masses.ts";
@@ -99,9 +99,10 @@ export class LayerAttention {
       masses: band > 0,
     };
     const make = () => prepareChunk(splitByBand(shared, band), slots, chunk.angles, options);
-    // Only plans that other layers have too are kept with their masks.
-    const kept = attend && shared === given;
-    const prepared = kept ? chunk.prepared.get(shared, slots, make) : make();
+    // Only plans that other layers have too are kept with their masks: those without choices, or with lists alone.
+    const alike = plan === chosen && choosesApart(given) && lists.length === found.length;
+    const kept = attend && (shared === given || alike);
+    const prepared = kept ? chunk.prepared.get(given, slots, make) : make();
     const rotations = prepared.keyRotations.map(([, by]) => by);
     if (attend && shared !== plan) this.#store(chunk, layer, rotations);
     else this.#copies.ensure(state, layer, rotations, first);

@@ -8,6 +8,7 @@ import { foundParts, type FoundParts, type FoundRun } from "./found-runs.ts";
 import { layOutParts, placePart, STRIDE, type Layout } from "./part-layout.ts";
 import type { AttendedParts } from "./part-masses.ts";
 import { emptyPart, PartTable, type PartFields } from "./part-table.ts";
+import type { SharedCache } from "./shared-cache.ts";
 import { headLists, TokenLists, type HeadLists } from "./token-lists.ts";
 import type { TokenList, TokenPlan } from "./token-plan.ts";
 import { TURNED_BLOCK, TurnedBlocks, type Stretch } from "./turned-blocks.ts";
@@ -51,12 +52,12 @@ export class AttentionParts {
   readonly #scratch: SharedScratch;
   readonly #found: TokenLists;
 
-  constructor(config: ModelConfig, dense: Dense, compact: boolean) {
+  constructor(config: ModelConfig, dense: Dense, cache: SharedCache) {
     this.#config = config;
     this.#dense = dense;
-    this.#compact = compact;
+    this.#compact = cache.compact;
     this.#scratch = new SharedScratch(dense.memory);
-    this.#found = new TokenLists(config, dense, compact);
+    this.#found = new TokenLists(config, dense, cache);
     this.#blocks = new TurnedBlocks(dense.memory, config.rope.rotarySize / 2);
   }
 

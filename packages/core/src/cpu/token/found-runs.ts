@@ -34,11 +34,14 @@ export function foundParts(
   const of = (head: number, s: number) => lists[head * segments.length + s];
   const runs: FoundRun[][] = Array.from({ length: keyHeads }, () => []);
   const scattered: number[] = [];
-  segments.forEach((list, s) => {
+  for (const [s, list] of segments.entries()) {
     const all = Array.from({ length: queryHeads }, (_, head) => of(head, s));
     const entries = all.reduce((sum, one) => sum + one.length, 0);
     const count = all.reduce((sum, one) => sum + known.of(one).length / 2, 0);
-    if (entries < SHORTEST_RUN * count) return void scattered.push(s);
+    if (entries < SHORTEST_RUN * count) {
+      scattered.push(s);
+      continue;
+    }
     for (let head = 0; head < queryHeads;) {
       const keyHead = Math.floor(head / group);
       let next = head + 1;
@@ -50,7 +53,7 @@ export function foundParts(
             runs[keyHead].push({ list, firstHead: head % group, heads: next - head, from: at, count: Math.min(longest, to - at) }); // prettier-ignore
       head = next;
     }
-  });
+  }
   if (scattered.length === 0) return { runs, lists: null };
   const rest = Array.from({ length: queryHeads }, (_, head) => scattered.map((s) => of(head, s)));
   return {

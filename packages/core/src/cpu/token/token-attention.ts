@@ -22,8 +22,8 @@ export class TokenAttention {
     this.#config = config;
     this.cache = new SharedCache(config, dense);
     this.#dense = dense;
-    this.#parts = new AttentionParts(config, dense, this.cache.compact);
-    this.#branch = new BranchAttention(config, dense, this.cache.compact);
+    this.#parts = new AttentionParts(config, dense, this.cache);
+    this.#branch = new BranchAttention(config, dense, this.cache);
   }
 
   /** Writes the token's keys into every copy, and its values; `projected` is its q, k and v side by side. */

@@ -3,6 +3,7 @@ import type { LayerState } from "../state/layer-state.ts";
 import { SharedScratch } from "../wasm/kernel-threads.ts";
 import type { Dense } from "./dense.ts";
 import { STRIDE } from "./part-layout.ts";
+import type { SharedCache } from "./shared-cache.ts";
 import { headLists, TokenLists } from "./token-lists.ts";
 import type { TokenBranch } from "./token-plan.ts";
 
@@ -16,10 +17,10 @@ export class BranchAttention {
   readonly #lists: TokenLists;
   readonly #scratch: SharedScratch;
 
-  constructor(config: ModelConfig, dense: Dense, compact: boolean) {
+  constructor(config: ModelConfig, dense: Dense, cache: SharedCache) {
     this.#config = config;
     this.#dense = dense;
-    this.#lists = new TokenLists(config, dense, compact);
+    this.#lists = new TokenLists(config, dense, cache);
     this.#scratch = new SharedScratch(dense.memory);
   }
 
