@@ -155,7 +155,7 @@ interface Pictured {
 async function drawing(results: HeadResults, { name, length, layers, heads }: Pictured): Promise<string> {
   const { headFigure } = await import("@longctx/figures");
   const values = (of: (finding: Finding) => number) => {
-    const rows = Array.from({ length: layers }, () => new Array<number>(heads).fill(0));
+    const rows = Array.from({ length: layers }, () => Array.from({ length: heads }, () => 0));
     for (const { head, heldOut } of results.heads) rows[head[0]][head[1]] = of(heldOut);
     return rows;
   };

@@ -39,6 +39,9 @@ class Part {
   turned: usize;
   /** A unit of lists.ts for each head where heads have lists of their own, and not `count` slots; else 0. */
   units: usize;
+  /** The query heads that the part is for, counted in the key head; its queries, outputs, sums and maxima begin with the first. */
+  heads: i32;
+  firstHead: i32;
 }
 
 @unmanaged
@@ -66,13 +69,14 @@ export function joinParts(job: Attention, count: i32, each: i32, output: usize):
 export function attentionPart(address: usize, index: i32): void {
   const job = changetype<Attention>(address);
   const part = changetype<Part>(job.parts + index * offsetof<Part>());
-  const heads = job.heads;
+  const heads = part.heads;
   const size = job.size;
   if (part.units) {
     for (let head = 0; head < heads; head++)
       attendUnit(changetype<Unit>(part.units + head * offsetof<Unit>()), part.scores, part.turned, size, job.pairs);
     return;
   }
+  if (heads == 0) return; // it fills up the parts of a key head
   memory.fill(part.outputs, 0, 4 * heads * size);
   scorePart(job, part);
   softmax(part.scores, part.sums, part.maxima, heads, part.count, part.stride);
@@ -88,7 +92,7 @@ export function scoresOfPart(address: usize, index: i32): void {
 }
 
 function scorePart(job: Attention, part: Part): void {
-  const heads = job.heads;
+  const heads = part.heads;
   const size = job.size;
   if (part.blocks) {
     if (part.keyScales)
@@ -99,18 +103,24 @@ function scorePart(job: Attention, part: Part): void {
   else score(part.queries, part.keys, part.scores, heads, part.count, part.stride, size, job.scale);
 }
 
-/** Σ e^(max_p − max) · output_p / Σ e^(max_p − max) · sum_p for one head over its parts. */
+/** Σ e^(max_p − max) · output_p / Σ e^(max_p − max) · sum_p for one head over the parts that are for it. */
 function join(job: Attention, first: i32, each: i32, head: i32, output: usize): void {
   const bytes: usize = 4 * job.size;
   let largest: f32 = -Infinity;
-  for (let i = first; i < first + each; i++) largest = max(largest, load<f32>(partOf(job, i).maxima + 4 * head));
+  for (let i = first; i < first + each; i++) {
+    const part = partOf(job, i);
+    const own = head - part.firstHead;
+    if (<u32>own < <u32>part.heads) largest = max(largest, load<f32>(part.maxima + 4 * own));
+  }
   let sum: f32 = 0;
   memory.fill(output, 0, bytes);
   for (let i = first; i < first + each; i++) {
     const part = partOf(job, i);
-    const factor = exponential(f32x4.splat(load<f32>(part.maxima + 4 * head) - largest));
-    sum += f32x4.extract_lane(factor, 0) * load<f32>(part.sums + 4 * head);
-    const from = part.outputs + head * bytes;
+    const own = head - part.firstHead;
+    if (<u32>own >= <u32>part.heads) continue;
+    const factor = exponential(f32x4.splat(load<f32>(part.maxima + 4 * own) - largest));
+    sum += f32x4.extract_lane(factor, 0) * load<f32>(part.sums + 4 * own);
+    const from = part.outputs + own * bytes;
     for (let j: usize = 0; j < bytes; j += 16)
       v128.store(output + j, f32x4.add(v128.load(output + j), f32x4.mul(v128.load(from + j), factor)));
   }

@@ -4,7 +4,7 @@ import { turnRows } from "./turned";
 
 /**
  * Attention over lists of slots, a list for each query and head (retrieved tokens): rows of keys and values are read where
- * they lie, in f32. Sizes are in floats.
+ * they lie, in f32 or in 8 bits. Sizes are in floats.
  */
 
 /** Slots of a list that the query meets under one rotation. */
@@ -14,9 +14,11 @@ class Run {
   query: usize;
   /** What turns the query, a row of angles as in turned.ts; 0 where it is turned already. */
   angles: usize;
-  /** f32 [slots, D], keys and values. */
+  /** f32 [slots, D], keys and values; or codes with scales as in compact.ts, f32 [slots]. */
   keys: usize;
   values: usize;
+  keyScales: usize;
+  valueScales: usize;
   /** i32 [count]. */
   slots: usize;
   count: i32;
@@ -64,7 +66,7 @@ export function listsPart(address: usize, index: i32): void {
     attendUnit(unit, scores, query, job.size, job.pairs);
     const sum = load<f32>(unit.sum);
     const inverse: f32 = sum > 0 ? 1 / sum : 0;
-    for (let j = 0; j < job.size; j++) store<f32>(unit.output + 4 * j, load<f32>(unit.output + 4 * j) * inverse);
+    for (let at = unit.output, end = at + 4 * <usize>job.size; at < end; at += 4) store<f32>(at, load<f32>(at) * inverse);
   }
 }
 
@@ -78,7 +80,8 @@ export function attendUnit(unit: Unit, scores: usize, turned: usize, size: i32, 
       turnRows<f32>(query, run.angles, 0, turned, 1, size, pairs);
       query = turned;
     }
-    scoreList(run, query, scores + 4 * <usize>count, size);
+    if (run.keyScales) scoreCodes(run, query, scores + 4 * <usize>count, size);
+    else scoreList(run, query, scores + 4 * <usize>count, size);
     count += run.count;
   }
   memory.fill(unit.output, 0, 4 * size);
@@ -90,7 +93,8 @@ export function attendUnit(unit: Unit, scores: usize, turned: usize, size: i32, 
   softmax(scores, unit.sum, unit.maximum, 1, count, 0);
   for (let i = 0; i < unit.count; i++) {
     const run = changetype<Run>(unit.runs + i * offsetof<Run>());
-    mixList(run, scores, unit.output, size);
+    if (run.valueScales) mixCodes(run, scores, unit.output, size);
+    else mixList(run, scores, unit.output, size);
     scores += 4 * <usize>run.count;
   }
 }
@@ -112,6 +116,54 @@ function scoreList(run: Run, query: usize, scores: usize, size: i32): void {
       products = f32x4.div(products, f32x4(normOf(key0, size), normOf(key1, size), normOf(key2, size), normOf(key3, size)));
     v128.store(scores + 4 * i, f32x4.mul(products, scale));
   }
+}
+
+/** As `scoreList`, for keys in 8 bits; D is a multiple of 8. */
+function scoreCodes(run: Run, query: usize, scores: usize, size: i32): void {
+  const norm: f32 = run.cosine ? normOf(query, size) : 1;
+  const scale = run.scale / norm;
+  for (let i = 0; i < run.count; i++) {
+    const slot: usize = load<u32>(run.slots + 4 * i);
+    let key = run.keys + slot * size;
+    let a = f32x4.splat(0);
+    let squares = f32x4.splat(0);
+    for (let at = query, end = query + 4 * <usize>size; at < end; at += 32) {
+      const codes = v128.load8x8_s(key);
+      const front = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
+      const back = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));
+      a = f32x4.add(a, f32x4.add(f32x4.mul(v128.load(at), front), f32x4.mul(v128.load(at, 16), back)));
+      squares = f32x4.add(squares, f32x4.add(f32x4.mul(front, front), f32x4.mul(back, back)));
+      key += 8;
+    }
+    const unit = load<f32>(run.keyScales + 4 * slot);
+    const product = sumOf(a) * unit * scale;
+    store<f32>(scores + 4 * i, run.cosine ? product / max(sqrt<f32>(sumOf(squares)) * unit, LEAST_NORM) : product);
+  }
+}
+
+/** As `mixList`, for values in 8 bits: channels of an even and the following odd slot lie side by side. */
+function mixCodes(run: Run, weights: usize, output: usize, size: i32): void {
+  for (let i = 0; i < run.count; i++) {
+    const slot: usize = load<u32>(run.slots + 4 * i);
+    const unit = f32x4.splat(load<f32>(weights + 4 * i) * load<f32>(run.valueScales + 4 * slot));
+    let pairs = run.values + (slot >> 1) * 2 * size;
+    const up = slot & 1 ? 0 : 8;
+    for (let to = output, end = output + 4 * <usize>size; to < end; to += 32) {
+      // The low byte of each word is the even slot's, which goes to the high byte first.
+      const codes = i16x8.shr_s(i16x8.shl(v128.load(pairs), up), 8);
+      const front = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
+      const back = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));
+      v128.store(to, f32x4.add(v128.load(to), f32x4.mul(unit, front)));
+      v128.store(to, f32x4.add(v128.load(to, 16), f32x4.mul(unit, back)), 16);
+      pairs += 16;
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function sumOf(a: v128): f32 {
+  return f32x4.extract_lane(a, 0) + f32x4.extract_lane(a, 1) + f32x4.extract_lane(a, 2) + f32x4.extract_lane(a, 3);
 }
 
 function fourProducts(query: usize, key0: usize, key1: usize, key2: usize, key3: usize, size: i32): v128 {

@@ -1,6 +1,5 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
-import { choicesOf, hasChoices, type AttentionPlan } from "../method/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
@@ -112,17 +111,6 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
     throw new LongctxError(
       "argument",
       `Cannot truncate to ${length}: the first ${readAtOnce} tokens see each other under ${spec}, so none of them can be forgotten alone. Truncate to 0, or to at least ${readAtOnce}.`,
-    );
-}
-
-/** Checks that no choice of a plan is made by some heads for all. @throws LongctxError "method" when one is */
-export function checkAskers(plan: AttentionPlan, device: string): void {
-  if (!hasChoices(plan)) return;
-  const other = choicesOf(plan).find(({ askers }) => askers !== undefined);
-  if (other)
-    throw new LongctxError(
-      "method",
-      `The choice "${other.id}" is made by some heads for all, which ${device} does not compute; use the device cpu or reference.`,
     );
 }
 

@@ -390,7 +390,10 @@ export function withChosen(
 }
 
 function tokensOfBlocks({ from, size }: Choice, blocks: ArrayLike<number>): Int32Array {
-  return Int32Array.from({ length: blocks.length * size }, (_, i) => from + blocks[Math.floor(i / size)] * size + (i % size)); // prettier-ignore
+  const tokens = new Int32Array(blocks.length * size);
+  for (let i = 0, at = 0; i < blocks.length; i++)
+    for (let token = from + blocks[i] * size, end = token + size; token < end; token++) tokens[at++] = token;
+  return tokens;
 }
 
 /** Makes lists of tokens of lists of blocks; rows and heads that share a list of blocks share the list of tokens. */

@@ -212,7 +212,7 @@ function stretchesOf(lanes: readonly Lane[]): Tile["stretches"] {
 }
 
 /** The mask value of hidden tokens: its exp is 0, and being finite it makes no NaN where a whole row is hidden. */
-const HIDDEN = -1e30;
+export const HIDDEN = -1e30;
 
 /** Returns the additive mask [count, width] of a lane: 0 where query first + t sees the lane's token j, else −1e30. */
 export function bias(lane: Lane, first: number, count: number): Float32Array {

@@ -1,5 +1,5 @@
 import { plainly, type Decision, type Witness } from "./choosing.ts";
-import { keyHeadOf, mixed, product, score, softmax, turned, Turns } from "./dense-heads.ts";
+import { keyAtZero, keyHeadOf, mixed, product, score, softmax, turned, Turns } from "./dense-heads.ts";
 import type { Attention, Llama } from "./dense-llama.ts";
 import { DenseSequence, type Group, type Kept, type Passage, type Rule } from "./dense-sequence.ts";
 
@@ -136,17 +136,11 @@ class BlockRule implements Rule {
     const { size, representative, repr } = this.#blocks;
     const keyHead = keyHeadOf(this.#llama, head);
     const tokens = Array.from({ length: size }, (_, i) => first + i);
-    const key = (n: number) => this.#keyAtZero(keys[n], keyHead);
+    const key = (n: number) => keyAtZero(keys[n], keyHead, this.#llama, this.#attention.amplitude);
     if (representative === "bounds") return upperBound(query, tokens.map(key));
     if (representative === "mean") return product(query, meanOf(tokens.map(key)));
     const masses = tokens.map((n) => mass[n][keyHead]);
     return product(query, meanOf(mostAttended(masses, repr).map((i) => key(tokens[i]))));
-  }
-
-  #keyAtZero(row: Float64Array, keyHead: number): Float64Array {
-    const { headSize, rotarySize } = this.#llama;
-    const key = row.slice(keyHead * headSize, (keyHead + 1) * headSize);
-    return key.map((x, j) => (j < rotarySize ? x * this.#attention.amplitude : x));
   }
 
   /** The tokens that query m sees: all but those of hidden blocks. */

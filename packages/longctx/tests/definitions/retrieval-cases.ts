@@ -18,9 +18,8 @@ const CLEAR = foretold(1e-5);
 /** What a method is composed with. */
 const COMPOSED: Readonly<Record<string, readonly is.Part[]>> = {
   "": [],
-  "ntk:factor=4+": [is.ntk(4)],
   "yarn:factor=4+": [is.yarn(4)],
-  "logn+": [is.logn],
+  "ntk:factor=4+logn+": [is.ntk(4), is.logn],
 };
 
 /** What varies whatever the method is. */
@@ -193,11 +192,10 @@ export const oracleBlockCases = (factors: Factors): Case[] =>
   covering({
     ...factors,
     positions: ["ordered", "constant"],
-    sizes: BLOCK_SIZES.slice(1),
+    sizes: BLOCK_SIZES.slice(2),
     place: [
       [30, 44],
       [0, 17],
-      [61, 62],
     ],
   }).map(({ positions, sizes, place: [from, to], ...circumstances }) => {
     const { size, local, sinks, exec } = sizes;
@@ -222,7 +220,7 @@ export const randomBlockCases = (factors: Factors): Case[] =>
     ...factors,
     watched: [true],
     positions: ["ordered", "constant"],
-    sizes: BLOCK_SIZES.slice(1),
+    sizes: BLOCK_SIZES.slice(2),
     seed: [0, 11],
   }).map(({ positions, sizes, seed, ...circumstances }) => {
     const { size, top, local, sinks, exec } = sizes;

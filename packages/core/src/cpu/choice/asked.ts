@@ -1,6 +1,6 @@
 import type { Choice } from "../../method/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { angles, rotation, turnRows, type Angles } from "../../positions/rotation.ts";
+import { angles, rotation, type Angles } from "../../positions/rotation.ts";
 import type { AskingRows } from "./asking.ts";
 
 /** Norms are at least this, as the definition of cosines says. */
@@ -24,27 +24,64 @@ export function askedBy(
   const width = bounds ? 2 * D : D;
   const scales = choice.scales?.[layer];
   const by = turnsOf(choice, count, query);
-  const rows = new Float32Array(count * D);
   return Array.from({ length: keyHeads }, (_, keyHead) => {
     const asked = new Float32Array(count * lists * width);
     for (let i = 0; i < group; i++) {
       const head = keyHead * group + i;
       if (askers && !askers.includes(head)) continue;
-      for (let row = 0; row < count; row++) {
-        const from = row * stride + head * D;
-        rows.set(queries.subarray(from, from + D), row * D);
-      }
-      turnRows(rows, rows, D, by);
-      if (scales) scaleRows(rows, D, scales[head]);
+      const factors = scales && cosineFactors(queries, stride, count, head, D, by, scales[head]);
       for (let row = 0; row < count; row++) {
         const to = (row * lists + (i % lists)) * width;
-        for (let j = 0; j < D; j++) {
-          const value = rows[row * D + j];
-          asked[to + (bounds && value < 0 ? D : 0) + j] += value;
-        }
+        addTurned(queries, row * stride + head * D, asked, to, D, by, row, factors ? factors[row] : 1, bounds);
       }
     }
     return asked;
+  });
+}
+
+/** Adds a turned query times a factor to a row; where bounds are asked, negative channels go behind the D positive ones. */
+function addTurned(
+  queries: Float32Array,
+  from: number,
+  asked: Float32Array,
+  to: number,
+  size: number,
+  by: Angles | null,
+  row: number,
+  factor: number,
+  bounds: boolean,
+): void {
+  const { cos, sin, pairs } = by ?? NO_ANGLES;
+  const angle = row * pairs;
+  const add = (i: number, value: number) => {
+    asked[to + (bounds && value < 0 ? size : 0) + i] += value;
+  };
+  for (let i = 0; i < pairs; i++) {
+    const a = queries[from + i] * factor;
+    const b = queries[from + pairs + i] * factor;
+    add(i, a * cos[angle + i] - b * sin[angle + i]);
+    add(pairs + i, b * cos[angle + i] + a * sin[angle + i]);
+  }
+  for (let i = 2 * pairs; i < size; i++) add(i, queries[from + i] * factor);
+}
+
+const NO_ANGLES: Angles = { cos: new Float32Array(0), sin: new Float32Array(0), pairs: 0 };
+
+/** What makes cosines of the products of each row's turned query: the head's scale over the norm. */
+function cosineFactors(
+  queries: Float32Array,
+  stride: number,
+  count: number,
+  head: number,
+  size: number,
+  by: Angles | null,
+  scale: number,
+): Float32Array {
+  const turned = new Float32Array(size);
+  return Float32Array.from({ length: count }, (_, row) => {
+    turned.fill(0);
+    addTurned(queries, row * stride + head * size, turned, 0, size, by, row, 1, false);
+    return scale / Math.max(Math.sqrt(turned.reduce((sum, value) => sum + value * value, 0)), LEAST_NORM);
   });
 }
 
@@ -57,13 +94,4 @@ function turnsOf({ table, queryPosition, size }: Choice, count: number, query: (
   if (size > 1 && table.amplitude !== 1)
     for (const values of [made.cos, made.sin]) for (let i = 0; i < values.length; i++) values[i] *= table.amplitude;
   return made;
-}
-
-function scaleRows(rows: Float32Array, size: number, scale: number): void {
-  for (let at = 0; at < rows.length; at += size) {
-    let sum = 0;
-    for (let i = at; i < at + size; i++) sum += rows[i] * rows[i];
-    const factor = scale / Math.max(Math.sqrt(sum), LEAST_NORM);
-    for (let i = at; i < at + size; i++) rows[i] *= factor;
-  }
 }

@@ -48,6 +48,14 @@ export function choosesFromCache(plan: AttentionPlan, first: number): boolean {
   );
 }
 
+/**
+ * Returns whether all choices of a plan become lists of single queries or heads, so that what the queries share is the same
+ * in all layers that have the plan.
+ */
+export function choosesApart(plan: AttentionPlan): boolean {
+  return choicesOf(plan).every((choice) => !isShared(choice));
+}
+
 /** Returns the rotations of the keys that a plan's choices are made from. */
 export function chosenFrom(plan: AttentionPlan): Rotation[] {
   return choicesOf(plan).map((choice) => (isIndexed(choice) ? UNROTATED : rotation(choice.table, choice.keyPosition)));

@@ -28,6 +28,11 @@ export interface Found {
   readonly logits: Float32Array;
 }
 
+/** Returns what so many queries and heads have found where there is nothing. */
+export function nothingFound(count: number, headSize: number): Found {
+  return { output: new Float32Array(count * headSize), logits: new Float32Array(count).fill(NO_LOGIT) };
+}
+
 /** What logits are multiplied by: the temperature and 1/√D, or a factor for each query head where they are cosines. */
 export interface Scaling {
   readonly temperature?: AttentionPlan["temperature"];
@@ -146,6 +151,8 @@ export class ListAttention {
           angles: angles[s] && angles[s] + row * this.#angles.rowBytes,
           keys: staged.keys[s],
           values: staged.values,
+          keyScales: 0,
+          valueScales: 0,
           scale,
           cosine: cosines !== undefined,
         });
@@ -173,6 +180,7 @@ export class ListAttention {
       }
     const buffers = [...new Set([values, ...keys])];
     const listed = entries < (to - from) / 2 ? [...new Set(lists.flatMap((list) => Array.from(list)))] : null;
+    const places = listed?.map((token) => slots.slotOf(token));
     const rows = entries === 0 ? 0 : (listed?.length ?? to - from);
     const base = this.#rows.take(4 * buffers.length * rows * headSize);
     const addresses = new Map(
@@ -180,11 +188,7 @@ export class ListAttention {
         const address = base + 4 * i * rows * headSize;
         const data = memory.floats({ address }, rows * headSize);
         if (!listed) data.set(buffer.read(head, Math.min(from, to), to));
-        else
-          listed.forEach((token, row) => {
-            const slot = slots.slotOf(token);
-            data.set(buffer.read(head, slot, slot + 1), row * headSize);
-          });
+        else buffer.gather(head, places!, data);
         return [buffer, address] as const;
       }),
     );

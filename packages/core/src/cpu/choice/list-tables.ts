@@ -1,7 +1,7 @@
 import type { SharedMemory } from "../wasm/shared-memory.ts";
 
 /** Numbers of `Run` and of `Unit` in kernels/src/lists.ts, four bytes each. */
-const RUN_NUMBERS = 8;
+const RUN_NUMBERS = 10;
 const UNIT_NUMBERS = 5;
 /** Bytes that a table of so many units, runs and slots takes. */
 export function tableBytes(units: number, runs: number, slots: number): number {
@@ -15,6 +15,9 @@ export interface RunRows {
   readonly angles: number;
   readonly keys: number;
   readonly values: number;
+  /** The scales of keys and values in 8 bits; 0 where they are floats. */
+  readonly keyScales: number;
+  readonly valueScales: number;
   readonly scale: number;
   readonly cosine: boolean;
 }
@@ -45,7 +48,12 @@ export class ListTables {
   /** Begins a unit, whose runs are added next. Returns the address of the unit. */
   unit(output: number, sum: number, maximum: number): number {
     const at = UNIT_NUMBERS * this.#unit++;
-    this.#numbers.set([this.#address + 4 * (this.#runs + RUN_NUMBERS * this.#run), 0, output, sum, maximum], at);
+    const numbers = this.#numbers;
+    numbers[at] = this.#address + 4 * (this.#runs + RUN_NUMBERS * this.#run);
+    numbers[at + 1] = 0;
+    numbers[at + 2] = output;
+    numbers[at + 3] = sum;
+    numbers[at + 4] = maximum;
     return this.#address + 4 * at;
   }
 
@@ -54,12 +62,18 @@ export class ListTables {
     const list = this.#last?.tokens === tokens ? this.#last.address : this.#write(tokens, slotOf);
     this.#last = { tokens, address: list };
     const at = this.#runs + RUN_NUMBERS * this.#run++;
-    this.#numbers.set(
-      [rows.query, rows.angles, rows.keys, rows.values, list, tokens.length, 0, Number(rows.cosine)],
-      at,
-    );
-    this.#floats[at + 6] = rows.scale;
-    this.#numbers[UNIT_NUMBERS * (this.#unit - 1) + 1]++;
+    const numbers = this.#numbers;
+    numbers[at] = rows.query;
+    numbers[at + 1] = rows.angles;
+    numbers[at + 2] = rows.keys;
+    numbers[at + 3] = rows.values;
+    numbers[at + 4] = rows.keyScales;
+    numbers[at + 5] = rows.valueScales;
+    numbers[at + 6] = list;
+    numbers[at + 7] = tokens.length;
+    this.#floats[at + 8] = rows.scale;
+    numbers[at + 9] = Number(rows.cosine);
+    numbers[UNIT_NUMBERS * (this.#unit - 1) + 1]++;
   }
 
   #write(tokens: Int32Array, slotOf: (token: number) => number): number {

@@ -22,6 +22,8 @@ export interface TileShape {
   /** How many lanes read each stretch of values. */
   readonly stretches: readonly number[];
   readonly blind: boolean;
+  /** Lanes with slots and masks of their own in each key head; they are named behind the others, and so are their values. */
+  readonly own?: readonly LaneShape[];
 }
 
 /** What an attention graph is compiled for; lengths and numbers are left to its inputs. */
@@ -54,6 +56,7 @@ export const layerPort = {
   keys: (layer: number, tile: number, lane: number, head: number) => `layer${layer}_keys${tile}_${lane}_${head}`,
   values: (layer: number, tile: number, stretch: number, head: number) =>
     `layer${layer}_values${tile}_${stretch}_${head}`,
+  ownBias: (layer: number, tile: number, lane: number, head: number) => `layer${layer}_bias${tile}_${lane}_${head}`,
   found: (layer: number, head: number) => `layer${layer}_found${head}`,
   foundLogits: (layer: number, head: number) => `layer${layer}_foundLogits${head}`,
   masses: (layer: number, tile: number, head: number) => `layer${layer}_masses${tile}_${head}`,
@@ -213,20 +216,26 @@ function attend(
   at: { plan: number; layer: number },
   { t, head, queriesOf, found, masses }: HeadOfTile,
 ): string {
+  const lanes = [...tile.lanes, ...(tile.own ?? [])];
   // Zero rows out of the `Split` that writes the chunk's own values: they make the concatenation wait for those values.
   const afterStore = (): string => {
-    const rows = graph.op("Reshape", [queriesOf(tile.lanes[0].rotation), graph.integers(-1, config.headSize)]);
+    const rows = graph.op("Reshape", [queriesOf(lanes[0].rotation), graph.integers(-1, config.headSize)]);
     return graph.op("Gather", [rows, graph.constant(new BigInt64Array(0), [0])], { ints: { axis: 0 } });
   };
-  if (tile.lanes.length === 0)
+  if (lanes.length === 0)
     return found?.output ?? graph.op("Mul", [queriesOf(0), graph.constant(Float32Array.of(0), [1])]);
-  const scores = tile.lanes.map((lane, l) => {
+  const scores = lanes.map((lane, l) => {
     const inputs = [queriesOf(lane.rotation), graph.input(layerPort.keys(at.layer, t, l, head), 2)];
     const products = graph.op("FusedMatMul", inputs, {
       ints: { transB: 1 },
       floats: { alpha: 1 / Math.sqrt(config.headSize) },
     });
-    return lane.masked ? graph.op("Add", [products, planPort.bias(at.plan, t, l)]) : products;
+    if (!lane.masked) return products;
+    const bias =
+      l < tile.lanes.length
+        ? planPort.bias(at.plan, t, l)
+        : graph.input(layerPort.ownBias(at.layer, t, l - tile.lanes.length, head), 3);
+    return graph.op("Add", [products, bias]);
   });
   // What was found is one more column, whose value is a row of zeros: its output is added afterwards.
   if (found) scores.push(found.logits);
@@ -240,7 +249,8 @@ function attend(
     graph.output(masses);
   }
   // Several stretches are joined by copying values [n, D], which costs less than splitting the probabilities of all query heads.
-  const stored = tile.stretches.map((_, s) => graph.input(layerPort.values(at.layer, t, s, head), 2));
+  const stretches = tile.stretches.length + (tile.own?.length ?? 0);
+  const stored = Array.from({ length: stretches }, (_, s) => graph.input(layerPort.values(at.layer, t, s, head), 2));
   if (found) stored.push(graph.constant(new Float32Array(config.headSize), [1, config.headSize]));
   const values = stored.length > 1 ? graph.op("Concat", [...stored, afterStore()], { ints: { axis: 0 } }) : stored[0];
   const output = graph.op("MatMul", [probabilities, values]);

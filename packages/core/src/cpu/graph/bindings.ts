@@ -2,7 +2,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { rotation } from "../../positions/rotation.ts";
 import { layerPort } from "./attention-graph.ts";
 import type { Tile } from "../../state/lanes.ts";
-import type { Found } from "../choice/list-attention.ts";
+import { nothingFound, type Found } from "../choice/list-attention.ts";
 import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuState } from "../state/cpu-state.ts";
@@ -48,6 +48,17 @@ export function bindLayer(
       tile.stretches.forEach(
         ({ slots }, s) => (feeds[layerPort.values(port, t, s, head)] = stored(values, head, slots)),
       );
+      chunk.own?.[t].forEach(({ segment, unions }, l) => {
+        const { tokens, mask, maskHeads } = unions[head];
+        const slots = tokens.map((token) => map.slotOf(token));
+        const { buffer } = copies.get(rotation(segment.table, segment.keyPosition).id)!;
+        feeds[layerPort.keys(port, t, tile.lanes.length + l, head)] = stored(buffer, head, slots);
+        feeds[layerPort.values(port, t, tile.stretches.length + l, head)] = stored(values, head, slots);
+        if (!chunk.shape.tiles[t].own![l].masked) return;
+        feeds[layerPort.ownBias(port, t, l, head)] = mask
+          ? floats(mask, tile.count, maskHeads, tokens.length)
+          : floats(new Float32Array(tokens.length), 1, 1, tokens.length);
+      });
     });
   }
 }
@@ -62,24 +73,26 @@ export interface TileMasses {
 /** Binds what queries and heads have found for themselves, and arrays for the sums of probabilities where they are asked for. */
 export function bindFound(
   { keyHeads, queryHeads, headSize }: ModelConfig,
-  { shape, tiles }: PreparedChunk,
+  { shape, tiles, own }: PreparedChunk,
   found: readonly Found[],
   count: number,
   feeds: Feeds,
   outputs: Feeds,
 ): TileMasses[] {
   const group = queryHeads / keyHeads;
-  found.forEach(({ output, logits }, head) => {
-    if (!shape.found) return;
+  for (let head = 0; head < keyHeads && shape.found; head++) {
+    const { output, logits } = found.at(head) ?? nothingFound(count * group, headSize);
     feeds[layerPort.found(0, head)] = floats(output, count, group, headSize);
     feeds[layerPort.foundLogits(0, head)] = floats(logits, count, group, 1);
-  });
+  }
   if (!shape.masses) return [];
   return tiles.flatMap((tile, t) => {
     const width = tile.lanes.reduce((sum, lane) => sum + lane.width, 0);
-    if (width === 0) return [];
+    const lanes = tile.lanes.length + (own?.[t].length ?? 0);
+    if (lanes === 0) return [];
     return Array.from({ length: keyHeads }, (_, head): TileMasses => {
-      const sums = new Float32Array(width + (shape.found ? 1 : 0));
+      const ownWidth = own?.[t].reduce((sum, { unions }) => sum + unions[head].tokens.length, 0) ?? 0;
+      const sums = new Float32Array(width + ownWidth + (shape.found ? 1 : 0));
       outputs[layerPort.masses(0, t, head)] = floats(sums, sums.length);
       return { tile, head, sums };
     });

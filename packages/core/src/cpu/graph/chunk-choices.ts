@@ -39,7 +39,7 @@ export class ChunkChoices {
     };
   }
 
-  /** Attends to what queries and heads have found for themselves under the plan's softmax; nothing where the plan has none. */
+  /** Attends to lists of single queries and heads under the plan's softmax; to nothing where there are none. */
   attend(
     found: readonly Segment[],
     { temperature }: AttentionPlan,

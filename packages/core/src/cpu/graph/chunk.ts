@@ -1,7 +1,8 @@
-import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../../state/lanes.ts";
-import type { AttentionPlan } from "../../method/plan.ts";
+import { bias, sight, tileOf, uniformTileOf, type Tile } from "../../state/lanes.ts";
+import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { TokenSlots } from "../../state/slots.ts";
+import type { OwnLane } from "../choice/unions.ts";
 import { rotationUses, type KeptKeys } from "../state/key-copies.ts";
 import { planPort, type AttentionShape } from "./attention-graph.ts";
 import { floats, integers, type Feeds } from "./runtime.ts";
@@ -16,6 +17,7 @@ export interface PreparedChunk {
   /** The rotations that the cache keeps copies of keys under, each with its index in `shape.rotations`. */
   readonly keyRotations: readonly (readonly [number, Rotation])[];
   readonly tiles: readonly Tile[];
+  readonly own?: readonly (readonly OwnLane[])[];
   /** The inputs that the plan's layers share, in a graph where the plan has this number. */
   feeds(plan: number): Feeds;
 }
@@ -52,6 +54,16 @@ interface ChunkOptions extends KeptKeys {
   readonly found?: boolean;
   /** The sums of probabilities are asked for. */
   readonly masses?: boolean;
+  /** The lanes of each tile that differ from key head to key head. */
+  readonly own?: readonly (readonly OwnLane[])[];
+}
+
+/** Returns the queries of each tile of a chunk. */
+export function tileRows(first: number, count: number): { readonly first: number; readonly count: number }[] {
+  return Array.from({ length: Math.ceil(count / TILE_ROWS) }, (_, t) => ({
+    first: first + t * TILE_ROWS,
+    count: Math.min(TILE_ROWS, count - t * TILE_ROWS),
+  }));
 }
 
 /** Prepares any plan: tiles of `TILE_ROWS` queries, with lanes cut where masks begin and end. */
@@ -61,12 +73,11 @@ export function prepareChunk(
   chunk: ChunkAngles,
   options: ChunkOptions,
 ): PreparedChunk {
-  const { first, count } = chunk;
-  const tiles: Tile[] = [];
-  for (let row = 0; row < count && options.attend; row += TILE_ROWS) {
-    tiles.push(tileOf(plan, slots, first + row, Math.min(TILE_ROWS, count - row), first));
-  }
-  const seen = tiles.flatMap((tile) => tile.lanes.map((lane) => queryRotation(lane.segment)));
+  const rows = options.attend ? tileRows(chunk.first, chunk.count) : [];
+  const tiles = rows.map(({ first, count }) => tileOf(plan, slots, first, count, chunk.first));
+  const seen = tiles.flatMap((tile, t) =>
+    [...tile.lanes, ...(options.own?.[t] ?? [])].map((lane) => queryRotation(lane.segment)),
+  );
   // The zeros of a tile that sees nothing are made from queries without rotation.
   if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(UNROTATED);
   return assemble(plan, tiles, seen, chunk, options);
@@ -85,7 +96,7 @@ export function prepareUniformChunk(
   return assemble(plan, [tile], plan.segments.map(queryRotation), chunk, { rawKeys });
 }
 
-function queryRotation({ table, queryPosition }: Lane["segment"]): Rotation {
+function queryRotation({ table, queryPosition }: Segment): Rotation {
   return rotation(table, queryPosition);
 }
 
@@ -97,19 +108,25 @@ function assemble(
   options: Omit<ChunkOptions, "attend">,
 ): PreparedChunk {
   const ordered = rotationUses(plan, seen, options);
+  // What was found, even if it is nothing, is seen by every query, so that none is left without a token.
+  const found = options.found || (options.own !== undefined && tiles.some(({ blind }) => blind));
   const indexOf = new Map(ordered.map(({ rotation: { id } }, i) => [id, i] as const));
   const shape: AttentionShape = {
     rotations: ordered.map(({ queries, keys, rotation: { identity } }) => ({ queries, keys, identity })),
-    tiles: tiles.map((tile) => ({
+    tiles: tiles.map((tile, t) => ({
       lanes: tile.lanes.map((lane) => ({
         rotation: indexOf.get(queryRotation(lane.segment).id)!,
         masked: lane.masked,
       })),
       stretches: tile.stretches.map(({ lanes }) => lanes.to - lanes.from),
-      blind: tile.blind && !options.found, // what was found, even if it is nothing, is seen by every query
+      blind: tile.blind && !found,
+      own: options.own?.[t].map(({ segment, unions }) => ({
+        rotation: indexOf.get(queryRotation(segment).id)!,
+        masked: unions.some(({ mask }) => mask !== null),
+      })),
     })),
     tempered: plan.temperature !== undefined,
-    found: options.found || undefined,
+    found: found || undefined,
     masses: options.masses || undefined,
   };
   const rotations = ordered.map((entry) => entry.rotation);
@@ -119,6 +136,7 @@ function assemble(
     key: JSON.stringify(shape),
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
+    own: options.own,
     feeds: (number) => {
       const made = feeds.get(number) ?? planFeeds(number, plan, shape, rotations, tiles, chunk);
       feeds.set(number, made);

@@ -94,6 +94,14 @@ export class CacheBuffer {
     placed.wrote(place, block, shared ? "shared" : "ordinary");
   }
 
+  /** Copies a head's rows of listed slots together, [n, D]. */
+  gather(head: number, slots: ArrayLike<number>, to: Float32Array): void {
+    const size = this.#headSize;
+    const floats = this.read(head, 0, this.stride);
+    for (let i = 0, at = 0; i < slots.length; i++)
+      for (let from = slots[i] * size, end = from + size; from < end; from++) to[at++] = floats[from];
+  }
+
   /** Forgets all rows. */
   clear(): void {
     this.truncate(0);

@@ -8,6 +8,7 @@ import type { RowChooser } from "../choice/choose.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { SharedScratch } from "../wasm/kernel-threads.ts";
 import type { Dense } from "./dense.ts";
+import { emptyPart, jobBytes, PartTable } from "./part-table.ts";
 import type { SharedCache } from "./shared-cache.ts";
 
 /** Columns of a part, at most and at least: some for all threads, each worth handing over. */
@@ -17,14 +18,8 @@ const SHORTEST_PART = 256;
 const STEP = 16;
 /** Columns that the kernels of scores take at once. */
 const FOUR = 4;
-/** Fields of `Part`, `Attention` and `Nearest` in packages/core/kernels/src, four bytes each. */
-const PART_NUMBERS = 17;
-const JOB_NUMBERS = 6;
+/** Fields of `Nearest` in packages/core/kernels/src/nearest.ts, four bytes each. */
 const NEAREST_NUMBERS = 11;
-const [PART_QUERIES, PART_FACTORS, PART_KEYS, PART_KEY_SCALES, PART_COUNT, PART_SCORES, PART_STRIDE] = [
-  0, 1, 2, 3, 7, 8, 9,
-];
-
 /** A run of slots, whose scores begin at `column`. */
 interface Columns extends SlotRun {
   readonly column: number;
@@ -71,7 +66,7 @@ export class NearestTokens implements RowChooser {
       values: lists * most,
       columns: lists * most,
       counts: lists,
-      job: JOB_NUMBERS + PART_NUMBERS * keyHeads * parts.length,
+      job: jobBytes(keyHeads * parts.length) / 4,
       nearest: NEAREST_NUMBERS,
     });
     const floats = (address: number, size: number) => memory.floats({ address }, size);
@@ -83,23 +78,20 @@ export class NearestTokens implements RowChooser {
     const { buffer } = copies.get(id)!;
     const [keyRows, keyScales = 0] = this.#cache.rows(slots, buffer, "keys").blocks.map(({ address }) => address);
 
-    const table = integers(place.job, JOB_NUMBERS + PART_NUMBERS * keyHeads * parts.length);
-    table.fill(0);
-    table.set([place.job + 4 * JOB_NUMBERS, scored, headSize]);
-    floats(place.job + 12, 1)[0] = 1;
-    let at = JOB_NUMBERS;
+    const table = new PartTable(memory, place.job, keyHeads * parts.length, { heads: scored, size: headSize, scale: 1, pairs: 0, block: 0 }); // prettier-ignore
+    const { compact } = this.#cache;
+    const part = { ...emptyPart(), stride, heads: scored };
     for (let head = 0; head < keyHeads; head++)
       for (const { from, to, column } of parts) {
         const row = head * buffer.stride + from;
         const query = head * scored * headSize;
-        table[at + PART_QUERIES] = this.#cache.compact ? place.codes + 2 * query : place.queries + 4 * query;
-        table[at + PART_FACTORS] = place.factors + 4 * head * scored;
-        table[at + PART_KEYS] = keyRows + row * headSize * (this.#cache.compact ? 1 : 4);
-        table[at + PART_KEY_SCALES] = this.#cache.compact ? keyScales + 4 * row : 0;
-        table[at + PART_COUNT] = to - from;
-        table[at + PART_SCORES] = place.scores + 4 * (head * scored * stride + column);
-        table[at + PART_STRIDE] = stride;
-        at += PART_NUMBERS;
+        part.queries = compact ? place.codes + 2 * query : place.queries + 4 * query;
+        part.factors = place.factors + 4 * head * scored;
+        part.keys = keyRows + row * headSize * (compact ? 1 : 4);
+        part.keyScales = compact ? keyScales + 4 * row : 0;
+        part.count = to - from;
+        part.scores = place.scores + 4 * (head * scored * stride + column);
+        table.add(part);
       }
     functions.scoreParts(place.job, keyHeads * parts.length);
     // Kernels may have written a few scores behind each run; nobody chooses what is there.

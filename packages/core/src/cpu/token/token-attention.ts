@@ -5,19 +5,25 @@ import type { CpuState } from "../state/cpu-state.ts";
 import type { Floats } from "../wasm/kernel-threads.ts";
 import { AttentionParts, type LaneKeys } from "./attention-parts.ts";
 import type { Dense } from "./dense.ts";
+import { addPartMasses } from "./part-masses.ts";
 import { SharedCache } from "./shared-cache.ts";
+import { BranchAttention } from "./token-branch.ts";
 import type { TokenKeys, TokenPlan } from "./token-plan.ts";
 
 /** Attention of one token over the lanes and lists of a plan, in the memory that kernels share. */
 export class TokenAttention {
   readonly #config: ModelConfig;
   readonly cache: SharedCache;
+  readonly #dense: Dense;
   readonly #parts: AttentionParts;
+  readonly #branch: BranchAttention;
 
   constructor(config: ModelConfig, dense: Dense) {
     this.#config = config;
     this.cache = new SharedCache(config, dense);
-    this.#parts = new AttentionParts(config, dense, this.cache.compact);
+    this.#dense = dense;
+    this.#parts = new AttentionParts(config, dense, this.cache);
+    this.#branch = new BranchAttention(config, dense, this.cache);
   }
 
   /** Writes the token's keys into every copy, and its values; `projected` is its q, k and v side by side. */
@@ -55,21 +61,23 @@ export class TokenAttention {
     }
     const { slots, copies, values, mass } = state.layers[layer];
     const keys = new Map<string, LaneKeys>();
-    for (const { keys: id } of plan.lanes) {
+    for (const { keys: id } of plan.found.length > 0 ? [...plan.lanes, ...plan.found] : plan.lanes) {
       if (keys.has(id)) continue;
       const copy = copies.get(id);
       const rows = this.cache.rows(slots, (copy ?? copies.get(RAW)!).buffer, "keys");
       keys.set(id, { rows, raw: !copy });
     }
-    const valueRows = this.cache.rows(slots, values, "values");
-    this.#parts.attend(values.stride, plan, keys, valueRows, projected, attended, state.layers[layer]);
+    const rows = { keys, values: this.cache.rows(slots, values, "values"), stride: values.stride };
+    const parts = this.#parts.attend(plan, { ...rows, layer: state.layers[layer] }, projected, attended);
+    const { headSize, queryHeads, keyHeads } = this.#config;
     if (band > 0) {
       mass.extend(plan.token + 1);
-      this.#parts.addMasses(plan, mass, band);
+      const group = queryHeads / keyHeads;
+      addPartMasses(this.#dense.memory, parts, { keyHeads, group }, plan.token, mass, band);
     }
     if (plan.gated) {
-      const { headSize, queryHeads } = this.#config;
-      const found = this.#parts.attendGated(plan, plan.gated, layer, state.layers[layer]);
+      const { queries } = parts.layout;
+      const found = this.#branch.attend(plan.token, plan.gated, layer, state.layers[layer], queries);
       const gates = gatesOf(plan.gated.branch.gates[layer]);
       for (let head = 0; head < queryHeads; head++) {
         const own = [head * headSize, (head + 1) * headSize] as const;

@@ -3,7 +3,7 @@ import { hasChoices, needsRawKeys } from "../../method/plan.ts";
 import type { Angles } from "../../positions/rotation.ts";
 import { massBand } from "../../state/attention-mass.ts";
 import { ACTIVATE } from "./activation.ts";
-import { choose, choosesFromCache, chosenFrom } from "../choice/choose.ts";
+import { choose, choosesApart, choosesFromCache, chosenFrom } from "../choice/choose.ts";
 import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
@@ -11,7 +11,7 @@ import { Dense } from "./dense.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
 import { NearestTokens } from "./nearest-tokens.ts";
 import { TokenAttention } from "./token-attention.ts";
-import { storedKeys, tokenPlan, type TokenPlan } from "./token-plan.ts";
+import { storedKeys, tokenPlan, withFound, type TokenPlan } from "./token-plan.ts";
 import { fitsTokenWeights, tokenWeights, type TokenWeights } from "./token-weights.ts";
 
 /**
@@ -62,7 +62,7 @@ export class TokenDecoder {
       const band = massBand(given);
       // The last layer that is computed writes its keys and values; attention is computed where logits, hooks or masses need it.
       const stops = layer === request.stopAfter;
-      const attend = !stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined || band > 0);
+      const attend = band > 0 || (!stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined));
       const from = hasChoices(given) ? chosenFrom(given) : [];
       const chooses = (attend || hook !== undefined) && from.length > 0;
       if (chooses && choosesFromCache(given, first)) {
@@ -76,7 +76,10 @@ export class TokenDecoder {
       const { slots, load } = readTokens(state, layer, attend ? plan : null, first, 1);
       const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
       const kept = { rawKeys: raw, chosenFrom: from };
-      const token = prepared.get(plan, slots, () => tokenPlan(plan, attend ? slots : null, first, kept, turns));
+      const make = () => tokenPlan(plan, attend ? slots : null, first, kept, turns);
+      // Layers with the same plan differ by what their heads have found.
+      const alike = attend && plan === chosen && plan !== given && choosesApart(given);
+      const token = alike ? withFound(prepared.get(given, slots, make), plan) : prepared.get(plan, slots, make);
       this.#copies.ensureForToken(
         state,
         layer,
@@ -86,8 +89,8 @@ export class TokenDecoder {
       );
       load();
       attention.store(state, layer, token, projected.data);
-      if (stops) return;
       if (attend) attention.attend(state, layer, token, projected.data, attended, band);
+      if (stops) return;
       if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });
       if (!attend) return;
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));

@@ -1,10 +1,10 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { seenTokens } from "../choice/found.ts";
 import { ListTables, tableBytes } from "../choice/list-tables.ts";
-import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { LayerState } from "../state/layer-state.ts";
 import { SharedScratch } from "../wasm/kernel-threads.ts";
 import type { Dense } from "./dense.ts";
+import type { SharedCache } from "./shared-cache.ts";
 import type { TokenList } from "./token-plan.ts";
 
 /** The lists of tokens that the heads of one token see. */
@@ -40,23 +40,18 @@ export function headLists(segments: readonly TokenList[], token: number, queryHe
   return { segments, lists, longest };
 }
 
-/**
- * Writes the tables by which kernels attend to lists of one token. Keys and values are read where they lie in shared
- * memory; where kernels have them in 8 bits, the listed rows are copied there as floats.
- */
+/** Writes the tables by which kernels attend to lists of one token; keys and values are read where kernels have them. */
 export class TokenLists {
   readonly #config: ModelConfig;
   readonly #dense: Dense;
-  readonly #compact: boolean;
+  readonly #cache: SharedCache;
   readonly #tables: SharedScratch;
-  readonly #rows: SharedScratch;
 
-  constructor(config: ModelConfig, dense: Dense, compact: boolean) {
+  constructor(config: ModelConfig, dense: Dense, cache: SharedCache) {
     this.#config = config;
     this.#dense = dense;
-    this.#compact = compact;
+    this.#cache = cache;
     this.#tables = new SharedScratch(dense.memory);
-    this.#rows = new SharedScratch(dense.memory);
   }
 
   /** Returns the addresses of the units of all heads; `scaleOf` is what a head's scores are multiplied by. */
@@ -71,40 +66,29 @@ export class TokenLists {
     const { memory } = this.#dense;
     const group = queryHeads / keyHeads;
     const entries = lists.reduce((sum, list) => sum + list.length, 0);
+    const [valueRows, valueScales] = this.#cache.rows(slots, values, "values").blocks;
+    const keysOf = segments.map(({ keys }) => this.#cache.rows(slots, copies.get(keys)!.buffer, "keys").blocks);
     const address = this.#tables.take(tableBytes(queryHeads, lists.length, entries));
-    const rowBytes = 4 * headSize;
-    const staged = this.#compact ? this.#rows.take(2 * entries * rowBytes) : 0;
     const tables = new ListTables(memory, address, queryHeads, lists.length, entries);
-    const shared = (buffer: CacheBuffer, keyHead: number) => {
-      buffer.share(memory, slots.length);
-      return buffer.shared!.blocks[0].address + keyHead * buffer.stride * rowBytes;
-    };
-    let done = 0; // rows that were copied
+    const rowBytes = headSize * (this.#cache.compact ? 1 : 4);
+    const slotOf = (token: number) => slots.slotOf(token);
     return Array.from({ length: queryHeads }, (_, head) => {
-      const keyHead = Math.floor(head / group);
+      const first = Math.floor(head / group) * values.stride; // of the key head's rows
       const unit = tables.unit(places.output(head), places.sum(head), places.maximum(head));
-      segments.forEach(({ rotation, keys: id }, s) => {
+      segments.forEach(({ rotation }, s) => {
         const tokens = lists[head * segments.length + s];
         if (tokens.length === 0) return;
-        const keys = copies.get(id)!.buffer;
-        const run = { query: places.query(rotation, head), angles: 0, scale: scaleOf(head), cosine };
-        if (!this.#compact) {
-          const rows = { keys: shared(keys, keyHead), values: shared(values, keyHead) };
-          tables.run(tokens, (token) => slots.slotOf(token), { ...run, ...rows });
-          return;
-        }
-        const rows = [keys, values].map((buffer, i) => {
-          const to = staged + (i * entries + done) * rowBytes;
-          const data = memory.floats({ address: to }, tokens.length * headSize);
-          tokens.forEach((token, row) => {
-            const slot = slots.slotOf(token);
-            data.set(buffer.read(keyHead, slot, slot + 1), row * headSize);
-          });
-          return to;
+        const [keyRows, keyScales] = keysOf[s];
+        tables.run(tokens, slotOf, {
+          query: places.query(rotation, head),
+          angles: 0,
+          keys: keyRows.address + first * rowBytes,
+          values: valueRows.address + first * rowBytes,
+          keyScales: keyScales ? keyScales.address + 4 * first : 0,
+          valueScales: valueScales ? valueScales.address + 4 * first : 0,
+          scale: scaleOf(head),
+          cosine,
         });
-        done += tokens.length;
-        let next = 0;
-        tables.run(tokens.slice(), () => next++, { ...run, keys: rows[0], values: rows[1] });
       });
       return unit;
     });

@@ -88,6 +88,21 @@ export function tokenPlan(
   };
 }
 
+/**
+ * Returns a plan that was made for another layer with the same plan, with the tokens that this layer's heads have found;
+ * nothing else in it differs.
+ */
+export function withFound(made: TokenPlan, plan: AttentionPlan): TokenPlan {
+  const { found } = apart(plan);
+  const put = (lists: readonly TokenList[], segments: readonly Segment[]) =>
+    lists.map((list, i) => ({ ...list, segment: segments[i] }));
+  return {
+    ...made,
+    found: put(made.found, found),
+    gated: made.gated && { branch: plan.gated!, lists: put(made.gated.lists, plan.gated!.segments) },
+  };
+}
+
 /** What a token's keys are stored under before anything attends, so that choices may be made among them. */
 export function storedKeys(
   rotations: readonly Rotation[],

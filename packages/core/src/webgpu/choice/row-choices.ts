@@ -108,6 +108,7 @@ export function rowChoice(
         rows: some,
         lists: heads,
         candidates,
+        askers: choice.askers,
         scores,
       }),
       chooseRows(

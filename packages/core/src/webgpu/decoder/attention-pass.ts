@@ -1,4 +1,3 @@
-import { checkAskers } from "../../backend/forward-checks.ts";
 import { LongctxError } from "../../common/errors.ts";
 import { choicesOf, hasChoices, needsRawKeys, type AttentionPlan } from "../../method/plan.ts";
 import { RAW } from "../../positions/rotation.ts";
@@ -84,7 +83,6 @@ export class AttentionPass {
   }
 
   #stored(layer: number, plan: AttentionPlan, { tables, slice: uploaded, sparse, mass }: UploadedTables): Dispatch[] {
-    checkAskers(plan, "webgpu");
     const { attention, stages, workspace, weights, gpu, config } = this.#decoder;
     const { buffers: ring } = this.#state.layers[layer];
     if (needsRawKeys(plan) || mass) this.#remember(layer);

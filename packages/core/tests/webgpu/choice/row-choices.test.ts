@@ -107,6 +107,26 @@ describe.skipIf(!gpu)("choices by row and head, and attention to them", () => {
     });
   });
 
+  it("of more keys than a workgroup has invocations, in heads of a usual size", async () => {
+    const shape = shapeOf({ queryHeads: 9, keyHeads: 3, headSize: 64, pairs: 32 });
+    const table32 = tableOf(32);
+    const usual = { table: table32, share: "none" } as const;
+    await expectAsDefined({ shape, plan: eachOf(1, 70, usual), chunks: [120, 20, 1] });
+    const representative = { kind: "salient", tokens: 3, band: LOCAL } as const;
+    await expectAsDefined({ shape, plan: groupOf(16, 5, { ...usual, representative }), chunks: [120, 20, 1] });
+  });
+
+  it("by some heads for all, in several buffers", async () => {
+    for (const askers of [[1, 2, 5], [0], []]) {
+      await expectAsDefined({ plan: eachOf(1, 5, { askers }), buffers: 3 });
+      await expectAsDefined({
+        plan: groupOf(4, 3, { askers, representative: { kind: "bounds" } }),
+        chunks: [30, 8, 1],
+      });
+    }
+    await expectAsDefined({ plan: groupOf(4, 3, { askers: [3, 4] }), chunks: [30, 8, 1] });
+  });
+
   it("with scores of more rows than a buffer holds at once", async () => {
     const { dispatches } = await expectAsDefined({ plan: eachOf(1, 3, { share: "none" }), scoreBytes: 9000 });
     const scores = dispatches.filter(({ kernel }) => kernel.name.startsWith("choice-scores"));
