@@ -7,7 +7,7 @@ import { PlacedBlocks } from "../src/cpu/state/placed-blocks.ts";
 import { savedBytes } from "../src/common/saved-bytes.ts";
 import { tinyConfig } from "./tiny-model.ts";
 
-const near = { first: 3, last: 13, block: 4, chunk: 8 };
+const near = { first: 3, last: 13, block: 4, blocks: 8, chunk: 8 };
 const ring = (capacity: number): RingLayout => ({ capacity, pinned: capacity, near });
 
 describe("the layout of buffers", () => {
