@@ -81,6 +81,12 @@ function rememberPnpm() {
   if (folder) writeFileSync(PNPM_FOLDER, folder);
 }
 
+/** Native packages are compiled against the headers beside this Node, if it has any, so that nothing is downloaded. */
+function headersOfNode() {
+  const prefix = dirname(dirname(process.execPath));
+  return existsSync(join(prefix, "include/node/node_api.h")) ? { npm_config_nodedir: prefix } : {};
+}
+
 /** @returns an exit code */
 function install() {
   if (isInstalled()) return 0;
@@ -91,7 +97,7 @@ function install() {
     cwd: ROOT,
     shell: true,
     encoding: "utf8",
-    env: { ...process.env, CI: "true" }, // no questions
+    env: { ...headersOfNode(), ...process.env, CI: "true" }, // no questions
   });
   if (status !== 0) {
     process.stderr.write(`${stdout}\nThe packages could not be installed; see above.\n`);

@@ -18,6 +18,9 @@ function adapterOf(kind) {
   return adapters.find((line) => line.startsWith(`${kind}\t`))?.slice(kind.length + 1);
 }
 
+/** Tests of indexes of keys need hnswlib-node, which is compiled where there is a compiler. */
+const INDEXES = /\/(hnsw|key-index)\.test\.ts$/;
+
 /** Tests that need an adapter say by `skipIf` what becomes of them without one; the others of that folder need none. */
 function tierOf(file) {
   if (/\/tests\/(.*\/)?page/.test(file)) return "page";
@@ -25,6 +28,7 @@ function tierOf(file) {
   return readFileSync(file, "utf8").includes("skipIf(") ? "adapter" : "mocked device";
 }
 
+const indexes = newTier();
 const tiers = { "mocked device": newTier(), adapter: newTier(), page: newTier() };
 function newTier() {
   return { passed: 0, failed: 0, skipped: 0 };
@@ -37,6 +41,9 @@ function isFailedItself({ status, assertionResults }) {
 
 for (const file of result.testResults) {
   const { name, assertionResults } = file;
+  if (INDEXES.test(name.replaceAll("\\", "/")))
+    for (const { status } of assertionResults)
+      indexes[status === "passed" || status === "failed" ? status : "skipped"]++;
   const tier = tierOf(name.replaceAll("\\", "/"));
   if (!tier) continue;
   if (isFailedItself(file)) tiers[tier].failed++;
@@ -68,6 +75,9 @@ describe(
   "none here; LONGCTX_GPU=1 insists on one",
 );
 describe("page", tiers.page, tiers.page.skipped > 0 ? `${tiers.page.skipped} tests, no browser` : "no tests ran");
+
+if (indexes.skipped > 0)
+  process.stdout.write(`Indexes of keys: ${indexes.skipped} tests skipped, hnswlib-node was not compiled here\n`);
 
 const failed = result.numFailedTests + result.testResults.filter(isFailedItself).length;
 process.stdout.write(`${result.numPassedTests} passed, ${failed} failed\n`);

@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { DEVICES, findSmolLM2, PRECISIONS, type Device, type Precision } from "longctx";
 import { compareWithPeers } from "./cpu-vs-peers.ts";
 import { endlessStream } from "./endless-stream.ts";
+import { hnswRecall } from "./hnsw-recall/hnsw-recall.ts";
 import { methodCost } from "./method-cost.ts";
 import { passkeyOutcomes } from "./passkey-outcomes.ts";
 import { comparePrecisions } from "./precision.ts";
@@ -15,7 +16,9 @@ import { stepTimes } from "./webgpu-step.ts";
 const command = `pnpm -C benchmarks -s bench ${process.argv.slice(2).filter(notThePath).join(" ")}`;
 
 function notThePath(argument: string, index: number, all: readonly string[]): boolean {
-  return argument !== "--model" && all[index - 1] !== "--model" && !argument.startsWith("--model=");
+  return ["--model", "--kept"].every(
+    (option) => argument !== option && all[index - 1] !== option && !argument.startsWith(`${option}=`),
+  );
 }
 
 const program = new Command("bench")
@@ -85,6 +88,19 @@ program
   .option("--length <tokens>", "length of the stream", integer, 200_000)
   .action((options: { precision: Precision; method: string; length: number }) =>
     endlessStream({ ...options, model: modelFile(), command }),
+  );
+
+program
+  .command("hnsw-recall")
+  .description(
+    "hnsw on the keys and queries of a model that reads a novel: recall, insertions, searches, exact beside it",
+  )
+  .option("--lengths <tokens,...>", "lengths of the text", integers, [8192, 32_768, 131_072])
+  .option("--layers <layer,...>", "layers", integers, [15, 20])
+  .option("--kept <folder>", "where keys and queries are kept for the next run, instead of runs/hnsw-recall")
+  .option("--dry", "print only, write no file", false)
+  .action((options: { lengths: number[]; layers: number[]; kept?: string; dry: boolean }) =>
+    hnswRecall({ ...options, kept: options.kept ?? null, model: modelFile(), command }),
   );
 
 program

@@ -91,7 +91,9 @@ function section(row: MethodDefinition, { conflictsOf, measured, images }: Metho
 
 /** A file cannot be shown in the title of a picture. */
 function madeUp(key: string, parameter: ParameterDefinition): string[] {
-  return parameter.unit === "file" ? ["", `The \`${key}\` of the picture are ${parameter.exampleAbout}.`] : [];
+  return parameter.unit === "file" && parameter.exampleAbout
+    ? ["", `The \`${key}\` of the picture are ${parameter.exampleAbout}.`]
+    : [];
 }
 
 function range(parameter: ParameterDefinition): string {

@@ -3,11 +3,13 @@ import { LongctxError } from "longctx";
 import { addDraw } from "./commands/draw.ts";
 import { addFetch } from "./commands/fetch.ts";
 import { addGenerate } from "./commands/generate.ts";
+import { addHeads } from "./commands/heads.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addLogits } from "./commands/logits.ts";
 import { addMethods } from "./commands/methods.ts";
 import { addPerplexity } from "./commands/perplexity.ts";
 import { addPrecision } from "./commands/precision.ts";
+import { addRetrieval } from "./commands/retrieval.ts";
 import { addTokenize } from "./commands/tokenize.ts";
 import { addTune } from "./commands/tune.ts";
 import type { Io } from "./io.ts";
@@ -32,8 +34,10 @@ SPEC is a method with its parameters, or several joined by "+": yarn:factor=4+st
     addInspect,
     addDraw,
     addGenerate,
+    addHeads,
     addMethods,
     addPerplexity,
+    addRetrieval,
     addLogits,
     addPrecision,
     addTune,

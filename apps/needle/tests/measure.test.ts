@@ -106,7 +106,7 @@ function scripted(config: Backend["config"], answer: (ids: readonly number[]) =>
         backend,
         rings,
         bytes: 0,
-        bytesByPart: { ring: 0, index: 0, memory: 0 },
+        bytesByPart: { ring: 0, far: 0, index: 0, memory: 0 },
         fork: () => cache,
         truncate: (length) => rings.truncate(length),
         save: () => new Uint8Array(),

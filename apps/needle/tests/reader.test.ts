@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Chalk } from "chalk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { load, type LanguageModel } from "longctx";
+import { load, shippedHeads, type LanguageModel } from "longctx";
 import { needleTask, sampleRecord, type BoundTask, type SampleRecord } from "@longctx/tasks";
 import { readSamples } from "../src/files/samples-file.ts";
 import { printed } from "../src/report/report.ts";
@@ -36,7 +36,10 @@ describe("an arm that is a reader", () => {
   it("has all its values in the record's spec", () => {
     const [method] = resolveMethods({ methods: [SMALL], lengths: [800] }, model.context);
     expect(method.label).toBe(SMALL);
-    expect(specOf(method)).toBe(`${SMALL.replace("budget", "phrase=3,budget")},heads=1.0/1.2`);
+    const shipped = shippedHeads(model.config)!
+      .best.map((head) => head.join("."))
+      .join("/");
+    expect(specOf(method)).toBe(`${SMALL.replace("budget", "phrase=3,budget")},heads=${shipped}`);
   });
 
   it.each<[string, RegExp]>([

@@ -1,6 +1,8 @@
 export * from "./backend/backend.ts";
 export * from "./common/checksum.ts";
 export * from "./common/errors.ts";
+export * from "./common/event-loop.ts";
+export { halfBits, halves } from "./common/half.ts";
 export * from "./inspection/effective-distance.ts";
 export * from "./inspection/rotary-pairs.ts";
 export type { RotationOptions } from "./inspection/rotation-options.ts";

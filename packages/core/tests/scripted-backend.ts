@@ -60,7 +60,7 @@ class ScriptedState implements SequenceState {
   readonly rings: Rings;
   readonly ids: number[];
   readonly bytes = 0;
-  readonly bytesByPart = { ring: 0, index: 0, memory: 0 };
+  readonly bytesByPart = { ring: 0, far: 0, index: 0, memory: 0 };
 
   constructor(backend: Backend, rings: Rings, ids: number[]) {
     this.backend = backend;

@@ -102,4 +102,19 @@ describe("headFigure", () => {
     expect(await fills()).toBe(await fills([0, 1]));
     expect(await fills([0, 0.5])).toBe(await fills([0, 1])); // beyond the range is the last colour
   });
+
+  it("draws ratios around 1, and frames around marked heads", async () => {
+    const values = [[0.01, 1, 100], [10, 0.1, 3]]; // prettier-ignore
+    const margins = { title: "Margins", heads: 3, panels: [{ title: "margin", values, ratio: true, about: "over others" }] } as const; // prettier-ignore
+    const svg = await headFigure({ ...margins, marked: [[1, 2]] });
+    expectWellFormed(svg);
+    const fills = Array.from(svg.matchAll(/aria-label="head: (\d); layer: (\d); value: [\d.]+"[^>]*fill="([^"]+)"/g), (match) => match[3]); // prettier-ignore
+    const [red, pale, blue] = ["rgb(178, 64, 42)", "rgb(243, 244, 248)", "rgb(8, 48, 107)"];
+    expect(fills.slice(0, 5)).toEqual([red, pale, blue, blue, red]);
+    expect([red, pale, blue]).not.toContain(fills[5]);
+    const frames = (text: string) => Array.from(text.matchAll(/aria-label="head: (\d); layer: (\d)"[^>]*stroke="#1b1b1f"/g), (match) => match.slice(1)); // prettier-ignore
+    expect(frames(svg)).toEqual([["2", "1"]]);
+    expect(frames(await headFigure(margins))).toEqual([]);
+    for (const text of ["over others", "0.1", "10"]) expect(textsOf(svg)).toContain(text);
+  });
 });

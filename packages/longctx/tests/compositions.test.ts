@@ -1,17 +1,10 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
-import {
-  Capture,
-  LanguageModel,
-  sees,
-  type Composition,
-  type ModelConfig,
-  type ModelContext,
-  type Session,
-} from "@longctx/core";
+import { LanguageModel, sees, type ModelConfig } from "@longctx/core";
 import { shakenModels } from "./close-calls.ts";
 import { DEVICES, difference, distinctIds, tinyModels, TOLERANCE } from "./devices.ts";
-import { attempt, randomComposition } from "./random-methods.ts";
+import { randomComposition } from "./random-methods.ts";
+import { randomReading, readCalls, sum, takes } from "./random-readings.ts";
 
 /** Models whose attention differs in every way that a plan can notice. */
 const MODELS: Readonly<Record<string, Partial<ModelConfig>>> = {
@@ -25,50 +18,6 @@ const MODELS: Readonly<Record<string, Partial<ModelConfig>>> = {
   "a dynamic NTK of its own": { maxPositions: 20, rope: { type: "dynamic", base: 100, rotarySize: 6, factor: 2 } },
 };
 
-const reading = (pairs: number) =>
-  fc
-    .record({
-      method: randomComposition(pairs),
-      trainedWindow: fc.integer({ min: 4, max: 64 }),
-      chunk: fc.oneof(fc.integer({ min: 1, max: 24 }), fc.constant(100)),
-      /** Tokens handed over at each call; a generated token is a call of one. */
-      calls: fc.array(fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 40 })), { minLength: 1, maxLength: 6 }),
-      /** All calls are parts of one prompt, or what follows the first is read for itself. */
-      parts: fc.boolean(),
-      /** Looking at a layer takes the path on which the decoder stops at every layer. */
-      looked: fc.boolean(),
-      seed: fc.nat(1000),
-    })
-    .map(({ calls: [first, ...others], ...rest }) => ({
-      ...rest,
-      calls: [Math.max(first, rest.method.readAtOnce), ...others],
-    }));
-
-const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
-
-/** Some parameters do not fit T, and some prompts are too short to be cut into windows; that is tested elsewhere. */
-function takes(method: Composition, promptLength: number, context: ModelContext): boolean {
-  const plan = () => method.plan({ ...context, first: 0, count: 1, length: promptLength, promptLength, layer: 0 });
-  return attempt(() => (method.check(context), plan())) !== null;
-}
-
-async function read(
-  session: Session,
-  ids: readonly number[],
-  calls: readonly number[],
-  { length, looked = false }: { readonly length: number | undefined; readonly looked?: boolean },
-): Promise<Float32Array> {
-  const logits = new Float32Array(ids.length * session.model.config.vocabSize);
-  for (const count of calls) {
-    const first = session.length;
-    const capture = looked ? new Capture({ layers: [1] }) : undefined;
-    const part = await session.prefill(ids.slice(first, first + count), { logitRows: count, capture, length });
-    logits.set(part, first * session.model.config.vocabSize);
-  }
-  session.dispose();
-  return logits;
-}
-
 describe.each(Object.entries(MODELS))("%s", (_, changes) => {
   // Equal tokens would have equal keys, and choices among them would be ties.
   const models = tinyModels({ vocabSize: 256, ...changes });
@@ -77,7 +26,7 @@ describe.each(Object.entries(MODELS))("%s", (_, changes) => {
 
   it("computes on the cpu what compositions of methods are defined to be, in whatever parts", async () => {
     await fc.assert(
-      fc.asyncProperty(reading(pairs), async ({ method, trainedWindow, chunk, calls, parts, looked, seed }) => {
+      fc.asyncProperty(randomReading(pairs), async ({ method, trainedWindow, chunk, calls, parts, looked, seed }) => {
         const ids = distinctIds(sum(calls), seed);
         const length = parts ? ids.length : undefined;
         fc.pre(takes(method, length ?? calls[0], { config, trainedWindow }));
@@ -86,11 +35,11 @@ describe.each(Object.entries(MODELS))("%s", (_, changes) => {
           return new LanguageModel({ backend, tokenizer: null, chatTemplate: null, trainedWindow });
         });
         const options = { method, chunk, capacity: 256 };
-        const expected = await read(reference.session(options), ids, calls, { length, looked });
-        const computed = await read(cpu.session(options), ids, calls, { length, looked });
+        const expected = await readCalls(reference.session(options), ids, calls, { length, looked });
+        const computed = await readCalls(cpu.session(options), ids, calls, { length, looked });
         if (difference(computed, expected) >= 1e-4)
           for (const model of shakenModels(config, trainedWindow)) {
-            const shaken = await read(model.session(options), ids, calls, { length, looked });
+            const shaken = await readCalls(model.session(options), ids, calls, { length, looked });
             fc.pre(difference(shaken, expected) < 1e-4); // a choice that is too close to call
           }
         expect(difference(computed, expected)).toBeLessThan(1e-4);
@@ -98,7 +47,7 @@ describe.each(Object.entries(MODELS))("%s", (_, changes) => {
         if (length === undefined || method.groupSize !== undefined) return;
         const atOnce = Math.max(1, method.readAtOnce);
         const single = [atOnce, ...Array.from({ length: length - atOnce }, () => 1)];
-        const stepped = await read(reference.session(options), ids, single, { length });
+        const stepped = await readCalls(reference.session(options), ids, single, { length });
         expect(difference(stepped, expected)).toBeLessThan(TOLERANCE.reference);
       }),
       { numRuns: 15 },

@@ -76,7 +76,7 @@ it.each(SPECS)("%s goes on after fork, truncate, save and restore", async (spec)
   expect(difference(await session.prefill(next, { logitRows: next.length }), logits)).toBeLessThan(1e-4);
   expect(session.bytes).toBe(Object.values(session.bytesByPart).reduce((sum, bytes) => sum + bytes, 0));
   session.dispose();
-  expect(session.bytesByPart).toEqual({ ring: 0, index: 0, memory: 0 });
+  expect(session.bytesByPart).toEqual({ ring: 0, far: 0, index: 0, memory: 0 });
 });
 
 /** The message of what it throws, "" where it throws nothing. */

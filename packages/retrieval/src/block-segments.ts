@@ -5,6 +5,7 @@ import {
   within,
   type ChosenTokens,
   type Interval,
+  type Method,
   type PositionRule,
   type Segment,
 } from "@longctx/core";
@@ -35,6 +36,17 @@ export function groupsOf(first: number, count: number, exec: number): Group[] {
     from = to;
   }
   return groups;
+}
+
+/**
+ * Returns which tokens a layer's queries see without a choice: the first ones, and, before a chunk, the local band and the
+ * remainder, which is less than a block; in a layer with a sliding window of its own, the window.
+ */
+export function nearTokens({ size, local, sinks }: BlockLayout): NonNullable<Method["near"]> {
+  return ({ config, layer }) => {
+    const window = config.slidingWindows[layer];
+    return { first: window ? 0 : sinks, last: window ?? local + size, block: size };
+  };
 }
 
 /** Returns how many blocks have all of their tokens at a distance of at least `local` from a query. */

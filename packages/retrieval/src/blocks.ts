@@ -3,6 +3,7 @@ import {
   askedBy,
   constantPosition,
   defineMethod,
+  LongctxError,
   within,
   type Choice,
   type Interval,
@@ -16,6 +17,7 @@ import {
   farOf,
   groupsOf,
   inOrder,
+  nearTokens,
   ofGroup,
   offsetIn,
   present,
@@ -23,6 +25,7 @@ import {
   type Group,
 } from "./block-segments.ts";
 import { needsFullLayers } from "./full-layers.ts";
+import { headsFor, readHeads, type Head } from "./reader/heads-file.ts";
 
 /**
  * Block retrieval: a query sees the first tokens, the last tokens, and those blocks of older tokens that fit what it asks
@@ -31,7 +34,8 @@ import { needsFullLayers } from "./full-layers.ts";
  * "ReAttention: Training-Free Infinite Context with Finite Attention Scope", 2024 (arXiv:2407.15176) (size=1,
  * query=token, positions=ordered); Tang et al., "Quest: Query-Aware Sparsity for Efficient Long-Context LLM Inference",
  * 2024 (arXiv:2406.10774), algorithm 1 (representative=bounds, share=none).
- * `size`, `local`, `sinks` and `exec` are in tokens, `top` in blocks, `repr` in tokens of a block.
+ * `size`, `local`, `sinks` and `exec` are in tokens, `top` in blocks, `repr` in tokens of a block. `heads` is the content of
+ * a heads file (`longctx heads`).
  * @throws LongctxError "method"
  */
 export const blocks = defineMethod({
@@ -39,11 +43,11 @@ export const blocks = defineMethod({
   axes: ["visibility", "distance"],
   summary: "See the first tokens, the last ones, and the blocks between that the queries choose.",
   definition:
-    "block j = tokens [sinks + j·size, sinks + (j+1)·size), a candidate once m₀ − n ≥ local for all of them, m₀ the first query of the group (query=chunk) or the query itself (query=token); the top candidates by Σ_h q_h·k_j are visible (q the group's mean query or the query itself, at local − 1; k_j the mean of the block's raw keys, of its repr keys with the largest attention mass, or its bounds), and sinks, 0 ≤ m − n < local, and what is neither; h over all heads, a key head's, or one; g = m − n within local, else local − 1 (constant), or the distance counted over visible tokens alone (ordered)",
+    "block j = tokens [sinks + j·size, sinks + (j+1)·size), a candidate once m₀ − n ≥ local for all of them, m₀ the first query of the group (query=chunk) or the query itself (query=token); the top candidates by Σ_h q_h·k_j are visible (q the group's mean query or the query itself, at local − 1; k_j the mean of the block's raw keys, of its repr keys with the largest attention mass, or its bounds), and sinks, 0 ≤ m − n < local, and what is neither; h over all heads (or those that the file heads names, in layers where it names some), a key head's, or one; g = m − n within local, else local − 1 (constant), or the distance counted over visible tokens alone (ordered)",
   paper:
     "Xiao et al. 2024, arXiv:2402.04617, section 3; Liu et al. 2024, arXiv:2407.15176 (ordered); Tang et al. 2024, arXiv:2406.10774 (bounds)",
   deviations:
-    "With query=chunk all tokens of a group share one choice, so a token may choose with what the tokens up to exec − 1 ahead of it ask; generated tokens choose for themselves. Tokens that left the local band within a group, and those whose block is not complete, stay visible. InfLLM's code sums attention probabilities for its salient keys as here, its paper describes mean scores; salient keys of queries that choose for themselves (query=token) are read token by token, since each choice needs the masses that the token before left. Quest keeps bounds of rotated keys; bounds here are of raw keys, met at the distance local − 1. A layer with a sliding window of its own keeps it, and retrieves nothing.",
+    "With query=chunk all tokens of a group share one choice, so a token may choose with what the tokens up to exec − 1 ahead of it ask; generated tokens choose for themselves. Tokens that left the local band within a group, and those whose block is not complete, stay visible. InfLLM's code sums attention probabilities for its salient keys as here, its paper describes mean scores; salient keys of queries that choose for themselves (query=token) are read token by token, since each choice needs the masses that the token before left. Quest keeps bounds of rotated keys; bounds here are of raw keys, met at the distance local − 1. A layer with a sliding window of its own keeps it, and retrieves nothing. The papers know no heads that ask for others (heads).",
   parameters: {
     size: { about: "tokens of a block", unit: "tokens", default: 128, min: 1, integer: true },
     top: { about: "blocks that are taken; 0 for none", unit: "number", default: 16, min: 0, integer: true },
@@ -89,26 +93,55 @@ export const blocks = defineMethod({
       choices: ["heads", "group", "none"],
       default: "heads",
     },
-  },
-  create: (values) => ({
-    check: needsFullLayers("blocks"),
-    segments: (segments, { first, count, layer, config }) => {
-      if (config.slidingWindows[layer]) return [...segments];
-      const queries = { from: first, to: first + count };
-      if (values.query === "token") return segments.flatMap((segment) => chosenByEach(segment, queries, values));
-      return groupsOf(first, count, values.exec).flatMap((group, _, groups) =>
-        segments.flatMap((segment) => ofGroup(chosenByGroup(segment, group, values), group, groups.length === 1)),
-      );
+    heads: {
+      about:
+        "heads file of `longctx heads`: in layers where its best heads are, only these choose, for all heads (share=heads)",
+      unit: "file",
+      default: "all heads",
     },
-    // Masses of attention are complete where a choice needs them only if the chunk ends before: a token alone does.
-    groupSize: values.query === "chunk" ? values.exec : values.representative === "salient" ? 1 : undefined,
-    rawKeys: true,
-    span:
-      values.positions === "constant"
-        ? values.local
-        : values.sinks + (values.top + 1) * values.size + values.local + (values.query === "chunk" ? values.exec : 0),
-  }),
+  },
+  create: (given) => {
+    const file = given.heads && readHeads(given.heads.content, given.heads.path);
+    if (file && given.share !== "heads")
+      throw new LongctxError(
+        "method",
+        `blocks: heads names the heads that ask for all of a layer, which share=${given.share} does not let them; leave one of the two out.`,
+      );
+    const askersOf = byLayer(file?.best ?? []);
+    const needsLayers = needsFullLayers("blocks");
+    return {
+      check: (context) => {
+        needsLayers(context);
+        if (file) headsFor(file, context.config);
+      },
+      segments: (segments, { first, count, layer, config }) => {
+        if (config.slidingWindows[layer]) return [...segments];
+        const queries = { from: first, to: first + count };
+        const values = { ...given, askers: askersOf.get(layer) };
+        if (values.query === "token") return segments.flatMap((segment) => chosenByEach(segment, queries, values));
+        return groupsOf(first, count, values.exec).flatMap((group, _, groups) =>
+          segments.flatMap((segment) => ofGroup(chosenByGroup(segment, group, values), group, groups.length === 1)),
+        );
+      },
+      // Masses of attention are complete where a choice needs them only if the chunk ends before: a token alone does.
+      groupSize: given.query === "chunk" ? given.exec : given.representative === "salient" ? 1 : undefined,
+      rawKeys: true,
+      // Queries and heads that choose for themselves may read any block.
+      near: given.query === "chunk" && given.share === "heads" ? nearTokens(given) : undefined,
+      span:
+        given.positions === "constant"
+          ? given.local
+          : given.sinks + (given.top + 1) * given.size + given.local + (given.query === "chunk" ? given.exec : 0),
+    };
+  },
 });
+
+/** The heads of a list by layer, ascending. */
+function byLayer(heads: readonly Head[]): ReadonlyMap<number, readonly number[]> {
+  const layers = new Map<number, number[]>();
+  for (const [layer, head] of heads) layers.set(layer, [...(layers.get(layer) ?? []), head]);
+  return new Map([...layers].map(([layer, list]) => [layer, [...new Set(list)].sort((a, b) => a - b)]));
+}
 
 interface Values extends BlockLayout {
   readonly top: number;
@@ -116,10 +149,12 @@ interface Values extends BlockLayout {
   readonly repr: number;
   readonly positions: "constant" | "ordered";
   readonly share: "heads" | "group" | "none";
+  /** The query heads of the layer that ask for all; undefined where all ask. */
+  readonly askers: readonly number[] | undefined;
 }
 
 function choiceOf(segment: Segment, asking: Interval, last: number, values: Values): Omit<Choice, "id"> {
-  const { size, top, local, sinks, representative, repr, share } = values;
+  const { size, top, local, sinks, representative, repr, share, askers } = values;
   const candidates = candidatesAt(last, values);
   return {
     size,
@@ -128,6 +163,7 @@ function choiceOf(segment: Segment, asking: Interval, last: number, values: Valu
     count: Math.min(top, candidates),
     asking,
     share,
+    askers,
     representative:
       representative === "salient" ? { kind: representative, tokens: repr, band: local } : { kind: representative },
     table: segment.table,

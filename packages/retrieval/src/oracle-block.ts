@@ -1,5 +1,5 @@
 import { defineMethod, LongctxError } from "@longctx/core";
-import { atOneDistance, candidatesAt, groupsOf, inOrder, ofGroup } from "./block-segments.ts";
+import { atOneDistance, candidatesAt, groupsOf, inOrder, nearTokens, ofGroup } from "./block-segments.ts";
 import { fixedBlocks } from "./fixed-blocks.ts";
 import { needsFullLayers } from "./full-layers.ts";
 
@@ -74,6 +74,7 @@ export const oracleBlock = defineMethod({
         });
       },
       groupSize: exec,
+      near: nearTokens(values),
       span: positions === "constant" ? local : to - from + sinks + 3 * size + local + exec,
     };
   },

@@ -1,5 +1,5 @@
 import { defineMethod } from "@longctx/core";
-import { atOneDistance, candidatesAt, groupsOf, inOrder, ofGroup } from "./block-segments.ts";
+import { atOneDistance, candidatesAt, groupsOf, inOrder, nearTokens, ofGroup } from "./block-segments.ts";
 import { listedBlocks } from "./fixed-blocks.ts";
 import { needsFullLayers } from "./full-layers.ts";
 
@@ -65,6 +65,7 @@ export const randomBlocks = defineMethod({
         });
       },
       groupSize: exec,
+      near: nearTokens(values),
       span: positions === "constant" ? local : sinks + (top + 1) * size + local + exec,
     };
   },

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
 import { pieceTokenizer } from "../../core/tests/scripted-backend.ts";
-import { sentencesOf } from "../src/sentences.ts";
+import { sentencesOf } from "../src/reader/sentences.ts";
 
 /** The sentences of a text whose tokens read as the pieces do. */
 function split(pieces: readonly (string | readonly number[])[], longest?: number): string[] {

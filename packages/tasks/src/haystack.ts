@@ -15,6 +15,11 @@ export interface Hay {
 /** The unit of the published passkey test (Mohtashami and Jaggi 2023). */
 const FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
+/** Units joined as a text. */
+export function joined(units: Hay["units"]): string {
+  return units.map(({ text }) => text).join(" ");
+}
+
 /** Whole copies of the published unit, as many as fit. */
 export function fillerHay(counter: TokenCounter, budget: number): Hay {
   const unit = { text: FILLER, tokens: counter.count(` ${FILLER}`) };
@@ -24,19 +29,42 @@ export function fillerHay(counter: TokenCounter, budget: number): Hay {
 /** How many sentences after one that is too long are tried in its place, so that the prompt is full. */
 const LOOKAHEAD = 200;
 
-/** Consecutive sentences of a novel from a random one on; near the end those that are too long are passed over. */
-export function novelHay(counter: TokenCounter, budget: number, draws: Draws): Hay {
-  const novel = draws.pick(NOVELS);
-  const sentences = sentencesOf(novel);
-  const first = draws.integer(0, sentences.length - 1);
+/** A text that needles can be hidden in. */
+export interface Prose {
+  readonly name: string;
+  readonly sentences: () => readonly string[];
+}
+
+const NOVEL_PROSE: readonly Prose[] = NOVELS.map((name) => ({ name, sentences: () => sentencesOf(name) }));
+
+/** Any text as prose: its sentences, with their white space as single spaces. */
+export function proseOf(name: string, text: string): Prose {
+  const sentences = paragraphsOf(text).flatMap((paragraph) => joinAbbreviations(paragraph.split(AFTER_MARK)));
+  return { name, sentences: () => sentences };
+}
+
+/**
+ * Consecutive sentences of one of the texts, the novels unless given, from a random one on; near the end those that are
+ * too long are passed over.
+ */
+export function proseHay(
+  counter: TokenCounter,
+  budget: number,
+  draws: Draws,
+  texts: readonly Prose[] = NOVEL_PROSE,
+): Hay {
+  const { name, sentences: all } = draws.pick(texts);
+  const sentences = all();
+  const first = draws.integer(0, Math.max(0, sentences.length - 1));
   const units: Hay["units"][number][] = [];
   let left = budget;
   let passed = 0;
   for (let index = 0; left > 1 && passed < LOOKAHEAD; index++) {
     if (index === sentences.length) {
+      if (passed > 0) break; // what is left over is shorter than the sentences that were tried
       throw new LongctxError(
         "argument",
-        `A haystack of ${budget} tokens is longer than ${novel}; ask for a shorter text or take the filler haystack.`,
+        `A haystack of ${budget} tokens is longer than ${name}; ask for a shorter text or take the filler haystack.`,
       );
     }
     const sentence = sentences[(first + index) % sentences.length];
@@ -48,7 +76,7 @@ export function novelHay(counter: TokenCounter, budget: number, draws: Draws): H
     units.push({ text: sentence, tokens });
     left -= tokens;
   }
-  return { units, source: `${novel}:${first}` };
+  return { units, source: `${name}:${first}` };
 }
 
 /** How many units stand before a needle at `depth` %: as many as have at most that share of the tokens. */
@@ -75,24 +103,41 @@ const HEADING = /^(chapter|volume) [0-9ivxlc]+$/i;
 /** A footnote, or a row of stars. */
 const NOTE = /^\*/;
 const END = /^(finis|the end|a note on the text)$/i;
+/** Where sentences of any text begin, those in lower case too, which UAX 29 takes for going on. */
+const AFTER_MARK = /(?<=[.!?…]["'”’)\]»]* )/u;
 /** A sentence does not end here, whatever follows. */
 const ABBREVIATION = /(?<!\p{L})(Mr|Mrs|Dr|St|Hon|Esq|Capt|Col|Messrs|[A-HJ-Z])\.\s*$/u;
 
 function split(text: string): string[] {
-  const paragraphs = text.split(/\r?\n\s*\r?\n/).map((paragraph) => paragraph.replace(/\s+/g, " ").trim());
+  const paragraphs = paragraphsOf(text);
   const begin = paragraphs.findIndex((paragraph) => HEADING.test(paragraph));
   const end = paragraphs.findIndex((paragraph) => END.test(paragraph));
-  const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
   return paragraphs
     .slice(begin, end < 0 ? undefined : end)
-    .filter((paragraph) => paragraph !== "" && !HEADING.test(paragraph) && !NOTE.test(paragraph))
-    .flatMap((paragraph) => {
-      const sentences: string[] = [];
-      for (const { segment } of segmenter.segment(paragraph)) {
-        const last = sentences.at(-1);
-        if (last !== undefined && ABBREVIATION.test(last)) sentences[sentences.length - 1] = last + segment;
-        else sentences.push(segment);
-      }
-      return sentences.map((sentence) => sentence.trim());
-    });
+    .filter((paragraph) => !HEADING.test(paragraph) && !NOTE.test(paragraph))
+    .flatMap(splitParagraph);
+}
+
+/** The paragraphs of a text, each in one line. */
+function paragraphsOf(text: string): string[] {
+  return text
+    .split(/\r?\n\s*\r?\n/)
+    .map((paragraph) => paragraph.replace(/\s+/g, " ").trim())
+    .filter((paragraph) => paragraph !== "");
+}
+
+/** Sentences by the rules of Unicode (UAX 29). */
+function splitParagraph(paragraph: string): string[] {
+  const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
+  return joinAbbreviations(Array.from(segmenter.segment(paragraph), ({ segment }) => segment));
+}
+
+function joinAbbreviations(parts: readonly string[]): string[] {
+  const sentences: string[] = [];
+  for (const part of parts) {
+    const last = sentences.at(-1);
+    if (last !== undefined && ABBREVIATION.test(last)) sentences[sentences.length - 1] = last + part;
+    else sentences.push(part);
+  }
+  return sentences.map((sentence) => sentence.trim());
 }

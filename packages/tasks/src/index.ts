@@ -1,11 +1,12 @@
 export * from "./draws.ts";
 export * from "./fingerprint.ts";
 export * from "./hash.ts";
-export { HAYSTACKS, type HaystackName } from "./haystack.ts";
+export { HAYSTACKS, proseOf, type HaystackName, type Prose } from "./haystack.ts";
 export * from "./needle.ts";
 export { NOVELS, novelText, type Novel } from "./novels.ts";
-export * from "./passkey.ts";
+export { passkeyTask, type PasskeyOptions } from "./passkey.ts";
 export * from "./perplexity.ts";
+export * from "./probes/head-probes.ts";
 export * from "./record.ts";
 export * from "./scoring.ts";
 export * from "./statistics.ts";

@@ -2,13 +2,13 @@ import { LongctxError, listed, type Tokenizer } from "@longctx/core";
 import { assemble, promptContent, TokenCounter, type Piece } from "./assemble.ts";
 import { Draws } from "./draws.ts";
 import { tokenizerFingerprint } from "./fingerprint.ts";
-import { fillerHay, HAYSTACKS, novelHay, unitsBefore, type Hay, type HaystackName } from "./haystack.ts";
+import { fillerHay, HAYSTACKS, joined, proseHay, unitsBefore, type Hay, type HaystackName } from "./haystack.ts";
 import { firstInteger } from "./scoring.ts";
 import type { BoundTask, Prompt, Task } from "./task.ts";
 
-const INSTRUCTION =
+export const INSTRUCTION =
   "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.";
-const QUESTION = "What is the pass key? The pass key is";
+export const QUESTION = "What is the pass key? The pass key is";
 const MAX_NEW = 8;
 
 export interface PasskeyOptions {
@@ -52,7 +52,7 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
           .join(""),
       ).length;
       const budget = cell.length - frame;
-      const hay = haystack === "filler" ? fillerHay(counter, budget) : novelHay(counter, budget, draws);
+      const hay = haystack === "filler" ? fillerHay(counter, budget) : proseHay(counter, budget, draws);
       const details = { content, answer: ` ${key}`, refs: [key], haystack: hay.source };
       // Counts of parts may differ from the whole's by a token at each seam; then a unit less fits.
       for (let count = hay.units.length; count > 0; count--) {
@@ -75,7 +75,7 @@ function piecesOf(key: string, units: Hay["units"], before: number): Piece[] {
     { text: joined(units.slice(0, before)), hay: true },
     { text: "\n" },
     {
-      text: `The pass key is ${key}. Remember it. ${key} is the pass key.`,
+      text: passkeySentences(key),
       needle: { key: "pass key", value: key, asked: true },
     },
     { text: "\n" },
@@ -84,6 +84,7 @@ function piecesOf(key: string, units: Hay["units"], before: number): Piece[] {
   ];
 }
 
-function joined(units: Hay["units"]): string {
-  return units.map(({ text }) => text).join(" ");
+/** What is hidden. */
+export function passkeySentences(key: string): string {
+  return `The pass key is ${key}. Remember it. ${key} is the pass key.`;
 }

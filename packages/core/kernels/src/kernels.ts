@@ -3,9 +3,11 @@ import { Product } from "./products";
 import { ATTENTION, LISTS, NEAREST, PRODUCT, SCORES, share } from "./threads";
 
 export { compactKeys, compactQueries, compactValues } from "./compact";
+export { fromHalves, scoreHalves, toHalves } from "./halves";
 export { readMemory, writeMemory } from "./memory";
 export { sortNearest } from "./nearest";
 export { addTo, normalise, silu, toIntegers } from "./products";
+export { score } from "./score";
 export { serve, stop } from "./threads";
 
 /** Computes a product together with the threads that serve. */

@@ -58,16 +58,30 @@ export interface ForwardRequest {
 export interface StateBytes {
   /** Bytes of keys and values in the ring buffers, counting every rotated copy of the keys. */
   readonly ring: number;
-  /** Bytes of the index from which blocks are chosen: the mean keys of blocks. */
+  /**
+   * Bytes of keys and values that a backend keeps outside of the ring buffers, for old tokens that plans read in blocks:
+   * in the host's memory, or in a file. Rows that forks share count in each of them.
+   */
+  readonly far: number;
+  /** Bytes of what choices score: what represents blocks of tokens, and attention masses. */
   readonly index: number;
   /** Bytes of the compressive memories. */
   readonly memory: number;
 }
 
 /**
- * A backend's state of one sequence: for each layer a ring of keys and values, an index of mean keys where the layer
- * chooses blocks, and a compressive memory where the layer has one. Sessions use only operations that every part
- * supports.
+ * How often plans read blocks of old tokens that lie outside of the ring buffers, counted by layer and chunk, and how
+ * many of these blocks had to be fetched because the buffers did not hold them any more.
+ */
+export interface BlockReads {
+  readonly read: number;
+  readonly fetched: number;
+}
+
+/**
+ * A backend's state of one sequence: for each layer a ring of keys and values, an index where the layer chooses tokens or
+ * blocks, attention masses where salient keys represent blocks, and a compressive memory where the layer has one. Sessions
+ * use only operations that every part supports.
  */
 export interface SequenceState {
   /** The backend that made this state; every other backend refuses to read it. */
@@ -77,17 +91,31 @@ export interface SequenceState {
   /** The bytes allocated for all parts together; 0 after `dispose`. */
   readonly bytes: number;
   readonly bytesByPart: StateBytes;
-  /** Makes an independent second sequence that continues from the same tokens. */
-  fork(): SequenceState;
+  /** Given by backends that keep old tokens outside of the ring buffers. */
+  readonly blockReads?: BlockReads;
+  /**
+   * Makes an independent second sequence that continues from the same tokens, in rings laid out as here; a backend that
+   * keeps old tokens outside of its buffers lays them out as `layouts` says, which hold as many tokens.
+   */
+  fork(layouts?: readonly RingLayout[]): SequenceState;
   /**
    * Forgets everything after the first `length` tokens, in every part or in none.
-   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory as it was before its last
-   * write
+   * @throws LongctxError "capacity" where that needs evicted tokens, or a compressive memory or attention masses as they
+   * were before
    */
   truncate(length: number): void;
   /** Returns all parts as bytes, which `Backend.restoreState` takes; a promise where a device has to be waited for. */
   save(): Uint8Array | Promise<Uint8Array>;
   dispose(): void;
+}
+
+/** Where a sequence's state lies, beside the layouts of its rings. */
+export interface StateOptions {
+  /**
+   * A folder for a file with the keys and values of old tokens that plans read in blocks; a backend that keeps them
+   * outside of the ring buffers keeps them in memory unless given.
+   */
+  readonly farFolder?: string;
 }
 
 /** The bytes in use on a device with memory of its own, by purpose. */
@@ -116,14 +144,14 @@ export interface Backend {
   readonly preferredChunk: number;
   /**
    * Makes the state of an empty sequence, from one ring layout for all layers or one for each.
-   * @throws LongctxError "capacity" where the device has no room for it
+   * @throws LongctxError "capacity" where the device has no room for it, or nothing can be written in the folder
    */
-  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState;
+  createState(layouts: RingLayout | readonly RingLayout[], options?: StateOptions): SequenceState;
   /**
    * Makes a state from the bytes that `SequenceState.save` wrote.
    * @throws LongctxError "file" for other bytes, "capacity" where a layout is too small
    */
-  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState;
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array, options?: StateOptions): SequenceState;
   /** Reads a chunk into the state and returns logits [logitRows, V], which are valid until the next call. */
   forward(request: ForwardRequest): Promise<Float32Array>;
   /**

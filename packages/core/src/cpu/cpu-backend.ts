@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { Backend, ForwardRequest, Precision, SequenceState } from "../backend/backend.ts";
+import type { Backend, ForwardRequest, Precision, SequenceState, StateOptions } from "../backend/backend.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { LongctxError } from "../common/errors.ts";
 import {
@@ -18,6 +18,7 @@ import type { RingLayout } from "../method/method.ts";
 import type { Weights } from "../model/weights.ts";
 import { ChunkAngles, prepareUniformChunk, TILE_ROWS, type PreparedChunk } from "./graph/chunk.ts";
 import { MemoryKernels } from "./state/compressive-memory.ts";
+import { keepChunk } from "./state/cold-reads.ts";
 import { CpuState } from "./state/cpu-state.ts";
 import { Embedding, type ModelSource } from "./weights/model-source.ts";
 import { PerPlan, type Passage } from "./state/passage.ts";
@@ -99,12 +100,12 @@ class CpuBackend implements Backend {
     this.#stepped = new SteppedDecoder(source, threads, this.#copies, this.#head);
   }
 
-  createState(layouts: RingLayout | readonly RingLayout[]): SequenceState {
-    return CpuState.of(this, layouts, this.#memoryKernels);
+  createState(layouts: RingLayout | readonly RingLayout[], options?: StateOptions): SequenceState {
+    return CpuState.of(this, layouts, this.#memoryKernels, options);
   }
 
-  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array): SequenceState {
-    return CpuState.restore(this, layouts, bytes, this.#memoryKernels);
+  restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array, options?: StateOptions): SequenceState {
+    return CpuState.restore(this, layouts, bytes, this.#memoryKernels, options);
   }
 
   forward(request: ForwardRequest): Promise<Float32Array> {
@@ -121,7 +122,7 @@ class CpuBackend implements Backend {
       throw new LongctxError("argument", "This state was disposed of; create another one.");
     checkRequest(request, this.config);
     const { rings } = state;
-    if (ids.length > rings.consecutive)
+    if (ids.length > state.consecutive)
       throw new Error(
         `A chunk of ${ids.length} tokens goes round the end of a ring; whoever calls forward has to end it there.`,
       );
@@ -130,8 +131,9 @@ class CpuBackend implements Backend {
     this.#copies.adopt(state, request.plan);
     this.#embedding.rows(ids, hidden);
     const first = rings.length;
-    rings.append(ids.length);
+    state.append(ids.length);
     await this.#pass({ state, request, first, count: ids.length, hidden, logits, logitRows });
+    keepChunk(state.layers.slice(0, (request.stopAfter ?? Infinity) + 1), first, ids.length);
     const { logitSoftCap } = this.config;
     if (logitSoftCap !== undefined)
       for (let i = 0; i < logits.length; i++) logits[i] = logitSoftCap * Math.tanh(logits[i] / logitSoftCap);
@@ -172,8 +174,10 @@ class CpuBackend implements Backend {
     const last = request.stopAfter ?? this.config.layerCount - 1;
     for (let layer = 0; layer <= last; layer++) {
       const plan = request.plan(layer);
-      const { slots } = state.layers[layer];
-      const chunk = prepared.get(plan, slots, () => prepareUniformChunk(plan, slots, angles, request.rawKeys ?? false));
+      const { slots, cold } = state.layers[layer];
+      if (cold?.sees(plan, slots, first, count)) return null;
+      const raw = request.rawKeys || cold !== null;
+      const chunk = prepared.get(plan, slots, () => prepareUniformChunk(plan, slots, angles, raw));
       if (!chunk) return null;
       chunks.push(chunk);
     }

@@ -1,7 +1,7 @@
 import { checkpointFrequencies, isLengthDependent } from "../positions/frequencies.ts";
 import { LongctxError } from "../common/errors.ts";
 import { nameOf, refusal } from "./conflicts.ts";
-import type { Axis, ChunkContext, LayoutContext, Method, ModelContext, RingLayout } from "./method.ts";
+import type { Axis, ChunkContext, LayoutContext, Method, ModelContext, NearTokens, RingLayout } from "./method.ts";
 import {
   EVERYTHING,
   TEXT_POSITION,
@@ -163,6 +163,10 @@ export class Composition implements Method {
 
   layout(context: LayoutContext): RingLayout | undefined {
     return this.parts.find((part) => part.layout)?.layout?.(context);
+  }
+
+  near(context: LayoutContext): NearTokens | undefined {
+    return this.parts.find((part) => part.near)?.near?.(context);
   }
 }
 

@@ -36,6 +36,27 @@ export interface RingLayout {
    * can be truncated only to where that many tokens are still held; without `reach` all tokens have to be held.
    */
   readonly reach?: number;
+  /**
+   * Given where plans read old tokens in whole blocks only, so that a backend may keep the keys and values of other old
+   * tokens outside of the buffers that attention reads; the ring holds all tokens either way.
+   */
+  readonly near?: NearTokens & {
+    /** The size of the method's groups: a chunk lies between two multiples of it in the text. */
+    readonly chunk: number;
+  };
+}
+
+/**
+ * The tokens that a method's plans see whatever the queries ask for. Of all other tokens a plan sees blocks: tokens
+ * [first + j · block, first + (j + 1) · block).
+ */
+export interface NearTokens {
+  /** Tokens [0, first) are near for every query. */
+  readonly first: number;
+  /** How many tokens before the first token of a chunk are near for the chunk. */
+  readonly last: number;
+  /** The number of tokens in a block. */
+  readonly block: number;
 }
 
 /** What a frequency method knows when it makes a frequency table. */
@@ -192,6 +213,11 @@ export interface Method {
    * tokens.
    */
   layout?(context: LayoutContext): RingLayout | undefined;
+  /**
+   * Returns which tokens of a layer's ring the plans read at all times, where all others are read in blocks; undefined
+   * where plans may read any token. For methods that read groups only.
+   */
+  near?(context: LayoutContext): NearTokens | undefined;
   /**
    * Axis M: returns a second softmax beside the plan's own, over tokens that the queries choose; `segment` is the plain
    * segment, everything at text positions.

@@ -38,11 +38,15 @@ export interface LayersParameter {
 export interface FileParameter {
   readonly about: string;
   readonly unit: "file";
-  readonly default: null;
-  /** Returns the file content that pictures and examples use, for heads of `rotarySize` rotated channels. */
-  readonly example: (rotarySize: number) => unknown;
+  /** Null where the file is required; a text ("all heads") that says what the method does without one. */
+  readonly default: null | string;
+  /**
+   * Returns the file content that pictures and examples use, for heads of `rotarySize` rotated channels; without it they
+   * leave the file out.
+   */
+  readonly example?: (rotarySize: number) => unknown;
   /** The example's content, described in words for docs/methods.md. */
-  readonly exampleAbout: string;
+  readonly exampleAbout?: string;
 }
 
 /** The definition of one method parameter, for the command line, the docs and the checks. */
@@ -91,7 +95,7 @@ export type CompleteValues<P extends ParameterTable> = {
   readonly [Name in keyof P]: ParameterValue<P[Name]> | DescribedDefault<P[Name]>;
 };
 
-type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter
+type DescribedDefault<D extends ParameterDefinition> = D extends NumberParameter | FileParameter
   ? Extract<D["default"], string> extends never
     ? never
     : undefined
@@ -113,7 +117,8 @@ export function defaultOf(parameter: ParameterDefinition): ParameterValue | unde
 /** Returns a parameter's value for pictures and examples, or undefined where they leave the parameter out. */
 export function exampleOf(parameter: ParameterDefinition, rotarySize: number): ParameterValue | undefined {
   if (parameter.unit === "choice" || parameter.unit === "layers") return undefined;
-  if (parameter.unit === "file") return { path: "example.json", content: parameter.example(rotarySize) };
+  if (parameter.unit === "file")
+    return parameter.example && { path: "example.json", content: parameter.example(rotarySize) };
   return parameter.example ?? (parameter.default === null ? Math.max(parameter.min ?? 1, 1) : undefined);
 }
 

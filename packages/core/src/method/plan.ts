@@ -49,6 +49,11 @@ export interface Choice {
    * one key head ("group"), or each query head has its own ("none").
    */
   readonly share?: "heads" | "group" | "none";
+  /**
+   * The query heads whose scores are summed where all heads share one answer, ascending; all heads of the layer unless
+   * given. All heads see what these choose.
+   */
+  readonly askers?: readonly number[];
   /** What represents a block; the mean of its keys unless given. */
   readonly representative?: Representative;
   /** The frequency table that rotates queries and keys before they are scored, its amplitude included. */
@@ -295,6 +300,7 @@ function sameChoice(a: Choice, b: Choice): boolean {
     a.count === b.count &&
     a.each?.beyond === b.each?.beyond &&
     a.share === b.share &&
+    sameHeads(a.askers, b.askers) &&
     sameRepresentative(a.representative, b.representative) &&
     a.queryPosition.id === b.queryPosition.id &&
     a.keyPosition.id === b.keyPosition.id &&
@@ -303,6 +309,10 @@ function sameChoice(a: Choice, b: Choice): boolean {
     a.index?.id === b.index?.id &&
     sameRange(a.asking, b.asking)
   );
+}
+
+function sameHeads(a: Choice["askers"], b: Choice["askers"]): boolean {
+  return a === b || (a?.length === b?.length && (a?.every((head, i) => head === b?.[i]) ?? false));
 }
 
 function sameRepresentative(a: Representative = MEAN, b: Representative = MEAN): boolean {

@@ -23,7 +23,7 @@ type BlockRows = readonly Float64Array[];
 export function choose(choice: Choice, shape: HeadShape, rows: AskingRows): number[] | ChosenRows {
   const { queryHeads, keyHeads, headSize: D } = shape;
   const { first, queries, layer } = rows;
-  const { asking, each, share = "heads" } = choice;
+  const { asking, each, share = "heads", askers } = choice;
   const size = queryHeads * D;
   const count = queries.length / size;
   const heads = { heads: 1, group: keyHeads, none: queryHeads }[share];
@@ -37,7 +37,7 @@ export function choose(choice: Choice, shape: HeadShape, rows: AskingRows): numb
       const scores = Array.from({ length: candidates }, (_block, block) => {
         let score = 0;
         for (let h = 0; h < queryHeads; h++) {
-          if (Math.floor((h * heads) / queryHeads) !== list) continue;
+          if (Math.floor((h * heads) / queryHeads) !== list || (askers && !askers.includes(h))) continue;
           score += scoreOf(
             turned.subarray(h * D, (h + 1) * D),
             blocks(block, Math.floor((h * keyHeads) / queryHeads)),

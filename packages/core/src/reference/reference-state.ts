@@ -51,6 +51,7 @@ export class ReferenceState implements SequenceState {
   get bytesByPart(): StateBytes {
     return {
       ring: this.#layers.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0),
+      far: 0,
       // What represents blocks is computed anew for each choice, so that only attention mass is kept.
       index: this.#masses.reduce((sum, { sums }) => sum + 8 * sums.length, 0),
       memory: this.#memories.reduce((sum, { matrix, sums }) => sum + matrix.byteLength + sums.byteLength, 0),

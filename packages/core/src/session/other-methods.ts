@@ -1,3 +1,4 @@
+import type { SequenceState } from "../backend/backend.ts";
 import { LongctxError } from "../common/errors.ts";
 import type { Composition } from "../method/composition.ts";
 import type { Method, MethodState, RingLayout } from "../method/method.ts";
@@ -12,13 +13,15 @@ type Trunk = { readonly model: SessionModel; readonly method: Composition; reado
 
 /** What a fork under other methods takes over of its trunk. */
 export interface Continuation {
+  /** A fork of the trunk's state. */
+  readonly state: SequenceState;
   /** The trunk's ring layouts, where they are not those that a new session under the methods would have. */
   readonly layouts: readonly RingLayout[] | undefined;
   readonly hooks: ReadonlyMap<Method, MethodState>;
 }
 
 /**
- * Checks that a sequence can go on under `method`, and returns what the fork needs beside the state. The cached keys and
+ * Checks that a sequence can go on under `method`, and returns the fork's state and what else it needs. The cached keys and
  * values stay those that the trunk's methods computed; queries from here on attend by `method`. So the rings have to
  * hold every token that `method` would still hold, and everything else that is kept of a text (a compressive memory,
  * attention masses, what a hook remembers) has to be there as `method` would have made it.
@@ -41,9 +44,18 @@ export function goOnUnder(method: Composition, trunk: Trunk, parts: SessionParts
     if (!part.hook) return [];
     return [[part, parts.hooks.get(part)?.fork() ?? part.hook.create(model.context)] as const];
   });
-  const own = layouts.every((layout, layer) => sameLayout(layout, rings.at(layer).layout));
+  // A ring that holds the whole text goes on holding it; which tokens are near is for the new methods to say.
+  const state = parts.state.fork(
+    layouts.map(({ near }, layer) => {
+      const { layout } = rings.at(layer);
+      const { capacity, pinned } = layout;
+      return pinned < capacity ? layout : near ? { capacity, pinned, near } : { capacity, pinned };
+    }),
+  );
+  const own = layouts.every((layout, layer) => sameLayout(layout, state.rings.at(layer).layout));
   return {
-    layouts: own ? undefined : layouts.map((_, layer) => rings.at(layer).layout),
+    state,
+    layouts: own ? undefined : layouts.map((_, layer) => state.rings.at(layer).layout),
     hooks: new Map(hooks),
   };
 }

@@ -60,7 +60,7 @@ export function restoreSession(
     );
   const hooks = new Map(remembering.map((part, i) => [part, restoreHook(part, model, memories[i])] as const));
   return new Session(model, method, options, {
-    state: restoreState(model, layouts, saved, tokens.length),
+    state: restoreState(model, layouts, saved, tokens.length, options),
     layouts: kept,
     hooks,
     tokens,
@@ -100,8 +100,9 @@ function restoreState(
   layouts: readonly RingLayout[],
   bytes: Uint8Array,
   length: number,
+  options: SessionOptions,
 ): SequenceState {
-  const state = guarded("the cache", () => model.backend.restoreState(layouts, bytes));
+  const state = guarded("the cache", () => model.backend.restoreState(layouts, bytes, options));
   if (state.rings.length === length) return state;
   state.dispose();
   throw damaged(`a cache of ${state.rings.length} tokens for a text of ${length}`);

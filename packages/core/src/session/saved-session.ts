@@ -1,4 +1,5 @@
 import { crc32 } from "../common/checksum.ts";
+import { savedBytes } from "../common/saved-bytes.ts";
 import type { Composition } from "../method/composition.ts";
 import type { RingLayout } from "../method/method.ts";
 import type { SessionModel, SessionParts } from "./session-types.ts";
@@ -78,7 +79,7 @@ export async function saveSession(
   };
   const begin = MAGIC.length + CHECKSUM_DIGITS;
   const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
-  const bytes = new Uint8Array(begin + head.byteLength + parts.reduce((size, part) => size + part.byteLength, 0));
+  const bytes = savedBytes(begin + head.byteLength + parts.reduce((size, part) => size + part.byteLength, 0));
   let at = begin;
   for (const part of [head, ...parts]) {
     bytes.set(part, at);

@@ -25,7 +25,11 @@ export function layoutOf(
   const segment = method.memory(context)?.segment ?? 0;
   const layouts = Array.from({ length: context.config.layerCount }, (_, layer): RingLayout => {
     const bounded = method.layout({ ...context, chunk: most, layer });
-    if (!bounded) return { capacity, pinned: capacity };
+    if (!bounded) {
+      const near = method.groupSize === undefined ? undefined : method.near({ ...context, chunk: most, layer });
+      const whole = { capacity, pinned: capacity };
+      return near ? { ...whole, near: { ...near, last: Math.max(near.last, segment), chunk: most } } : whole;
+    }
     if (method.groupSize !== undefined && method.groupSize > 1)
       throw new LongctxError(
         "method",

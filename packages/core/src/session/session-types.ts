@@ -29,6 +29,11 @@ export interface SessionOptions {
    * tokens read one group at once instead.
    */
   readonly chunk?: number;
+  /**
+   * A folder for a file with the keys and values of old tokens, where the device cpu keeps them outside of its ring
+   * buffers; in memory unless given. The file is gone when the session and its forks are.
+   */
+  readonly farFolder?: string;
 }
 
 /** How `forward` and `prefill` read tokens, and for which tokens they return logits. */

@@ -1,4 +1,4 @@
-import type { ForwardRequest, SequenceState, StateBytes } from "../backend/backend.ts";
+import type { BlockReads, ForwardRequest, SequenceState, StateBytes } from "../backend/backend.ts";
 import type { Capture } from "./capture.ts";
 import { chunkPlans } from "../method/chunk-plans.ts";
 import type { Composition } from "../method/composition.ts";
@@ -67,7 +67,7 @@ export class Session {
     this.chunk = chunk;
     this.layouts = parts?.layouts ?? layouts;
     this.#trunkLayouts = parts?.layouts;
-    this.#state = parts?.state ?? backend.createState(layouts);
+    this.#state = parts?.state ?? backend.createState(layouts, options);
     this.#occupancy = new Occupancy(() => this.#state.dispose());
     this.#hooks = new Map(
       parts?.hooks ?? method.parts.flatMap((part) => (part.hook ? [[part, part.hook.create(context)] as const] : [])),
@@ -97,9 +97,17 @@ export class Session {
     return this.#state.bytes;
   }
 
-  /** The bytes of the session's state by part: ring buffers, index of blocks, compressive memory. */
+  /**
+   * The bytes of the session's state by part: ring buffers, old keys and values outside of them, index of blocks,
+   * compressive memory.
+   */
   get bytesByPart(): StateBytes {
     return this.#state.bytesByPart;
+  }
+
+  /** How often old blocks were read from outside of the ring buffers; null where the backend keeps none there. */
+  get blockReads(): BlockReads | null {
+    return this.#state.blockReads ?? null;
   }
 
   /** Logits [V] after the last token; null before the first token, and while a generation keeps them on the device. */
@@ -258,8 +266,9 @@ export class Session {
     const parts = this.#parts;
     const method = given === undefined ? this.method : compositionOf(given);
     const options = given === undefined ? this.options : { ...this.options, method };
-    const other = given === undefined ? { hooks: this.#forkHooks() } : goOnUnder(method, this, parts);
-    return new Session(this.model, method, options, { ...parts, ...other, state: this.#state.fork() });
+    const other =
+      given === undefined ? { state: this.#state.fork(), hooks: this.#forkHooks() } : goOnUnder(method, this, parts);
+    return new Session(this.model, method, options, { ...parts, ...other });
   }
 
   get #parts(): SessionParts {

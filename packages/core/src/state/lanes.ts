@@ -6,7 +6,7 @@ import {
   type Segment,
   type Interval,
 } from "../method/plan.ts";
-import type { SlotMap } from "./slots.ts";
+import type { TokenSlots } from "./slots.ts";
 
 /**
  * A lane: cache slots that some consecutive queries read under one segment of the plan, with a mask only where one is
@@ -48,7 +48,7 @@ export interface Tile {
  * Makes the tile of queries [first, first + count). `chunk` is the text index of the first token of the chunk being
  * read: from this token on, keys are not in the cache yet when a backend gathers the keys of listed tokens.
  */
-export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number, chunk = first): Tile {
+export function tileOf(plan: AttentionPlan, slots: TokenSlots, first: number, count: number, chunk = first): Tile {
   const lanes = chainedBySlots(plan.segments.flatMap((segment) => lanesOf(segment, slots, first, count, chunk)));
   return { first, count, lanes, stretches: stretchesOf(lanes), blind: sight(lanes, first, count).includes(false) };
 }
@@ -58,7 +58,7 @@ export function tileOf(plan: AttentionPlan, slots: SlotMap, first: number, count
  * every chunk. Each run of slots becomes one masked lane, or three lanes of which the middle one is unmasked; lanes
  * without tokens yet are empty. Returns null for plans with lists or choices, and where a query sees no token.
  */
-export function uniformTileOf(plan: AttentionPlan, slots: SlotMap, first: number, count: number): Tile | null {
+export function uniformTileOf(plan: AttentionPlan, slots: TokenSlots, first: number, count: number): Tile | null {
   const ring = slots.layout.pinned < slots.layout.capacity;
   // Splitting a run into three lanes, the middle one unmasked, saves adding a mask but costs concatenating their
   // scores, so it pays only where the scores of several lanes are concatenated anyway.
@@ -109,7 +109,7 @@ function splitByMask(run: Run): Lane[] {
 }
 
 /** Returns the runs of contiguous slots that hold a segment's visible tokens. */
-function runsOf(segment: Segment, slots: SlotMap, first: number, count: number): Run[] {
+function runsOf(segment: Segment, slots: TokenSlots, first: number, count: number): Run[] {
   const pieces = lanesOf(segment, slots, first, count, first);
   if (pieces.length === 0) return [];
   const last = pieces[pieces.length - 1];
@@ -131,7 +131,7 @@ function runsOf(segment: Segment, slots: SlotMap, first: number, count: number):
   });
 }
 
-function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number, chunk: number): Lane[] {
+function lanesOf(segment: Segment, slots: TokenSlots, first: number, count: number, chunk: number): Lane[] {
   const queries = intersect(segment.queries ?? { from: -Infinity, to: Infinity }, { from: first, to: first + count });
   if (queries.from >= queries.to) return [];
   const last = queries.to - 1;
@@ -168,7 +168,7 @@ function lanesOf(segment: Segment, slots: SlotMap, first: number, count: number,
 }
 
 /** Returns one lane for each run of contiguous slots that hold tokens [from, to). */
-function lanesOfRange(segment: Segment, slots: SlotMap, from: number, to: number, masked: boolean): Lane[] {
+function lanesOfRange(segment: Segment, slots: TokenSlots, from: number, to: number, masked: boolean): Lane[] {
   return slots.runs(from, to).map((run) => ({
     segment,
     slots: { from: run.from, to: run.to },

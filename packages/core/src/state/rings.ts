@@ -89,6 +89,23 @@ export class Rings {
     for (const map of this.#maps) map.truncate(length);
   }
 
+  /**
+   * Forgets all but the first `length` tokens in every layer, also where a layer has evicted tokens that it would need;
+   * returns the maps of these layers, which then hold what they could hold of such a text for the caller to fill in.
+   */
+  shorten(length: number): ReadonlySet<SlotMap> {
+    const lost = new Set<SlotMap>();
+    for (const map of this.#maps) {
+      if (map.reaches(length)) map.truncate(length);
+      else {
+        map.length = length;
+        map.longest = length;
+        lost.add(map);
+      }
+    }
+    return lost;
+  }
+
   fork(): Rings {
     return new Rings(
       this.#maps.map((map) => map.fork()),

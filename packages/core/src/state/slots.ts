@@ -8,11 +8,24 @@ export interface SlotRun {
   readonly token: number;
 }
 
+/** What lanes ask of a map from tokens to slots. */
+export interface TokenSlots {
+  readonly layout: RingLayout;
+  holds(token: number): boolean;
+  /** Returns the slot of a token that is held. */
+  slotOf(token: number): number;
+  /**
+   * Returns the slots of tokens [from, to) as few runs of contiguous slots, in text order; tokens that are not held are
+   * left out.
+   */
+  runs(from: number, to: number): SlotRun[];
+}
+
 /**
  * The map from tokens to slots of one ring buffer. Pinned token n is in slot n; later tokens go round the other slots
  * and overwrite the oldest, so no token ever moves to another slot.
  */
-export class SlotMap {
+export class SlotMap implements TokenSlots {
   readonly layout: RingLayout;
   /** The number of tokens read so far, which is the text index of the next token. */
   length = 0;
@@ -116,17 +129,21 @@ export class SlotMap {
         `Cannot truncate a cache of ${this.length} tokens to ${length}; give a whole number from 0 to ${this.length}.`,
       );
     }
-    const { pinned, reach } = this.layout;
-    const oldest = this.oldest();
-    const lost = reach === undefined ? oldest > pinned : length > 0 && oldest > Math.max(pinned, length - reach);
-    if (length < this.length && lost) {
+    if (length < this.length && !this.reaches(length)) {
       throw new LongctxError(
         "capacity",
-        `Cannot truncate to ${length}: the tokens before ${oldest} were evicted. Fork the session before going past its window, or prefill again.`,
+        `Cannot truncate to ${length}: the tokens before ${this.oldest()} were evicted. Fork the session before going past its window, or prefill again.`,
       );
     }
     this.length = length;
     if (length === 0) this.longest = 0; // nothing is left that the slots would have to hold
+  }
+
+  /** Returns whether the slots still hold what a text of `length` tokens needs to be continued. */
+  reaches(length: number): boolean {
+    const { pinned, reach } = this.layout;
+    const oldest = this.oldest();
+    return reach === undefined ? oldest <= pinned : length === 0 || oldest <= Math.max(pinned, length - reach);
   }
 
   fork(): SlotMap {

@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { askingQueryKernel } from "../../src/webgpu/choice/asking-query.ts";
+import { attentionMassKernel, rowTotalsKernel } from "../../src/webgpu/choice/attention-mass.ts";
+import { blockBoundsKernel } from "../../src/webgpu/choice/block-bounds.ts";
+import { choiceScoresKernel } from "../../src/webgpu/choice/choice-scores.ts";
+import { chooseRowsKernel } from "../../src/webgpu/choice/choose-rows.ts";
+import { salientMeansKernel } from "../../src/webgpu/choice/salient-means.ts";
+import { sparseKernel } from "../../src/webgpu/sparse/attention-sparse.ts";
+import { gateBranchKernel } from "../../src/webgpu/sparse/gate-branch.ts";
 import { blockMeansKernel } from "../../src/webgpu/choice/block-means.ts";
 import { blockScoresKernel, chooseBlocksKernel } from "../../src/webgpu/choice/choose-blocks.ts";
 import type { GpuSlice } from "../../src/webgpu/device/kernel.ts";
@@ -49,6 +56,21 @@ const KERNELS = {
   "what a choice asks with": askingQueryKernel(),
   "scores of blocks": blockScoresKernel(),
   "the best blocks": chooseBlocksKernel(),
+  "bounds of blocks": blockBoundsKernel("f16"),
+  "means of salient keys": salientMeansKernel(shape),
+  "scores of tokens by cosines": choiceScoresKernel(shape, "cosines", 1),
+  "scores of blocks by bounds, for some rows": choiceScoresKernel(shape, "bounds", 2),
+  "the best of each row and list": chooseRowsKernel(),
+  "totals of rows": rowTotalsKernel(),
+  "attention masses": attentionMassKernel(shape),
+  "sparse attention, with turns of four pairs": sparseKernel(shape, "product"),
+  "sparse attention by cosines": sparseKernel(shape, "cosine"),
+  "a branch behind a gate": gateBranchKernel(),
+  "tiled attention by broadcast, for parts of rows": broadcastTilesKernel(
+    { shape },
+    { subgroupSize: 4, queries: 1, keys: 1 },
+    "parts",
+  ),
   "reading a compressive memory": memoryReadKernel({ headSize: 8 }),
   "what a segment adds to a memory": memoryResidualKernel({ headSize: 8, storage: "f16" }),
   "writing a segment to a memory": memoryWriteKernel("linear", "f16"),

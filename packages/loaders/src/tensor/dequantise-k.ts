@@ -1,4 +1,4 @@
-import { halves } from "./half.ts";
+import { halves } from "@longctx/core";
 
 // ggml's K types: super-blocks of 256 values, cut into sub-blocks whose scales are quantised too. Formats:
 // ggml-common.h.

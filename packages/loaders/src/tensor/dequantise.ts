@@ -1,6 +1,5 @@
-import { LongctxError, type TensorType } from "@longctx/core";
+import { halfBits, halves, LongctxError, type TensorType } from "@longctx/core";
 import { q4k, q5k, q6k } from "./dequantise-k.ts";
-import { halfBits, halves } from "./half.ts";
 import { TENSOR_LAYOUTS } from "./tensor-layout.ts";
 
 /**

@@ -15,8 +15,8 @@ it.each(["llama", "mistral-swa", "llama-odd-sizes", "qwen3"])(
   },
 );
 
-/** Methods that no formula of pairs says: `infini.test.ts` and `blocks.test.ts` judge them. */
-const APART = ["infini", "blocks"];
+/** Methods that no formula of pairs says: `infini.test.ts`, `blocks.test.ts` and `retrieval.test.ts` judge them. */
+const APART = ["infini", "blocks", "knn", "oracle", "oracle-block", "random-blocks"];
 
 it("judges every method there is", () => {
   const judged = new Set([

@@ -1,5 +1,5 @@
 import { plainly, type Decision, type Witness } from "./choosing.ts";
-import { keyHeadOf, mixed, product, score, softmax, turned, Turns } from "./dense-heads.ts";
+import { keyAtZero, keyHeadOf, mixed, product, score, softmax, turned, Turns } from "./dense-heads.ts";
 import type { Attention, Llama } from "./dense-llama.ts";
 import { DenseSequence, type Group, type Kept, type Passage, type Rule } from "./dense-sequence.ts";
 
@@ -26,6 +26,8 @@ export interface Blocks {
   readonly exec: number;
   /** Which query heads share a choice: all, those of a key head, or none. */
   readonly share: "heads" | "group" | "none";
+  /** The heads that ask for all in a layer; all do in layers that it leaves out. */
+  readonly askers?: Readonly<Record<number, readonly number[]>>;
 }
 
 /** A sequence under the definition; `attention` says frequencies and temperature. */
@@ -94,13 +96,14 @@ class BlockRule implements Rule {
 
   /** For each set of heads with a choice of their own, the blocks that were candidates and not chosen. */
   #choices({ layer, group, q, kept }: Passage): { heads: number[]; hidden: ReadonlySet<number> }[] {
-    const { size, top, local, sinks } = this.#blocks;
+    const { size, top, local, sinks, askers } = this.#blocks;
     const firstTokens: number[] = [];
     for (let first = sinks; group.first - (first + size - 1) >= local; first += size) firstTokens.push(first);
     const asking = this.#asking(group, q, layer);
     return this.#sharing().map((heads) => {
+      const ask = askers?.[layer] ?? heads;
       const scores = firstTokens.map((first) =>
-        heads.reduce((sum, head) => sum + this.#likes(asking[head], head, kept, first), 0),
+        ask.reduce((sum, head) => sum + this.#likes(asking[head], head, kept, first), 0),
       );
       const decision: Decision = { layer, query: group.first, heads, candidates: firstTokens, scores, count: top };
       const chosen = scores.length === 0 ? [] : this.#witness.choose(decision);
@@ -133,17 +136,11 @@ class BlockRule implements Rule {
     const { size, representative, repr } = this.#blocks;
     const keyHead = keyHeadOf(this.#llama, head);
     const tokens = Array.from({ length: size }, (_, i) => first + i);
-    const key = (n: number) => this.#keyAtZero(keys[n], keyHead);
+    const key = (n: number) => keyAtZero(keys[n], keyHead, this.#llama, this.#attention.amplitude);
     if (representative === "bounds") return upperBound(query, tokens.map(key));
     if (representative === "mean") return product(query, meanOf(tokens.map(key)));
     const masses = tokens.map((n) => mass[n][keyHead]);
     return product(query, meanOf(mostAttended(masses, repr).map((i) => key(tokens[i]))));
-  }
-
-  #keyAtZero(row: Float64Array, keyHead: number): Float64Array {
-    const { headSize, rotarySize } = this.#llama;
-    const key = row.slice(keyHead * headSize, (keyHead + 1) * headSize);
-    return key.map((x, j) => (j < rotarySize ? x * this.#attention.amplitude : x));
   }
 
   /** The tokens that query m sees: all but those of hidden blocks. */

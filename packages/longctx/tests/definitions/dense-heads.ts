@@ -63,6 +63,17 @@ export function turned(
   return out;
 }
 
+/** A key head's key [D] of a token at position 0. */
+export function keyAtZero(
+  keys: Float64Array,
+  keyHead: number,
+  { headSize, rotarySize }: Shape,
+  amplitude: number,
+): Float64Array {
+  const key = keys.slice(keyHead * headSize, (keyHead + 1) * headSize);
+  return key.map((x, j) => (j < rotarySize ? x * amplitude : x));
+}
+
 /** The query at an index, turned, times the key at an index; rotated channels of both have the factor amplitude. */
 export function score(
   { headSize, rotarySize }: Shape,

@@ -1,5 +1,5 @@
 import { plainly, type Witness } from "./choosing.ts";
-import { keyHeadOf, mixed, product, score, softmax, turned, Turns, type Turn } from "./dense-heads.ts";
+import { keyAtZero, keyHeadOf, mixed, product, score, softmax, turned, Turns, type Turn } from "./dense-heads.ts";
 import type { Attention, Llama } from "./dense-llama.ts";
 import { DenseSequence, type Passage, type Rule } from "./dense-sequence.ts";
 
@@ -17,7 +17,7 @@ export interface Knn {
   readonly sinks: number;
   /** One softmax over all, or one of the found tokens alone, mixed by a gate. */
   readonly merge: "joint" | "gate";
-  /** Logits of the found tokens: q·k/√D, or scale · q̂·k̂ of length 1. */
+  /** Logits of the found tokens: q·k/√D, or scale · q̂·k̂ of length 1, of what is rotated, amplitude included. */
   readonly keys: "raw" | "normalized";
   /** The distance of found tokens: 0, `window`, or as in the text. */
   readonly positions: "none" | "constant" | "true";
@@ -135,11 +135,11 @@ class KnnRule implements Rule {
     const { positions, window, keys, scale } = this.#knn;
     const distance = { none: 0, constant: window, true: view.m - token }[positions];
     if (keys === "raw") return this.#logit(passage, view, token, distance);
-    const { headSize } = this.#llama;
-    const atKey = keyHeadOf(this.#llama, view.head) * headSize;
-    const query = unit(turned(passage.q, view.at, this.#llama, view.turn(distance), 1));
-    const key = unit(passage.kept.keys[token].subarray(atKey, atKey + headSize));
-    return scale(view.layer, view.head) * product(query, key);
+    const { amplitude } = this.#attention;
+    const key = passage.kept.keys[token];
+    const query = unit(turned(passage.q, view.at, this.#llama, view.turn(distance), amplitude));
+    const found = unit(keyAtZero(key, keyHeadOf(this.#llama, view.head), this.#llama, amplitude));
+    return scale(view.layer, view.head) * product(query, found);
   }
 
   /** A logit of attention itself. */

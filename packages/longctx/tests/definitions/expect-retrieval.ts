@@ -9,8 +9,12 @@ import { WAYS, type Way } from "./ways.ts";
 
 /** Seeds of texts by a case's title, where the choices of the text of seed 3 are not clear. */
 const SEEDS: Readonly<Record<string, number>> = {
-  "160 tokens, in chunks: yarn:factor=4+knn:layers=1,k=6,window=1,sinks=3,merge=gate,keys=raw,positions=true": 4,
+  "160 tokens, in chunks: yarn:factor=4+blocks:size=16,top=1,local=12,sinks=4,representative=bounds,positions=ordered,query=token,share=heads": 4,
+  "by three calls: ntk:factor=4+logn+knn:layers=1,k=6,window=1,sinks=3,merge=gate,keys=raw,positions=none,gate=0.4": 4,
+  "a prompt, then token by token: knn:layers=all,k=3,window=16,sinks=2,merge=joint,keys=raw,positions=true": 4,
+  "a prompt, then token by token: knn:layers=all,k=40,window=90,sinks=4,merge=gate,keys=raw,positions=true": 1,
   "160 tokens, in chunks: oracle:k=5,window=0,sinks=0": 2,
+  "a prompt, then token by token: oracle:k=5,window=0,sinks=0": 2,
   "a prompt, then token by token: oracle:k=6,window=1,sinks=3": 1,
 };
 

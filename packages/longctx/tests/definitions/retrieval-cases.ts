@@ -18,9 +18,8 @@ const CLEAR = foretold(1e-5);
 /** What a method is composed with. */
 const COMPOSED: Readonly<Record<string, readonly is.Part[]>> = {
   "": [],
-  "ntk:factor=4+": [is.ntk(4)],
   "yarn:factor=4+": [is.yarn(4)],
-  "logn+": [is.logn],
+  "ntk:factor=4+logn+": [is.ntk(4), is.logn],
 };
 
 /** What varies whatever the method is. */
@@ -86,14 +85,14 @@ export function attentionOf({ llama, config }: JudgedModel, composed: string) {
   return is.define(COMPOSED[composed], textOf(llama, 160, config.trainedWindow));
 }
 
-export const blockCases = (factors: Factors): Case[] =>
+export const blockCases = (factors: Factors, sizeCount: number = BLOCK_SIZES.length): Case[] =>
   covering({
     ...factors,
     representative: ["salient", "bounds", "mean"],
     share: ["group", "none", "heads"],
     query: ["token", "chunk"],
     positions: ["ordered", "constant"],
-    sizes: BLOCK_SIZES,
+    sizes: BLOCK_SIZES.slice(0, sizeCount),
   }).map(({ sizes, representative, share, query, positions, ...circumstances }) => {
     const blocks: Blocks = { ...sizes, representative, share, query, positions };
     const title = titleOf(circumstances, blocksSpec(blocks));
@@ -136,13 +135,13 @@ export function knnSpec({ layers, k, window, sinks, merge, keys, positions }: Kn
   ].join(",");
 }
 
-export const knnCases = (factors: Factors): Case[] =>
+export const knnCases = (factors: Factors, sizeCount: number = KNN_SIZES.length): Case[] =>
   covering({
     ...factors,
     merge: MERGES,
     positions: ["true", "none", "constant"],
     layers: ["all", [1], [0]],
-    sizes: KNN_SIZES,
+    sizes: KNN_SIZES.slice(0, sizeCount),
     gates: ["learned", "given"],
   }).map(({ merge, positions, layers, sizes, gates, ...circumstances }) => {
     const knn: Knn = { ...sizes, ...merge, positions, layers, ...(gates === "given" ? GIVEN : LEARNED) };
@@ -193,11 +192,10 @@ export const oracleBlockCases = (factors: Factors): Case[] =>
   covering({
     ...factors,
     positions: ["ordered", "constant"],
-    sizes: BLOCK_SIZES.slice(1),
+    sizes: BLOCK_SIZES.slice(2),
     place: [
       [30, 44],
       [0, 17],
-      [61, 62],
     ],
   }).map(({ positions, sizes, place: [from, to], ...circumstances }) => {
     const { size, local, sinks, exec } = sizes;
@@ -222,7 +220,7 @@ export const randomBlockCases = (factors: Factors): Case[] =>
     ...factors,
     watched: [true],
     positions: ["ordered", "constant"],
-    sizes: BLOCK_SIZES.slice(1),
+    sizes: BLOCK_SIZES.slice(2),
     seed: [0, 11],
   }).map(({ positions, sizes, seed, ...circumstances }) => {
     const { size, top, local, sinks, exec } = sizes;

@@ -13,7 +13,7 @@ describe.each(DEVICES)("%s", (device) => {
   const place = placeOf(device);
 
   describe.each([llama, random])("$name", (judged) => {
-    expectIdentities(judged, place);
+    expectIdentities(judged, place, judged === random);
   });
 
   expectOwnWindow(windowed, place, 0, 20);

@@ -49,6 +49,13 @@ export const WAYS = {
     trunk.dispose();
     for (const one of [twig, branch]) await one.read(others.slice(15), [1, 1, 23]);
   }),
+  "after a fork and a save": changed(async (trunk, others, text) => {
+    const branch = trunk.fork();
+    await branch.read(others.slice(0, 15), [12, 1, 1, 1]);
+    const restored = await branch.restored(7);
+    await trunk.read(text.slice(70, 90), [19, 1]);
+    await restored.read(others.slice(15), [1, 24]);
+  }),
   "after truncation": changed(async (reading, others) => {
     for (const kept of [69, 50, 9, 0]) {
       const one = reading.fork();

@@ -80,6 +80,9 @@ describe.skipIf(gpu === null).each(WAYS)("as on hardware, $title", ({ without })
   it.each([
     "infini:segment=16,update=delta,beta=0.3",
     "blocks:size=8,top=3,local=16,sinks=2,exec=64,positions=ordered",
+    "blocks:size=8,top=3,local=16,sinks=2,exec=64,positions=ordered,representative=salient,share=group",
+    "knn:k=5,window=16,merge=gate,gate=0.5,scale=6",
+    "oracle:k=9",
   ])("%s is what the reference computes", async (spec) => {
     const { config, weights } = await readGolden("llama");
     const ids = Array.from({ length: 160 }, (_, i) => (i * 7919) % config.vocabSize);

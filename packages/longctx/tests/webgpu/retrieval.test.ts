@@ -22,12 +22,7 @@ const FEW = {
   model: [0, 1],
   composed: ["", "yarn:factor=4+"],
   watched: [false, true],
-  way: [
-    "160 tokens, in chunks",
-    "a prompt, then token by token",
-    "after a fork, in both branches and in a branch of a branch",
-    "after it is saved and restored",
-  ],
+  way: ["160 tokens, in chunks", "a prompt, then token by token", "after a fork and a save"],
 } satisfies Factors;
 const CONTROLS = { ...FEW, model: [0], composed: [""], way: FEW.way.slice(1, 2) } satisfies Factors;
 
@@ -35,10 +30,10 @@ describe.skipIf(gpu === null)("webgpu: retrieval is its definition", () => {
   const place: Place = { tolerance: TOLERANCE, open: modelOnGpu };
   const at = modelsOf(place, MODELS);
   describe("blocks", () => {
-    expectCases(blockCases(FEW), at);
+    expectCases(blockCases(FEW, 3), at);
   });
   describe("knn", () => {
-    expectCases(knnCases(FEW), at);
+    expectCases(knnCases(FEW, 3), at);
   });
   describe("controls", () => {
     const all = [oracleCases, oracleBlockCases, randomBlockCases].flatMap((casesOf) => casesOf(CONTROLS).slice(0, 4));

@@ -18,7 +18,7 @@ export function askedBy(
   { queries, stride, count, query }: AskingRows,
 ): Float32Array[] {
   const group = queryHeads / keyHeads;
-  const { share = "heads", representative, size } = choice;
+  const { share = "heads", representative, size, askers } = choice;
   const bounds = size > 1 && representative?.kind === "bounds";
   const lists = share === "none" ? group : 1;
   const width = bounds ? 2 * D : D;
@@ -28,6 +28,7 @@ export function askedBy(
     const asked = new Float32Array(count * lists * width);
     for (let i = 0; i < group; i++) {
       const head = keyHead * group + i;
+      if (askers && !askers.includes(head)) continue;
       const factors = scales && cosineFactors(queries, stride, count, head, D, by, scales[head]);
       for (let row = 0; row < count; row++) {
         const to = (row * lists + (i % lists)) * width;

@@ -50,7 +50,7 @@ export function meanQuery(
  */
 export function asksOf(choice: Choice, shape: HeadShape, query: ArrayLike<number>, position: number): Asking[] {
   const { queryHeads, keyHeads, headSize: D } = shape;
-  const { table, representative } = choice;
+  const { table, representative, askers } = choice;
   const lists = listsOf(choice, shape);
   const bounds = representative?.kind === "bounds";
   const width = bounds ? 2 * D : D;
@@ -63,6 +63,7 @@ export function asksOf(choice: Choice, shape: HeadShape, query: ArrayLike<number
     const firstKeyHead = Math.floor(heads[0] / group);
     const values = new Float64Array(Math.ceil(heads.length / group) * width);
     for (const head of heads) {
+      if (askers && !askers.includes(head)) continue;
       const to = (Math.floor(head / group) - firstKeyHead) * width;
       if (!bounds) for (let i = 0; i < D; i++) values[to + i] += query[head * D + i];
       else {

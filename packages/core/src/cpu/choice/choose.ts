@@ -131,8 +131,9 @@ export function isIndexed(choice: Choice): boolean {
 /** Indexes the blocks that became candidates. */
 function indexOf(choice: Choice, { state, layer, copies }: ChoosingLayer, first: number) {
   const index = state.index(layer, choice);
-  const { slots, mass } = state.layers[layer];
-  index.extend(choice.candidates, { slots, mass, keys: copies.raw(state, layer, first) });
+  const { slots, mass, cold } = state.layers[layer];
+  const rows = cold?.keyRows ?? { slots, keys: copies.raw(state, layer, first) };
+  index.extend(choice.candidates, { ...rows, mass });
   return index;
 }
 

@@ -9,6 +9,7 @@ import { apart } from "../choice/found.ts";
 import type { Found } from "../choice/list-attention.ts";
 import { addMasses, splitByBand } from "../choice/masses.ts";
 import { unionsOf } from "../choice/unions.ts";
+import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
 import { PerPlan } from "../state/passage.ts";
@@ -78,12 +79,13 @@ export class LayerAttention {
     { given, attend, hook, view, ...asked }: Asked,
   ): Promise<AttentionPlan> {
     const { state, first, count } = chunk;
-    const rawKeys = asked.rawKeys || needsRawKeys(given);
+    const rawKeys = asked.rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
     const chooses = hasChoices(given) && (attend || hook !== undefined);
     if (chooses && choosesFromCache(given, first)) this.#store(chunk, layer, keyRotations(given, rawKeys));
     const at = { state, layer, copies: this.#copies, chooser: this.#choices.chooser };
     const chosen = chooses ? await choose(given, at, chunk, "lists") : given;
     const plan = (view && (await hook?.queries?.(view, chosen))) ?? chosen;
+    const { slots, load } = readTokens(state, layer, attend ? plan : null, first, count);
     const { shared, found } = apart(plan);
     const { own, lists } =
       attend && found.length > 0 ? unionsOf(found, tileRows(first, count), this.#config) : NO_LISTS;
@@ -96,16 +98,17 @@ export class LayerAttention {
       own,
       masses: band > 0,
     };
-    const make = () => prepareChunk(splitByBand(shared, band), state.layers[layer].slots, chunk.angles, options);
+    const make = () => prepareChunk(splitByBand(shared, band), slots, chunk.angles, options);
     // Only plans that other layers have too are kept with their masks: those without choices, or with lists alone.
     const alike = plan === chosen && choosesApart(given) && lists.length === found.length;
     const kept = attend && (shared === given || alike);
-    const prepared = kept ? chunk.prepared.get(given, state.layers[layer].slots, make) : make();
+    const prepared = kept ? chunk.prepared.get(given, slots, make) : make();
     const rotations = prepared.keyRotations.map(([, by]) => by);
     if (attend && shared !== plan) this.#store(chunk, layer, rotations);
     else this.#copies.ensure(state, layer, rotations, first);
-    await this.#attend(chunk, layer, prepared, this.#choices.attend(lists, plan, state, layer, chunk), band);
-    if (attend) this.#choices.mixGated(plan, state, layer, chunk, chunk.attended);
+    load();
+    await this.#attend(chunk, layer, prepared, this.#choices.attend(lists, plan, { state, layer, slots }, chunk), band);
+    if (attend) this.#choices.mixGated(plan, { state, layer, slots }, chunk, chunk.attended);
     return plan;
   }
 

@@ -46,7 +46,7 @@ export class SteppedDecoder {
       const given = request.plan(layer);
       // The last layer that is computed writes its keys and values; attention is computed where logits, hooks or masses need it.
       const stops = layer === stopAfter;
-      const attend = !stops && (!last || logitRows > 0 || hook !== undefined || massBand(given) > 0);
+      const attend = massBand(given) > 0 || (!stops && (!last || logitRows > 0 || hook !== undefined));
       const plan = await this.#attention.run(chunk, layer, { given, attend, rawKeys, hook, view });
       if (stops) return;
       if (plan.memory)

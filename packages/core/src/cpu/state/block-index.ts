@@ -1,6 +1,6 @@
 import type { Choice, Representative } from "../../method/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { SlotRun } from "../../state/slots.ts";
 import type { AttentionMass } from "./attention-mass.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 
@@ -11,9 +11,12 @@ const MEAN: Representative = { kind: "mean" };
 
 /** What an index is made from. */
 export interface IndexedRows {
-  readonly slots: SlotMap;
+  readonly slots: {
+    slotOf(token: number): number;
+    runs(from: number, to: number): readonly SlotRun[];
+  };
   /** Keys without rotation. */
-  readonly keys: CacheBuffer;
+  readonly keys: Pick<CacheBuffer, "read">;
   readonly mass: AttentionMass;
 }
 
@@ -61,7 +64,7 @@ export class BlockIndex {
     return own.tokens === representative.tokens;
   }
 
-  /** Adds the blocks before `blocks` that are missing; the ring holds all of their tokens. */
+  /** Adds the blocks before `blocks` that are missing, of all of whose tokens there are rows. */
   extend(blocks: number, rows: IndexedRows): void {
     const { keyHeads } = this.#shape;
     const size = keyHeads * this.width;

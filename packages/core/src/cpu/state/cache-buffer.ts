@@ -1,6 +1,8 @@
 import { LongctxError } from "../../common/errors.ts";
+import type { Interval } from "../../method/plan.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import type { Block, SharedMemory } from "../wasm/shared-memory.ts";
+import { PlacedBlocks, type Places, type Side } from "./placed-blocks.ts";
 
 /** A resizable buffer, whose memory `resize(0)` frees without waiting for the garbage collector; typed as in lib.es2024. */
 export interface HeldMemory extends ArrayBuffer {
@@ -35,21 +37,26 @@ const SMALLEST_MOVED = 2 ** 18;
 export class CacheBuffer {
   shared: SharedRows | null = null;
   readonly size: number;
-  /** Slots of a head: the capacity rounded up to an even number, since codes of values lie in pairs. */
+  /** Slots of a head, rounded up to an even number, since codes of values lie in pairs. */
   readonly stride: number;
+  /** The blocks of old tokens behind the ring; null where the ring holds all tokens that are read. */
+  readonly placed: PlacedBlocks | null;
+  /** Key heads. */
+  readonly heads: number;
   readonly #slots: SlotMap;
-  readonly #heads: number;
   readonly #headSize: number;
   readonly #memory: HeldMemory;
   #floats: Float32Array | null;
   /** Tokens [0, done) are up to date in `#floats`. */
   #done = 0;
 
-  constructor(slots: SlotMap, heads: number, headSize: number) {
+  constructor(slots: SlotMap, heads: number, headSize: number, places: Places | null = null) {
     this.#slots = slots;
-    this.#heads = heads;
+    this.heads = heads;
     this.#headSize = headSize;
-    this.stride = slots.layout.capacity + (slots.layout.capacity & 1);
+    this.placed = places && new PlacedBlocks(places);
+    const count = slots.layout.capacity + (places ? places.count * places.block : 0);
+    this.stride = count + (count & 1);
     this.size = heads * this.stride * headSize;
     this.#memory = this.#allocated();
     this.#floats = new Float32Array(this.#memory);
@@ -77,6 +84,16 @@ export class CacheBuffer {
     return this.#rows(this.#floats ? this.#upToDate() : (this.shared?.floats ?? this.#upToDate()), head, from, to);
   }
 
+  /** Writes a block of old tokens into a place, in whichever memory is in use; `write` gets the rows of each head. */
+  fill(place: number, block: number, write: (heads: readonly Float32Array[]) => void): void {
+    const placed = this.placed!;
+    const shared = this.#floats ? null : (this.shared?.floats ?? null);
+    const floats = shared ?? this.#upToDate();
+    const { from, to } = placed.slotsOf(place);
+    write(Array.from({ length: this.heads }, (_, head) => this.#rows(floats, head, from, to)));
+    placed.wrote(place, block, shared ? "shared" : "ordinary");
+  }
+
   /** Copies a head's rows of listed slots together, [n, D]. */
   gather(head: number, slots: ArrayLike<number>, to: Float32Array): void {
     const size = this.#headSize;
@@ -88,6 +105,7 @@ export class CacheBuffer {
   /** Forgets all rows. */
   clear(): void {
     this.truncate(0);
+    this.placed?.forget(0);
   }
 
   /** Declares that the caller writes all rows of tokens before `end` anew, through `view`. */
@@ -121,10 +139,12 @@ export class CacheBuffer {
     const { shared } = this;
     const to = shared.floats!;
     if (shared.done < end && this.#floats) this.#copy(this.#floats, to, shared.done, end);
+    if (this.#floats) this.#copyBlocks(this.#floats, to, "ordinary");
     shared.done = Math.max(shared.done, end);
     if (this.#memory.resizable) {
       this.#memory.resize(0);
       this.#floats = null;
+      this.placed?.lose("ordinary");
     }
     return to;
   }
@@ -139,6 +159,7 @@ export class CacheBuffer {
   release(): void {
     for (const block of this.shared?.blocks ?? []) this.shared!.memory.release(block);
     this.shared = null;
+    this.placed?.lose("shared");
   }
 
   #upToDate(): Float32Array {
@@ -152,6 +173,7 @@ export class CacheBuffer {
       this.#copy(this.shared.floats, floats, this.#done, this.shared.done);
       this.#done = this.shared.done;
     }
+    if (this.shared?.floats) this.#copyBlocks(this.shared.floats, floats, "shared");
     return floats;
   }
 
@@ -170,10 +192,17 @@ export class CacheBuffer {
   }
 
   #copy(from: Float32Array, to: Float32Array, first: number, end: number): void {
-    for (const run of this.#slots.runs(first, end)) {
-      for (let head = 0; head < this.#heads; head++)
-        this.#rows(to, head, run.from, run.to).set(this.#rows(from, head, run.from, run.to));
-    }
+    for (const run of this.#slots.runs(first, end)) this.#copySlots(from, to, run);
+  }
+
+  /** Copies the blocks of old tokens that one side holds and the other lacks. */
+  #copyBlocks(from: Float32Array, to: Float32Array, side: Side): void {
+    for (const slots of this.placed?.moveFrom(side) ?? []) this.#copySlots(from, to, slots);
+  }
+
+  #copySlots(from: Float32Array, to: Float32Array, slots: Interval): void {
+    for (let head = 0; head < this.heads; head++)
+      this.#rows(to, head, slots.from, slots.to).set(this.#rows(from, head, slots.from, slots.to));
   }
 
   #rows(floats: Float32Array, head: number, from: number, to: number): Float32Array {

@@ -1,43 +1,23 @@
-import type { Backend, SequenceState, StateBytes } from "../../backend/backend.ts";
-import type { RingLayout } from "../../method/method.ts";
+import type { Backend, BlockReads, SequenceState, StateBytes, StateOptions } from "../../backend/backend.ts";
+import type { NearTokens, RingLayout } from "../../method/method.ts";
 import type { Choice, MemoryBranch } from "../../method/plan.ts";
-import { RAW, type Rotation } from "../../positions/rotation.ts";
-import type { KeyCopy } from "../../state/key-copies.ts";
-import { otherLayout } from "../../backend/forward-checks.ts";
+import { RAW, UNROTATED, type Rotation } from "../../positions/rotation.ts";
+import { checkMass } from "../../state/attention-mass.ts";
 import { checkForgetting } from "../../state/memory-steps.ts";
 import { Rings } from "../../state/rings.ts";
+import { sameLayout } from "../../state/same-layout.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import type { SharedMemory } from "../wasm/shared-memory.ts";
-import { checkMass } from "../../state/attention-mass.ts";
 import { AttentionMass } from "./attention-mass.ts";
 import { BlockIndex } from "./block-index.ts";
+import { bufferSlots } from "./buffer-layout.ts";
 import { CacheBuffer } from "./cache-buffer.ts";
+import { ColdLayer } from "./cold-layer.ts";
 import { CompressiveMemory, type AttendedChunk, type MemoryKernels } from "./compressive-memory.ts";
 import { InverseNorms } from "./inverse-norms.ts";
-import { encodeState, heldSlots, SavedState, type SavedHeader } from "./saved-state.ts";
-
-export interface CpuKeyCopy extends KeyCopy {
-  /** [K, capacity, D] */
-  readonly buffer: CacheBuffer;
-}
-
-/**
- * The state of one layer: a ring of keys and values, an index for each kind of blocks, the attention mass that salient keys
- * are chosen by, a memory where a plan has one.
- */
-export interface LayerState {
-  readonly slots: SlotMap;
-  /** Copies of the keys by `Rotation.id`, one for each rotation that the last plan read. */
-  readonly copies: Map<string, CpuKeyCopy>;
-  /** Ids of the rotations that the last single token read without a copy, turning raw keys. */
-  turned: ReadonlySet<string>;
-  readonly values: CacheBuffer;
-  readonly indexes: BlockIndex[];
-  readonly mass: AttentionMass;
-  /** Inverse norms of copies of the keys, by `Rotation.id`, where choices are made by cosines. */
-  readonly norms: Map<string, InverseNorms>;
-  memory: CompressiveMemory | null;
-}
+import { copyRows, type LayerState, type TurnedCopy } from "./layer-state.ts";
+import { RowFile } from "./row-places.ts";
+import { restoreState, saveState } from "./state-bytes.ts";
 
 interface SharedPart {
   release(): void;
@@ -48,60 +28,96 @@ const FORGOTTEN = new FinalizationRegistry<Set<SharedPart>>((parts) => {
   for (const part of parts) part.release();
 });
 
+/** What a state takes over of the state that it is a fork of. */
+interface Forked {
+  readonly slots: Rings;
+  storeOf(layer: number, near: NearTokens): ColdLayer;
+}
+
 /** A sequence on the cpu, layer by layer. */
 export class CpuState implements SequenceState {
   readonly backend: Backend;
   readonly rings: Rings;
+  /** The slots of the layers' buffers; `rings` itself where all buffers are as long as their rings. */
+  readonly slots: Rings;
   readonly layers: LayerState[];
   readonly #memoryKernels: () => MemoryKernels;
   readonly #buffers = new Set<CacheBuffer>();
-  /** Buffers and memories. */
+  /** Buffers, stores of old tokens and memories. */
   readonly #parts = new Set<SharedPart>();
 
   /** `memoryKernels` makes the kernels of compressive memories, which the backend's states share, when a plan first has one. */
-  constructor(backend: Backend, rings: Rings, memoryKernels: () => MemoryKernels) {
+  constructor(
+    backend: Backend,
+    rings: Rings,
+    memoryKernels: () => MemoryKernels,
+    { farFolder }: StateOptions = {},
+    forked?: Forked,
+  ) {
     this.backend = backend;
     this.rings = rings;
+    this.slots = forked?.slots ?? bufferSlots(rings);
     this.#memoryKernels = memoryKernels;
     FORGOTTEN.register(this, this.#parts, this);
-    this.layers = Array.from({ length: rings.layerCount }, (_, layer) => ({
-      slots: rings.at(layer),
-      copies: new Map(),
-      turned: new Set(),
-      values: this.buffer(layer),
-      indexes: [],
-      mass: new AttentionMass(backend.config.keyHeads),
-      norms: new Map(),
-      memory: null,
-    }));
+    const place = farFolder !== undefined && this.slots !== rings ? new RowFile(farFolder) : undefined;
+    this.layers = Array.from({ length: rings.layerCount }, (_, layer) => {
+      const slots = this.slots.at(layer);
+      const { near, capacity } = rings.at(layer).layout;
+      const whole = !near || slots.layout.capacity === capacity;
+      const cold = whole ? null : (forked?.storeOf(layer, near) ?? ColdLayer.empty(near, backend, place));
+      if (cold) this.#parts.add(cold);
+      return {
+        slots,
+        cold,
+        copies: new Map(),
+        turned: new Set(),
+        values: this.#bufferOf(slots, cold),
+        indexes: [],
+        mass: new AttentionMass(backend.config.keyHeads),
+        norms: new Map(),
+        memory: null,
+      };
+    });
   }
 
   static of(
     backend: Backend,
     layouts: RingLayout | readonly RingLayout[],
     memoryKernels: () => MemoryKernels,
+    options?: StateOptions,
   ): CpuState {
-    return new CpuState(backend, Rings.of(layouts, backend.config.layerCount), memoryKernels);
+    return new CpuState(backend, Rings.of(layouts, backend.config.layerCount), memoryKernels, options);
   }
 
   /** An empty buffer for keys or values of a layer. */
   buffer(layer: number): CacheBuffer {
+    const { slots, cold } = this.layers[layer];
+    return this.#bufferOf(slots, cold);
+  }
+
+  #bufferOf(slots: SlotMap, cold: ColdLayer | null): CacheBuffer {
     const { keyHeads, headSize } = this.backend.config;
-    const buffer = new CacheBuffer(this.rings.at(layer), keyHeads, headSize);
+    const buffer = new CacheBuffer(slots, keyHeads, headSize, cold?.placesBehind(slots.layout.capacity));
     this.#buffers.add(buffer);
     this.#parts.add(buffer);
     return buffer;
   }
 
+  #dropBuffer(buffer: CacheBuffer): void {
+    buffer.release();
+    this.#buffers.delete(buffer);
+    this.#parts.delete(buffer);
+  }
+
   get bytes(): number {
-    const { ring, index, memory } = this.bytesByPart;
-    return ring + index + memory;
+    return Object.values(this.bytesByPart).reduce((sum, bytes) => sum + bytes, 0);
   }
 
   get bytesByPart(): StateBytes {
     const sum = (bytes: readonly number[]) => bytes.reduce((total, one) => total + one, 0);
     return {
       ring: sum([...this.#buffers].map(({ byteLength }) => byteLength)),
+      far: sum(this.layers.map(({ cold }) => cold?.bytes ?? 0)),
       index: sum(
         this.layers.flatMap(({ indexes, mass, norms }) => [
           ...indexes.map(({ bytes }) => bytes),
@@ -113,14 +129,31 @@ export class CpuState implements SequenceState {
     };
   }
 
+  get blockReads(): BlockReads {
+    const all = this.layers.flatMap(({ cold }) => cold?.cache.reads ?? []);
+    const sum = (of: keyof BlockReads) => all.reduce((total, reads) => total + reads[of], 0);
+    return { read: sum("read"), fetched: sum("fetched") };
+  }
+
   /** Is there room for all buffers in the shared memory? */
   movesTo(memory: SharedMemory): boolean {
     const missing = [...this.#buffers].filter(({ shared }) => shared?.memory !== memory);
     return memory.fits(missing.reduce((sum, { size }) => sum + 4 * size, 0));
   }
 
+  /** The length of the longest next chunk whose slots are contiguous, in the rings and in the buffers. */
+  get consecutive(): number {
+    return Math.min(this.rings.consecutive, this.slots.consecutive);
+  }
+
+  /** Gives slots to the tokens of the next chunk. */
+  append(count: number): void {
+    this.rings.append(count);
+    if (this.slots !== this.rings) this.slots.append(count);
+  }
+
   /** An empty copy; it takes over the buffer of the copy `spare`, where there is one. */
-  addCopy(layer: number, rotation: Rotation, spare?: string): CpuKeyCopy & { readonly rotation: Rotation } {
+  addCopy(layer: number, rotation: Rotation, spare?: string): TurnedCopy {
     const { copies } = this.layers[layer];
     const copy = { rotation, buffer: (spare !== undefined && copies.get(spare)?.buffer) || this.buffer(layer) };
     copy.buffer.clear();
@@ -132,13 +165,31 @@ export class CpuState implements SequenceState {
   dropCopy(layer: number, id: string): void {
     const { copies } = this.layers[layer];
     const copy = copies.get(id);
-    if (copy) {
-      copy.buffer.release();
-      this.#buffers.delete(copy.buffer);
-      this.#parts.delete(copy.buffer);
-    }
+    if (copy) this.#dropBuffer(copy.buffer);
     copies.delete(id);
     this.layers[layer].norms.delete(id);
+  }
+
+  /** Gives a layer's buffers more places for blocks of old tokens; they keep the tokens before `first`. */
+  growPlaces(layer: number, places: number, first: number): void {
+    const own = this.layers[layer];
+    own.cold!.cache.grow(places);
+    own.norms.clear();
+    const larger = (buffer: CacheBuffer): CacheBuffer => {
+      const made = copyRows(buffer, this.buffer(layer), own.slots, first);
+      this.#dropBuffer(buffer);
+      return made;
+    };
+    own.values = larger(own.values);
+    for (const [id, copy] of own.copies) own.copies.set(id, { ...copy, buffer: larger(copy.buffer) });
+  }
+
+  /** Reads the rows of all tokens in a layer's slots from a store; copies of the keys are turned when they are needed. */
+  refill(layer: number, store: ColdLayer): void {
+    const { copies, slots, values, norms } = this.layers[layer];
+    for (const id of copies.keys()) if (id !== RAW) this.dropCopy(layer, id);
+    norms.clear();
+    store.refill(slots, (copies.get(RAW) ?? this.addCopy(layer, UNROTATED)).buffer, values);
   }
 
   /** The inverse norms of a copy of the keys of all tokens in the ring. */
@@ -181,11 +232,14 @@ export class CpuState implements SequenceState {
     for (const { memory } of this.layers) if (memory) checkForgetting(memory.written, memory.segment, length);
     for (const { mass } of this.layers) checkMass(mass.counted, length);
     this.rings.truncate(length);
+    const lost = this.slots === this.rings ? null : this.slots.shorten(length);
     for (const buffer of this.#buffers) buffer.truncate(length);
-    for (const { indexes, norms } of this.layers) {
+    this.layers.forEach(({ indexes, norms, cold, slots, values, copies }, layer) => {
       for (const index of indexes) index.truncate(length);
       for (const one of norms.values()) one.truncate(length);
-    }
+      cold?.truncate(length, [values, ...[...copies.values()].map(({ buffer }) => buffer)]);
+      if (cold && lost?.has(slots)) this.refill(layer, cold);
+    });
     if (length > 0) return;
     for (const { memory, mass } of this.layers) {
       memory?.clear();
@@ -193,48 +247,37 @@ export class CpuState implements SequenceState {
     }
   }
 
-  fork(): CpuState {
-    const copy = new CpuState(this.backend, this.rings.fork(), this.#memoryKernels);
-    this.layers.forEach(({ slots, values, copies, indexes, mass, memory }, layer) => {
-      const duplicate = (buffer: CacheBuffer, to: CacheBuffer): CacheBuffer => {
-        for (const [from, end] of heldSlots(slots)) {
-          for (let head = 0; head < this.backend.config.keyHeads; head++)
-            to.place(head, from, end).set(buffer.read(head, from, end));
-        }
-        return to;
-      };
-      duplicate(values, copy.layers[layer].values);
-      for (const [id, { rotation, buffer }] of copies)
-        copy.layers[layer].copies.set(id, { rotation, buffer: duplicate(buffer, copy.buffer(layer)) });
-      copy.layers[layer].indexes.push(...indexes.map((index) => index.fork()));
-      copy.layers[layer].mass.copy(mass);
+  /**
+   * A fork has the rings of this state; where this state keeps old tokens outside of its buffers, which other layouts may
+   * not allow, it has rings laid out as `layouts` says.
+   */
+  fork(layouts?: readonly RingLayout[]): CpuState {
+    const own = this.layers.map((_, layer) => this.rings.at(layer).layout);
+    const wanted = own.map((layout, layer) => (layouts && this.layers[layer].cold ? layouts[layer] : layout));
+    const alike = wanted.every((layout, layer) => sameLayout(layout, own[layer]));
+    const rings = alike ? this.rings.fork() : Rings.of(wanted, own.length);
+    if (!alike) rings.restore(this.rings.length, this.rings.longest);
+    const shorter = alike && this.slots !== this.rings ? this.slots.fork() : bufferSlots(rings);
+    if (!alike && shorter !== rings) shorter.restore(this.rings.length, this.rings.length);
+    const storeOf = (layer: number, near: NearTokens) => this.layers[layer].cold!.fork(near);
+    const copy = new CpuState(this.backend, rings, this.#memoryKernels, {}, { slots: shorter, storeOf });
+    this.layers.forEach(({ slots, values, copies, indexes, mass, memory, cold }, layer) => {
+      const made = copy.layers[layer];
+      if (cold && !alike) copy.refill(layer, cold);
+      else {
+        copyRows(values, made.values, slots, slots.length);
+        for (const [id, { rotation, buffer }] of copies)
+          made.copies.set(id, { rotation, buffer: copyRows(buffer, copy.buffer(layer), slots, slots.length) });
+      }
+      made.indexes.push(...indexes.map((index) => index.fork()));
+      made.mass.copy(mass);
       if (memory) copy.#setMemory(layer, memory.fork());
     });
     return copy;
   }
 
   save(): Uint8Array {
-    const { keyHeads } = this.backend.config;
-    const floats: Float32Array[] = [];
-    for (const { slots, values, copies, mass, memory } of this.layers) {
-      for (const buffer of [values, ...[...copies.values()].map((copy) => copy.buffer)]) {
-        for (let head = 0; head < keyHeads; head++)
-          for (const [from, to] of heldSlots(slots)) floats.push(buffer.read(head, from, to));
-      }
-      if (memory && memory.written > 0) floats.push(memory.floats);
-      floats.push(mass.sums);
-    }
-    const header: SavedHeader = {
-      length: this.rings.length,
-      longest: this.rings.longest,
-      slots: this.layers.map(({ slots }) => heldSlots(slots)),
-      copies: this.layers.map(({ copies }) => [...copies.keys()]),
-      memories: this.layers.map(({ memory }) =>
-        memory && memory.written > 0 ? [memory.written, memory.segment] : null,
-      ),
-      masses: this.layers.map(({ mass }) => mass.counted),
-    };
-    return encodeState(header, floats);
+    return saveState(this);
   }
 
   /** @throws LongctxError "file" when the bytes are not a state of this model and these layouts, "capacity" when it has no room */
@@ -243,36 +286,11 @@ export class CpuState implements SequenceState {
     layouts: RingLayout | readonly RingLayout[],
     bytes: Uint8Array,
     memoryKernels: () => MemoryKernels,
+    options?: StateOptions,
   ): CpuState {
-    const state = CpuState.of(backend, layouts, memoryKernels);
+    const state = CpuState.of(backend, layouts, memoryKernels, options);
     try {
-      const saved = new SavedState(bytes, state.layers.length);
-      const { header } = saved;
-      state.rings.restore(header.length, header.longest);
-      const slots = state.layers.map((layer) => heldSlots(layer.slots));
-      if (JSON.stringify(slots) !== JSON.stringify(header.slots)) throw otherLayout();
-      state.layers.forEach((layer, i) => {
-        const read = (buffer: CacheBuffer): void => {
-          for (let head = 0; head < backend.config.keyHeads; head++)
-            for (const [from, to] of slots[i]) saved.take(buffer.place(head, from, to));
-        };
-        read(layer.values);
-        for (const id of header.copies[i]) {
-          const buffer = state.buffer(i);
-          read(buffer);
-          layer.copies.set(id, { rotation: null, buffer });
-        }
-        const counts = header.memories[i];
-        if (counts) {
-          const memory = state.memory(i);
-          saved.take(memory.floats);
-          [memory.written, memory.segment] = counts;
-        }
-        if (header.masses[i] === 0) return;
-        layer.mass.extend(header.masses[i]);
-        saved.take(layer.mass.sums);
-      });
-      saved.end();
+      restoreState(state, bytes);
       return state;
     } catch (error) {
       state.dispose();

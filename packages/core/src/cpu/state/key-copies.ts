@@ -4,7 +4,8 @@ import { angles, anglesFrom, RAW, turnRows, UNROTATED, type Angles, type Rotatio
 import { copyChanges, keyRotations, recognise } from "../../state/key-copies.ts";
 import type { SlotMap, SlotRun } from "../../state/slots.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
-import type { CpuKeyCopy, CpuState } from "./cpu-state.ts";
+import type { CpuState } from "./cpu-state.ts";
+import type { TurnedCopy } from "./layer-state.ts";
 
 /** A rotation of a chunk, and whether queries, keys or both are turned by it. */
 export interface RotationUse {
@@ -101,7 +102,7 @@ export class KeyCopies {
       const copy = state.addCopy(layer, by, spare[i]);
       if (!source) return;
       try {
-        this.#turn(state.rings.at(layer), first, source, copy);
+        this.#turn(state.layers[layer].slots, first, source, copy);
       } catch (error) {
         state.dropCopy(layer, by.id); // half turned
         throw error;
@@ -112,7 +113,7 @@ export class KeyCopies {
   }
 
   /** Fills a copy of the keys of all held tokens before `end`, each turned by the difference of the angles. */
-  #turn(slots: SlotMap, end: number, from: Turned, to: Turned): void {
+  #turn(slots: SlotMap, end: number, from: TurnedCopy, to: TurnedCopy): void {
     const { keyHeads, headSize } = this.#config;
     const runs = slots.runs(0, end);
     const all = this.#between(from.rotation, to.rotation, slots, end);
@@ -138,8 +139,6 @@ export class KeyCopies {
 }
 
 const NONE: ReadonlySet<string> = new Set();
-
-type Turned = CpuKeyCopy & { readonly rotation: Rotation };
 
 function* tokensOf(runs: readonly SlotRun[]): Generator<number> {
   for (const { from, to, token } of runs) for (let i = 0; i < to - from; i++) yield token + i;

@@ -1,5 +1,5 @@
 import type { AttentionPlan } from "../../method/plan.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import type { ForwardRequest } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
@@ -8,6 +8,7 @@ import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../po
 import { sourceOf } from "../../state/key-copies.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuState } from "./cpu-state.ts";
+import type { FarRows } from "./far-rows.ts";
 
 /** A chunk on its way through the decoder. */
 export interface Passage {
@@ -25,9 +26,9 @@ export interface Passage {
 
 /** What is made of a plan and of the slots of a ring: once for all layers that have both. */
 export class PerPlan<Made> {
-  readonly #made = new Map<SlotMap, Map<AttentionPlan, Made>>();
+  readonly #made = new Map<TokenSlots, Map<AttentionPlan, Made>>();
 
-  get(plan: AttentionPlan, slots: SlotMap, make: () => Made): Made {
+  get(plan: AttentionPlan, slots: TokenSlots, make: () => Made): Made {
     let ofSlots = this.#made.get(slots);
     if (!ofSlots) this.#made.set(slots, (ofSlots = new Map()));
     let made = ofSlots.get(plan);
@@ -67,17 +68,14 @@ export class CpuLayerView implements LayerView {
 
   keys(range: { from: number; to: number }): Float32Array {
     // The first chunk's queries are known before there is any copy, and there are no older keys to look up then.
-    const copy = range.from < this.first ? sourceOf(this.#state.layers[this.layer].copies) : undefined;
-    return this.#rows(range, this.#config.queryHeads, copy?.buffer, copy?.rotation ?? null);
+    const { copies, cold } = this.#state.layers[this.layer];
+    const copy = range.from < this.first ? sourceOf(copies) : undefined;
+    return this.#rows(range, this.#config.queryHeads, copy?.buffer, copy?.rotation ?? null, cold?.keys);
   }
 
   values(range: { from: number; to: number }): Float32Array {
-    return this.#rows(
-      range,
-      this.#config.queryHeads + this.#config.keyHeads,
-      this.#state.layers[this.layer].values,
-      null,
-    );
+    const { values, cold } = this.#state.layers[this.layer];
+    return this.#rows(range, this.#config.queryHeads + this.#config.keyHeads, values, null, cold?.values);
   }
 
   /** The columns of `heads` heads in rows [from, to) of the projection, [to − from, heads, D]. */
@@ -98,21 +96,30 @@ export class CpuLayerView implements LayerView {
     firstHead: number,
     buffer: CacheBuffer | undefined,
     rotation: Rotation | null,
+    far: FarRows | undefined,
   ): Float32Array {
     const { keyHeads, headSize } = this.#config;
+    const width = keyHeads * headSize;
     const end = this.first + this.count;
     if (to > end)
       throw new LongctxError(
         "argument",
         `Token ${to - 1} is not in the cache, which ends with ${end - 1}; ask for less.`,
       );
-    const out = new Float32Array((to - from) * keyHeads * headSize);
+    const out = new Float32Array((to - from) * width);
     const old = Array.from({ length: Math.max(0, Math.min(to, this.first) - from) }, (_, i) => from + i);
     const back = rotation && !rotation.identity ? angles(UNROTATED, old, old.length, rotation) : null;
     const { slots } = this.#state.layers[this.layer];
     for (const token of old) {
-      if (!slots.holds(token))
-        throw new LongctxError("capacity", `Token ${token} was evicted from the cache; ask for tokens it still holds.`);
+      if (!slots.holds(token)) {
+        if (!far)
+          throw new LongctxError(
+            "capacity",
+            `Token ${token} was evicted from the cache; ask for tokens it still holds.`,
+          );
+        far.read(token, 1, out.subarray((token - from) * width, (token - from + 1) * width));
+        continue;
+      }
       const slot = slots.slotOf(token);
       const unturned = back && anglesFrom(back, token - from, 1);
       for (let head = 0; head < keyHeads; head++) {
@@ -125,10 +132,7 @@ export class CpuLayerView implements LayerView {
     }
     const begin = Math.max(from, this.first);
     if (begin < to)
-      out.set(
-        this.#columns(firstHead, keyHeads, begin - this.first, to - this.first),
-        (begin - from) * keyHeads * headSize,
-      );
+      out.set(this.#columns(firstHead, keyHeads, begin - this.first, to - this.first), (begin - from) * width);
     return out;
   }
 }

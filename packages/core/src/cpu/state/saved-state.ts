@@ -1,4 +1,6 @@
+import { PRECISIONS, type Precision } from "../../backend/backend.ts";
 import { LongctxError } from "../../common/errors.ts";
+import { savedBytes } from "../../common/saved-bytes.ts";
 import type { SlotMap } from "../../state/slots.ts";
 
 /** What a saved state says of itself: one line of JSON before its floats. */
@@ -9,6 +11,8 @@ export interface SavedHeader {
   readonly slots: readonly (readonly (readonly [number, number])[])[];
   /** Ids of the copies of keys, of each layer. */
   readonly copies: readonly (readonly string[])[];
+  /** The precision in which a layer's store of all tokens is saved in place of its ring; null where the ring is. */
+  readonly far: readonly (Precision | null)[];
   /** Segments written and tokens of a segment, of each layer's memory; null where there is none. */
   readonly memories: readonly (readonly [number, number] | null)[];
   /** Tokens whose attention mass is kept, of each layer. */
@@ -20,12 +24,20 @@ export function heldSlots(slots: SlotMap): (readonly [number, number])[] {
   return slots.runs(0, slots.length).map((run) => [run.from, run.to] as const);
 }
 
-export function encodeState(header: SavedHeader, floats: readonly Float32Array[]): Uint8Array {
+/** A part of a saved state, read when its turn comes, since a store of old tokens may have gigabytes. */
+export interface SavedPart {
+  readonly byteLength: number;
+  read(): Float32Array | Uint8Array;
+}
+
+/** @throws LongctxError "capacity" when there is no memory for so many bytes */
+export function encodeState(header: SavedHeader, parts: readonly SavedPart[]): Uint8Array {
   const head = new TextEncoder().encode(`${JSON.stringify(header)}\n`);
-  const bytes = new Uint8Array(head.byteLength + floats.reduce((sum, part) => sum + part.byteLength, 0));
+  const bytes = savedBytes(head.byteLength + parts.reduce((sum, part) => sum + part.byteLength, 0));
   bytes.set(head);
   let at = head.byteLength;
-  for (const { buffer, byteOffset, byteLength } of floats) {
+  for (const part of parts) {
+    const { buffer, byteOffset, byteLength } = part.read();
     bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at);
     at += byteLength;
   }
@@ -52,10 +64,15 @@ export class SavedState {
   }
 
   take(to: Float32Array): void {
-    const part = this.#bytes.slice(this.#at, this.#at + to.byteLength);
-    if (part.byteLength !== to.byteLength) throw damagedState();
-    to.set(new Float32Array(part.buffer));
-    this.#at += part.byteLength;
+    to.set(new Float32Array(this.bytes(to.byteLength).slice().buffer));
+  }
+
+  /** The next `count` bytes, as a view. @throws LongctxError "file" when there are fewer */
+  bytes(count: number): Uint8Array {
+    const part = this.#bytes.subarray(this.#at, this.#at + count);
+    if (part.byteLength !== count) throw damagedState();
+    this.#at += count;
+    return part;
   }
 
   /** @throws LongctxError "file" when something was not taken */
@@ -74,13 +91,16 @@ function damagedState(cause?: unknown): LongctxError {
 
 function isHeader(header: SavedHeader | null, layerCount: number, byteLength: number): header is SavedHeader {
   if (header === null || typeof header !== "object") return false;
-  const { length, longest, slots, copies, memories, masses } = header;
-  const perLayer = [slots, copies, memories, masses].every((list) => Array.isArray(list) && list.length === layerCount);
+  const { length, longest, slots, copies, far, memories, masses } = header;
+  const perLayer = [slots, copies, far, memories, masses].every(
+    (list) => Array.isArray(list) && list.length === layerCount,
+  );
   return (
     perLayer &&
     isCount(length) &&
     isCount(longest) &&
     longest >= length &&
+    far.every((precision) => precision === null || PRECISIONS.includes(precision)) &&
     copies.every((ids) => Array.isArray(ids) && ids.every((id) => typeof id === "string")) &&
     memories.every(
       (memory) => memory === null || (Array.isArray(memory) && memory.length === 2 && memory.every(isCount)),

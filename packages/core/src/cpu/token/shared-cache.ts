@@ -49,7 +49,7 @@ export class SharedCache {
     }
     const { shared } = buffer;
     const [codes, scales] = shared.blocks.map(({ address }) => address);
-    for (const run of slots.runs(shared.done, slots.length)) {
+    for (const run of [...slots.runs(shared.done, slots.length), ...(buffer.placed?.moveFrom("ordinary") ?? [])]) {
       for (let head = 0; head < keyHeads; head++) {
         for (let slot = run.from; slot < run.to; slot += STAGED_ROWS) {
           const count = Math.min(STAGED_ROWS, run.to - slot);

@@ -4,6 +4,7 @@ import type { Angles } from "../../positions/rotation.ts";
 import { massBand } from "../../state/attention-mass.ts";
 import { ACTIVATE } from "./activation.ts";
 import { choose, choosesApart, choosesFromCache, chosenFrom } from "../choice/choose.ts";
+import { readTokens } from "../state/cold-reads.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { CpuLayerView, PerPlan, type Passage } from "../state/passage.ts";
 import { Dense } from "./dense.ts";
@@ -61,7 +62,7 @@ export class TokenDecoder {
       const band = massBand(given);
       // The last layer that is computed writes its keys and values; attention is computed where logits, hooks or masses need it.
       const stops = layer === request.stopAfter;
-      const attend = !stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined || band > 0);
+      const attend = band > 0 || (!stops && (layer < layers.length - 1 || logitRows > 0 || hook !== undefined));
       const from = hasChoices(given) ? chosenFrom(given) : [];
       const chooses = (attend || hook !== undefined) && from.length > 0;
       if (chooses && choosesFromCache(given, first)) {
@@ -72,8 +73,8 @@ export class TokenDecoder {
       const at = { state, layer, copies: this.#copies, chooser: this.#chooser };
       const chosen = chooses ? await choose(given, at, row, as) : given;
       const plan = (view && (await hook.queries?.(view, chosen))) ?? chosen;
-      const { slots } = state.layers[layer];
-      const raw = rawKeys || needsRawKeys(given);
+      const { slots, load } = readTokens(state, layer, attend ? plan : null, first, 1);
+      const raw = rawKeys || needsRawKeys(given) || state.layers[layer].cold !== null;
       const kept = { rawKeys: raw, chosenFrom: from };
       const make = () => tokenPlan(plan, attend ? slots : null, first, kept, turns);
       // Layers with the same plan differ by what their heads have found.
@@ -86,9 +87,10 @@ export class TokenDecoder {
         first,
         token.needed,
       );
+      load();
       attention.store(state, layer, token, projected.data);
-      if (stops) return;
       if (attend) attention.attend(state, layer, token, projected.data, attended, band);
+      if (stops) return;
       if (plan.memory) state.passMemory(layer, plan.memory, { ...row, attended: attend ? attended.data : null });
       if (!attend) return;
       if (view && hook.attended) attended.data.set(hook.attended(view, attended.data.slice()));

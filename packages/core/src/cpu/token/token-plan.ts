@@ -1,7 +1,7 @@
 import type { AttentionPlan, GatedBranch, Segment } from "../../method/plan.ts";
 import { angles, rotation, type Angles, type Rotation } from "../../positions/rotation.ts";
 import { tileOf, type Lane } from "../../state/lanes.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import { apart } from "../choice/found.ts";
 import { rotationUses, type KeptKeys, type RotationUse } from "../state/key-copies.ts";
 
@@ -27,6 +27,8 @@ export interface TokenPlan extends TokenKeys {
   readonly gated: TokenBranch | null;
   /** `Rotation.id` of keys that have to be in a copy, since lists and choices read them as they are. */
   readonly needed: ReadonlySet<string>;
+  /** Where the layer's buffers hold the tokens of lanes and lists; null where the token only writes the state. */
+  readonly slots: TokenSlots | null;
 }
 
 export interface TokenBranch {
@@ -53,7 +55,7 @@ export interface TokenLane {
 /** `slots` is null where the token only writes the state; `turned` keeps the token's angles by `Rotation.id`. */
 export function tokenPlan(
   plan: AttentionPlan,
-  slots: SlotMap | null,
+  slots: TokenSlots | null,
   token: number,
   kept: KeptKeys,
   turned: Map<string, Angles | null>,
@@ -85,6 +87,7 @@ export function tokenPlan(
     found: apartLists.slice(0, lists.length),
     gated: branch ? { branch, lists: apartLists.slice(lists.length) } : null,
     needed,
+    slots,
   };
 }
 

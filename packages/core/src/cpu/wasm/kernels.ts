@@ -12,6 +12,18 @@ interface WasmModules {
 
 const { Module, Instance } = (globalThis as unknown as { WebAssembly: WasmModules }).WebAssembly;
 
+/** Scores of some queries [heads, D] with some keys [count, D]; rows of scores begin `stride` numbers apart. */
+type Score = (
+  queries: number,
+  keys: number,
+  scores: number,
+  heads: number,
+  count: number,
+  stride: number,
+  size: number,
+  scale: number,
+) => void;
+
 /** The functions that packages/core/kernels exports; their arguments are addresses, counts and sizes. */
 export interface Kernels {
   multiply(product: number): void;
@@ -28,6 +40,10 @@ export interface Kernels {
   silu(gates: number, inputs: number, output: number, size: number): void;
   compactKeys(keys: number, codes: number, scales: number, count: number, size: number): void;
   compactValues(values: number, codes: number, scales: number, slot: number, count: number, size: number): void;
+  fromHalves(codes: number, numbers: number, count: number): void;
+  toHalves(numbers: number, codes: number, count: number): void;
+  score: Score;
+  scoreHalves: Score;
   readMemory(
     queries: number,
     stride: number,

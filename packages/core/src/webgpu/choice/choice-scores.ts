@@ -1,4 +1,5 @@
 import type { RingLayout } from "../../method/method.ts";
+import type { Interval } from "../../method/plan.ts";
 import { groupOf, quadsOf, SHAPE_UNIFORMS, type AttentionShape, type LayerRing } from "../attention/attention-shape.ts";
 import { storageCode } from "../attention/storage.ts";
 import { RING_SLOT, RING_UNIFORMS } from "../attention/token-slots.ts";
@@ -42,7 +43,7 @@ export function choiceScoresKernel(shape: AttentionShape, scored: Scored, rowsAt
 const QUADS = ${quads}u; // of channels in a row
 ${cosine ? "struct Row { slot: u32, scale: f32 }\n" : ""}struct Uniforms {
   tiles: u32, candidates: u32, rows: u32, firstRow: u32, chunk: u32, rotation: u32, lists: u32, firstList: u32, amplitude: f32,
-  headFrom: u32, headTo: u32, add: u32, begin: u32, places: u32, place: u32, stride: u32, scaleAt: u32,
+  headFrom: u32, headTo: u32, firstHead: u32, add: u32, begin: u32, places: u32, place: u32, stride: u32, scaleAt: u32,
   ${RING_UNIFORMS.fields}, ${SHAPE_UNIFORMS.fields},
 }
 
@@ -98,7 +99,7 @@ ${
     : ""
 }    let at = ${
     ofRing
-      ? "(((head / share - uniforms.headFrom / share) * uniforms.places + uniforms.place) * uniforms.stride + ringSlot(uniforms.begin + own)) * QUADS"
+      ? "(((head / share - uniforms.firstHead) * uniforms.places + uniforms.place) * uniforms.stride + ringSlot(uniforms.begin + own)) * QUADS"
       : `(own * uniforms.keyHeads + head / share) * ${scored === "bounds" ? "2u * QUADS" : "QUADS"}`
   };
 ${lines(rows((r) => `    var product${r} = 0.0;`))}
@@ -126,7 +127,7 @@ ${lines(
     uniforms: [
       ...Array<"u32">(8).fill("u32"),
       "f32",
-      ...Array<"u32">(8).fill("u32"),
+      ...Array<"u32">(9).fill("u32"),
       ...RING_UNIFORMS.types,
       ...SHAPE_UNIFORMS.types,
     ],
@@ -145,6 +146,8 @@ export interface ChoiceScores {
   /** Lists of a row: 1, K or H. */
   readonly lists: number;
   readonly candidates: number;
+  /** The query heads whose scores are summed, ascending; all unless given. */
+  readonly askers?: readonly number[];
   readonly scored: ScoredKeys;
   /** [rows, lists, candidates] */
   readonly scores: GpuSlice;
@@ -170,9 +173,9 @@ export type ScoredKeys =
       readonly amplitude: number;
     };
 
-/** One dispatch, or one for each group of heads where keys of a ring are scored. */
+/** One dispatch, or one for each group of heads where keys of a ring are scored, and for each run of heads that ask. */
 export function choiceScores(shape: AttentionShape, capabilities: Capabilities, work: ChoiceScores): Dispatch[] {
-  const { queries, rotation, chunk, firstRow, rows, lists, candidates, scored, scores } = work;
+  const { queries, rotation, chunk, firstRow, rows, lists, candidates, askers, scored, scores } = work;
   if (candidates === 0) return [];
   const rowsAtOnce = rows === 1 ? 1 : Math.max(1, Math.min(MOST_ROWS, Math.floor(MOST_QUADS / quadsOf(shape))));
   const tiles = Math.ceil(candidates / THREADS) * Math.ceil(rows / rowsAtOnce);
@@ -180,17 +183,15 @@ export function choiceScores(shape: AttentionShape, capabilities: Capabilities, 
   const ofRing = "ring" in scored;
   const cosine = ofRing ? scored.cosine : undefined;
   const kind = ofRing ? (cosine ? "cosines" : "keys") : scored.kind;
-  const all = { firstHead: 0, heads: shape.keyHeads, keys: ofRing ? null : scored.representatives };
-  return (ofRing ? scored.ring.groups : [all]).map(({ firstHead, heads, keys }, i): Dispatch => {
-    const group = groupOf(shape);
-    const headFrom = firstHead * group;
-    const headTo = headFrom + heads * group;
-    // Of lists that several buffers have a part in, the first part is written, and the others are added to it.
-    const firstList = Math.floor((headFrom * lists) / shape.queryHeads);
-    const ownLists = Math.ceil((headTo * lists) / shape.queryHeads) - firstList;
+  const share = groupOf(shape);
+  const groups = ofRing ? scored.ring.groups : [{ firstHead: 0, heads: shape.keyHeads, keys: scored.representatives }];
+  /** Sums over some query heads of a buffer, into all lists that they have a part in. */
+  const dispatch = ({ keys, firstHead }: (typeof groups)[number], heads: Interval, add: boolean): Dispatch => {
+    const firstList = Math.floor((heads.from * lists) / shape.queryHeads);
+    const ownLists = Math.max(1, Math.ceil((heads.to * lists) / shape.queryHeads) - firstList);
     return {
       kernel: kernelOf(shape, kind, rowsAtOnce),
-      buffers: [queries, keys!, scores, ...(cosine ? [cosine.rows, cosine.scales] : [])],
+      buffers: [queries, keys, scores, ...(cosine ? [cosine.rows, cosine.scales] : [])],
       uniforms: [
         tiles,
         candidates,
@@ -201,9 +202,10 @@ export function choiceScores(shape: AttentionShape, capabilities: Capabilities, 
         lists,
         firstList,
         ofRing ? 1 : scored.amplitude,
-        headFrom,
-        headTo,
-        i > 0 && lists === 1 ? 1 : 0,
+        heads.from,
+        heads.to,
+        firstHead,
+        add ? 1 : 0,
         ofRing ? scored.begin : 0,
         ofRing ? scored.ring.places : 0,
         ofRing ? scored.place : 0,
@@ -213,7 +215,32 @@ export function choiceScores(shape: AttentionShape, capabilities: Capabilities, 
         ...SHAPE_UNIFORMS.of(shape),
       ],
       workgroups: [x, y, ownLists],
-      work: rows > 1 ? rows * heads * group * candidates * shape.headSize : undefined,
+      work: rows > 1 ? rows * (heads.to - heads.from) * candidates * shape.headSize : undefined,
     };
-  });
+  };
+  // Of a list that several dispatches have a part in, the first part is written, and the others are added to it.
+  if (!askers)
+    return groups.map((group, i) => {
+      const heads = { from: group.firstHead * share, to: (group.firstHead + group.heads) * share };
+      return dispatch(group, heads, i > 0 && lists === 1);
+    });
+  if (lists > 1) throw new Error("Some heads choose for all heads, and for no others.");
+  const runs = groups.flatMap((group) =>
+    consecutive(
+      askers.filter((head) => head >= group.firstHead * share && head < (group.firstHead + group.heads) * share),
+    ).map((heads) => ({ group, heads })),
+  );
+  if (runs.length === 0) return [dispatch(groups[0], { from: 0, to: 0 }, false)];
+  return runs.map(({ group, heads }, i) => dispatch(group, heads, i > 0));
+}
+
+/** Runs of consecutive numbers, of some that ascend. */
+function consecutive(numbers: readonly number[]): Interval[] {
+  const runs: { from: number; to: number }[] = [];
+  for (const number of numbers) {
+    const last = runs.at(-1);
+    if (last?.to === number) last.to = number + 1;
+    else runs.push({ from: number, to: number + 1 });
+  }
+  return runs;
 }

@@ -23,6 +23,8 @@ export interface LayerChoices {
   readonly indexOf: (kind: IndexKind, blocks: number) => BlockIndex;
   /** The layer's attention mass, [tokens, K]; null where none is counted. */
   readonly mass: GpuSlice | null;
+  /** Bytes of scores that are there at once; 64 MiB unless given. */
+  readonly scoreBytes?: number;
   /** The factors of the layer's query heads where a choice's scores are cosines, from word `at` on. */
   readonly scalesOf: (choice: Choice) => { readonly scales: GpuSlice; readonly at: number };
 }

@@ -87,8 +87,8 @@ function shared(
   const chosen = chosenBlocks(workspace, tables);
   const lists = sectionOf(tables, uploaded, "lists");
   const chosenBy = chooseBlocks({ choice, layout: slots.layout, scores, chosen, chosenAt, lists, listAt });
-  // The sum over heads of products is one product; other scores are summed head by head.
-  if (!scoresTokens(choice) && representativeOf(choice).kind !== "bounds") {
+  // The sum over all heads of products is one product; other scores are summed head by head.
+  if (!scoresTokens(choice) && representativeOf(choice).kind !== "bounds" && !choice.askers) {
     const width = shape.keyHeads * quadsOf(shape);
     const sums = workspace.take("asking query", 16 * width);
     const { representatives } = indexOf(choice, candidates);
@@ -110,6 +110,7 @@ function shared(
       rows: 1,
       lists: 1,
       candidates,
+      askers: choice.askers,
       scored,
       scores,
     }),

@@ -63,7 +63,7 @@ export function rowChoice(
   work: LayerChoices & { readonly sparse: NonNullable<LayerChoices["sparse"]> },
   lists: RowLists,
 ): Dispatch[] {
-  const { tables, uploaded, queries, sparse } = work;
+  const { tables, uploaded, queries, sparse, scoreBytes = SCORE_BYTES } = work;
   const { choice, rows, heads, answers, at, asking } = lists;
   const { candidates, count, table } = choice;
   if (count === 0 || answers === 0 || rows.from >= rows.to) return [];
@@ -96,7 +96,8 @@ export function rowChoice(
   })();
   const rowBytes = 4 * heads * candidates;
   const rowWork = shape.queryHeads * candidates * shape.headSize;
-  const step = Math.max(1, Math.min(answers, Math.floor(SCORE_BYTES / rowBytes), Math.floor(MOST_WORK / rowWork)));
+  const bytes = Math.min(scoreBytes, capabilities.maxBinding);
+  const step = Math.max(1, Math.min(answers, Math.floor(bytes / rowBytes), Math.floor(MOST_WORK / rowWork)));
   const scores = workspace.take("choice scores", Math.max(4, step * rowBytes));
   for (let row = 0; row < answers; row += step) {
     const some = Math.min(step, answers - row);
@@ -107,6 +108,7 @@ export function rowChoice(
         rows: some,
         lists: heads,
         candidates,
+        askers: choice.askers,
         scores,
       }),
       chooseRows(

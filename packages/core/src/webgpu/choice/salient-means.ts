@@ -33,7 +33,8 @@ ${storageCode("keys", 0, "read", storage)}@group(0) @binding(1) var<storage, rea
 
 /** A token of the block, by its mass and its place; masses are not negative. */
 struct Candidate { mass: f32, place: u32 }
-var<workgroup> candidates: array<Candidate, THREADS>;
+var<workgroup> masses: array<f32, THREADS>;
+var<workgroup> ownPlaces: array<u32, THREADS>;
 
 ${RING_SLOT}
 fn isAhead(a: Candidate, b: Candidate) -> bool {
@@ -54,15 +55,20 @@ ${workgroupEntry({ threads, unit: "unit", of: "units", invocation: "local" })}
       let one = Candidate(mass[(token + place) * uniforms.keyHeads + uniforms.firstHead + head], place);
       if ((i == 0u || isAhead(last, one)) && isAhead(one, best)) { best = one; }
     }
-    candidates[local] = best;
+    masses[local] = best.mass;
+    ownPlaces[local] = best.place;
     workgroupBarrier();
     for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-      if (local < step && isAhead(candidates[local + step], candidates[local])) {
-        candidates[local] = candidates[local + step];
+      if (local < step) {
+        let other = Candidate(masses[local + step], ownPlaces[local + step]);
+        if (isAhead(other, Candidate(masses[local], ownPlaces[local]))) {
+          masses[local] = other.mass;
+          ownPlaces[local] = other.place;
+        }
       }
       workgroupBarrier();
     }
-    last = candidates[0];
+    last = Candidate(masses[0], ownPlaces[0]);
     workgroupBarrier();
     if (local < uniforms.quads) {
       sum += readKeys((base + ringSlot(token + last.place)) * uniforms.quads + local);

@@ -16,6 +16,7 @@ import { spread, type Capabilities, type Dispatch, type GpuSlice, type Kernel } 
 import { inSteps } from "../device/submissions.ts";
 import type { RingLayout } from "../../method/method.ts";
 import { NONE, RUN_STRUCT } from "./run-tables.ts";
+import { COSINE_CODE, scoreCode, turnsByFours } from "./sparse-scores.ts";
 import { sparseSection, type SparseSection, type SparseTables } from "./sparse-tables.ts";
 
 /** How two vectors are compared: by their product, or by the cosine of their angle times a factor of the head. */
@@ -44,13 +45,12 @@ export function sparseKernel(shape: AttentionShape, likeness: Likeness): Kernel 
   const cosine = likeness === "cosine";
   const quads = quadsOf(shape);
   const threads = threadsOf(shape);
-  const byFours = shape.pairs % 4 === 0;
   const name = [
     "attention-sparse",
     likeness,
     quads,
     shape.storage,
-    ...(cosine ? [] : [byFours ? "turns of 4 pairs" : "turns", ...capName(shape)]),
+    ...(cosine ? [] : [turnsByFours(shape) ? "turns of 4 pairs" : "turns", ...capName(shape)]),
   ].join(" ");
   const code = `// ${name}
 const QUADS = ${quads}u; // of channels in a row
@@ -86,7 +86,7 @@ var<workgroup> slots: array<u32, THREADS>;
 var<workgroup> sums: array<vec4f, THREADS>;
 var<workgroup> totals: array<f32, THREADS>;
 
-${cosine ? COSINE : `${softCapCode(shape)}${byFours ? TURNED_BY_FOURS : TURNED}`}${RING_SLOT}
+${cosine ? COSINE_CODE : `${softCapCode(shape)}${scoreCode(shape)}`}${RING_SLOT}
 // A unit is a row and a query head of the ring's buffer.
 ${workgroupEntry({ threads, unit: "index", of: "units", invocation: "local" })}
   let unit = uniforms.firstUnit + index;
@@ -186,69 +186,6 @@ ${cosine ? `    let factor = scales[uniforms.scaleAt + head] * ${Math.LOG2E}f / 
     features: [],
   };
 }
-
-const COSINE = `fn lengthOfQuery() -> f32 {
-  var squares = 0.0;
-  for (var quad = 0u; quad < uniforms.quads; quad++) { squares += dot(query[quad], query[quad]); }
-  return max(sqrt(squares), 1e-6);
-}
-
-fn cosineOf(row: u32) -> f32 {
-  var product = 0.0;
-  var squares = 0.0;
-  for (var quad = 0u; quad < uniforms.quads; quad++) {
-    let key = readKeys(row + quad);
-    product += dot(query[quad], key);
-    squares += dot(key, key);
-  }
-  return product / max(sqrt(squares), 1e-6);
-}
-`;
-
-/** The product of the query and a key, with the query turned by a row of angles unless the run has none. */
-const STRAIGHT = `fn scoreOf(row: u32, turn: u32, step: u32) -> f32 {
-  var score = 0.0;
-  if (turn == NONE) {
-    for (var quad = 0u; quad < uniforms.quads; quad++) { score += dot(query[quad], readKeys(row + quad)); }
-    return score;
-  }
-  let angle = (turn + step) * uniforms.pairs;
-`;
-
-/** Pairs (i, i + d/2): (q_i cos − q_j sin) k_i + (q_j cos + q_i sin) k_j. */
-const TURNED_BY_FOURS = `${STRAIGHT}  let half = uniforms.pairs / 4u;
-  for (var quad = 0u; quad < half; quad++) {
-    let turned = array(turns[angle + 4u * quad], turns[angle + 4u * quad + 1u], turns[angle + 4u * quad + 2u], turns[angle + 4u * quad + 3u]);
-    let cosines = vec4f(turned[0].x, turned[1].x, turned[2].x, turned[3].x);
-    let sines = vec4f(turned[0].y, turned[1].y, turned[2].y, turned[3].y);
-    let first = query[quad];
-    let second = query[half + quad];
-    score += dot(first * cosines - second * sines, readKeys(row + quad));
-    score += dot(second * cosines + first * sines, readKeys(row + half + quad));
-  }
-  for (var quad = 2u * half; quad < uniforms.quads; quad++) { score += dot(query[quad], readKeys(row + quad)); }
-  return score;
-}
-
-`;
-
-const TURNED = `${STRAIGHT}  for (var channel = 0u; channel < uniforms.headSize; channel++) {
-    var value = query[channel / 4u][channel % 4u];
-    if (channel < uniforms.pairs) {
-      let other = channel + uniforms.pairs;
-      let turned = turns[angle + channel];
-      value = value * turned.x - query[other / 4u][other % 4u] * turned.y;
-    } else if (channel < 2u * uniforms.pairs) {
-      let other = channel - uniforms.pairs;
-      let turned = turns[angle + other];
-      value = value * turned.x + query[other / 4u][other % 4u] * turned.y;
-    }
-    score += value * readKeys(row + channel / 4u)[channel % 4u];
-  }
-  return score;
-}
-
-`;
 
 /** What sparse attention reads of a layer, beside the lists. */
 export interface SparseAttention {

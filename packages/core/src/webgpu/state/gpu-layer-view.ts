@@ -1,5 +1,6 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { LongctxError } from "../../common/errors.ts";
+import { fromHalves } from "../../common/half.ts";
 import type { LayerView } from "../../method/method.ts";
 import type { SlotMap } from "../../state/slots.ts";
 import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../positions/rotation.ts";
@@ -153,13 +154,7 @@ function fill(
 
 function floats({ buffer, byteOffset, byteLength }: Uint8Array, storage: "f32" | "f16"): Float32Array {
   if (storage === "f32") return new Float32Array(buffer, byteOffset, byteLength / 4);
-  return Float32Array.from(new Uint16Array(buffer, byteOffset, byteLength / 2), half);
-}
-
-/** IEEE half precision, of finite numbers: `storageCode` writes no others. */
-function half(bits: number): number {
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
-  return bits & 0x8000 ? -size : size;
+  const numbers = new Float32Array(byteLength / 2);
+  fromHalves(new Uint16Array(buffer, byteOffset, byteLength / 2), numbers);
+  return numbers;
 }

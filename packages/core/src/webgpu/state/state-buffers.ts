@@ -27,7 +27,7 @@ export class StateBuffers {
   }
 
   get bytesByPart(): StateBytes {
-    const bytes = { ring: 0, index: 0, memory: 0 };
+    const bytes = { ring: 0, far: 0, index: 0, memory: 0 };
     for (const [{ size }, part] of this.#slices) bytes[part] += size;
     return bytes;
   }

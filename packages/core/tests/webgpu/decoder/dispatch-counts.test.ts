@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { compose, Weights, type Method, type ModelConfig, type TensorType, type WeightTensor } from "@longctx/core";
 import { infini } from "../../../../infini/src/index.ts";
-import { blocks } from "../../../../retrieval/src/index.ts";
+import { blocks, knn } from "../../../../retrieval/src/index.ts";
 import { createWebGpu } from "../../../src/webgpu/index.ts";
 import { tinyConfig, tinyIds } from "../../tiny-model.ts";
 import { chunksOf } from "../attention/attention-scene.ts";
@@ -120,5 +120,46 @@ describe("a layer of a decode step takes", () => {
     const [store, ...attend] = attention;
     const choosing = [...means, "asking-query", "block-scores", "choose-blocks"];
     expect(kinds.filter((kind) => kind !== "product")).toEqual([store, ...choosing, ...attend]);
+  });
+
+  const [store, split, reduce] = attention;
+  const place = { size: 8, top: 2, local: 16, sinks: 3, exec: 16 };
+  const ofRows = ["choice-scores", "choose-rows"];
+  it.each<[string, Method, number, readonly string[]]>([
+    ["tokens of each head", knn({ k: 3, window: 12 }), 40, [store, ...ofRows, split, "attention-sparse", reduce]],
+    [
+      "tokens of each head behind a gate",
+      knn({ k: 3, window: 12, merge: "gate", gate: 0, scale: 1 }),
+      40,
+      [store, ...ofRows, split, reduce, "attention-sparse", "gate-branch"],
+    ],
+    ["a gate before there is a token to find", knn({ k: 3, window: 60, merge: "gate", gate: 0, scale: 1 }), 40, [...attention, "gate-branch"]], // prettier-ignore
+    [
+      "blocks of each key head, at consecutive positions",
+      blocks({ ...place, share: "group", positions: "ordered" }),
+      33,
+      [store, "asking-query", ...ofRows, split, "attention-sparse", reduce],
+    ],
+    [
+      "blocks of each token, another one among them",
+      blocks({ ...place, query: "token" }),
+      34,
+      [store, "block-means", ...ofRows, split, "attention-sparse", reduce],
+    ],
+    [
+      "blocks by their bounds, another one among them",
+      blocks({ ...place, representative: "bounds" }),
+      34,
+      [store, "block-bounds", "asking-query", "choice-scores", "choose-blocks", split, reduce],
+    ],
+    [
+      "blocks by salient keys, another one among them",
+      blocks({ ...place, representative: "salient" }),
+      34,
+      [store, "salient-means", "asking-query", "block-scores", "choose-blocks", split, reduce, "row-totals", "attention-mass"], // prettier-ignore
+    ],
+  ])("what docs/webgpu.md says of choices: %s", async (_, method, before, kinds) => {
+    const dispatched = await layerOf({}, () => "Q4_K", { before, method });
+    expect(dispatched.filter((kind) => kind !== "product")).toEqual(kinds);
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Capture, LanguageModel, type Method } from "@longctx/core";
 import { infini } from "../../../../infini/src/index.ts";
-import { blocks } from "../../../../retrieval/src/index.ts";
+import { blocks, knn } from "../../../../retrieval/src/index.ts";
 import { createWebGpu } from "../../../src/webgpu/index.ts";
 import { bestTokens, meanMemory } from "../../example-methods.ts";
 import { tinyConfig, tinyIds, tinyWeights } from "../../tiny-model.ts";
@@ -15,6 +15,7 @@ interface Watched {
 }
 
 const CHOOSING = blocks({ size: 2, top: 2, local: 3, sinks: 1 });
+const SALIENT = blocks({ size: 2, top: 2, local: 3, sinks: 1, share: "group", representative: "salient" });
 
 /** How often a single token is waited for. */
 async function stopsOf({ method, captured }: Watched): Promise<number> {
@@ -40,7 +41,10 @@ describe("a token is waited for at its end, and where somebody looks", () => {
     ["a memory of one layer, which changes what was attended", 3, { method: meanMemory }],
     ["nobody, under a compressive memory", 1, { method: infini({ segment: 4, beta: 0, update: "delta" }) }],
     ["nobody, under blocks that the device chooses", 1, { method: CHOOSING }],
-    ["a capture of one layer's attention, under such blocks", 3, { method: CHOOSING, captured: { layers: [2], hidden: false, attention: true } }], // prettier-ignore
+    ["nobody, under tokens that each head chooses", 1, { method: knn({ k: 2, window: 3 }) }],
+    ["nobody, under salient blocks of each key head", 1, { method: SALIENT }],
+    ["a capture of one layer's attention, under such blocks of each key head", 3, { method: SALIENT, captured: { layers: [2], hidden: false, attention: true } }], // prettier-ignore
+    ["a capture of one layer's attention, under blocks that the device chooses", 3, { method: CHOOSING, captured: { layers: [2], hidden: false, attention: true } }], // prettier-ignore
   ])("%s: %i times", async (_, times, watched) => {
     expect(await stopsOf(watched)).toBe(times);
   });

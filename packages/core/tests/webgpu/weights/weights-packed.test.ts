@@ -6,7 +6,7 @@ import {
   type PackedMatrix,
   type PackOptions,
 } from "../../../src/webgpu/weights/weights-packed.ts";
-import { halves } from "../../../../loaders/src/tensor/half.ts";
+import { halves } from "../../../src/common/half.ts";
 import { columnsOf } from "../products/product-scene.ts";
 import { storedMatrix } from "./stored-weights.ts";
 

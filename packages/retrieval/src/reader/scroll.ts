@@ -1,6 +1,7 @@
 import { Capture, type FinishReason, type Interval, type LanguageModel, type Session } from "@longctx/core";
 import type { Head } from "./heads-file.ts";
 import { prepareScroll, type ScrollOptions, type ScrollParts, type ScrollPrompt } from "./scroll-options.ts";
+import { sumOfNeighbours } from "./sentence-scores.ts";
 import { sentencesOf } from "./sentences.ts";
 
 /**
@@ -166,16 +167,6 @@ function attentionTo({ from, to }: Interval, capture: Capture, heads: readonly H
     }
   }
   return sums;
-}
-
-/** Returns for each place the sum over `count` places around it; there is nothing beyond the ends. */
-function sumOfNeighbours(values: Float64Array, count: number): Float64Array {
-  const back = (count - 1) >> 1;
-  return values.map((_, at) => {
-    let sum = 0;
-    for (let i = Math.max(0, at - back); i < Math.min(values.length, at - back + count); i++) sum += values[i];
-    return sum;
-  });
 }
 
 /**

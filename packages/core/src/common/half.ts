@@ -26,3 +26,9 @@ export function halves(): Float32Array<ArrayBuffer> {
   table = new Float32Array(bits.buffer);
   return table;
 }
+
+/** Reads half-precision numbers. */
+export function fromHalves(codes: Uint16Array, into: Float32Array): void {
+  const values = halves();
+  for (let i = 0; i < codes.length; i++) into[i] = values[codes[i]];
+}

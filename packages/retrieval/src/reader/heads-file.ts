@@ -1,6 +1,6 @@
 import { LongctxError, type ModelConfig } from "@longctx/core";
-import smollm2 from "../heads/smollm2-135m.json" with { type: "json" };
-import tiny from "../heads/tiny.json" with { type: "json" };
+import smollm2 from "../../heads/smollm2-135m.json" with { type: "json" };
+import tiny from "../../heads/tiny.json" with { type: "json" };
 
 /** The format of a heads file that this version reads and writes. */
 export const HEADS_FORMAT = "longctx heads 1";
@@ -9,7 +9,15 @@ export const HEADS_FORMAT = "longctx heads 1";
 export type Head = readonly [layer: number, head: number];
 
 /** The sizes that tell for which models a heads file was measured. */
-const SHAPE = ["modelType", "vocabSize", "hiddenSize", "layerCount", "queryHeads", "keyHeads", "headSize"] as const;
+export const SHAPE = [
+  "modelType",
+  "vocabSize",
+  "hiddenSize",
+  "layerCount",
+  "queryHeads",
+  "keyHeads",
+  "headSize",
+] as const;
 
 /** Which heads of a model retrieve, as `longctx heads` measured it. */
 export interface HeadsFile {
