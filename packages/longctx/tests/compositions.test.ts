@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import * as fc from "fast-check";
 import { LanguageModel, sees, type ModelConfig } from "@longctx/core";
-import { DEVICES, difference, tinyIds, tinyModels, TOLERANCE } from "./devices.ts";
+import { shakenModels } from "./close-calls.ts";
+import { DEVICES, difference, distinctIds, tinyModels, TOLERANCE } from "./devices.ts";
 import { randomComposition } from "./random-methods.ts";
 import { randomReading, readCalls, sum, takes } from "./random-readings.ts";
 
@@ -18,14 +19,15 @@ const MODELS: Readonly<Record<string, Partial<ModelConfig>>> = {
 };
 
 describe.each(Object.entries(MODELS))("%s", (_, changes) => {
-  const models = tinyModels(changes);
+  // Equal tokens would have equal keys, and choices among them would be ties.
+  const models = tinyModels({ vocabSize: 256, ...changes });
   const { config } = models.reference;
   const pairs = config.rope.rotarySize / 2;
 
   it("computes on the cpu what compositions of methods are defined to be, in whatever parts", async () => {
     await fc.assert(
       fc.asyncProperty(randomReading(pairs), async ({ method, trainedWindow, chunk, calls, parts, looked, seed }) => {
-        const ids = tinyIds(sum(calls), seed);
+        const ids = distinctIds(sum(calls), seed);
         const length = parts ? ids.length : undefined;
         fc.pre(takes(method, length ?? calls[0], { config, trainedWindow }));
         const [reference, cpu] = DEVICES.map((device) => {
@@ -35,6 +37,11 @@ describe.each(Object.entries(MODELS))("%s", (_, changes) => {
         const options = { method, chunk, capacity: 256 };
         const expected = await readCalls(reference.session(options), ids, calls, { length, looked });
         const computed = await readCalls(cpu.session(options), ids, calls, { length, looked });
+        if (difference(computed, expected) >= 1e-4)
+          for (const model of shakenModels(config, trainedWindow)) {
+            const shaken = await readCalls(model.session(options), ids, calls, { length, looked });
+            fc.pre(difference(shaken, expected) < 1e-4); // a choice that is too close to call
+          }
         expect(difference(computed, expected)).toBeLessThan(1e-4);
         // A call ends a group, so what a grouped method sees depends on the calls.
         if (length === undefined || method.groupSize !== undefined) return;
@@ -59,6 +66,7 @@ it("plans show a token to a query once at most, itself always, and never one tha
         const context = { config, trainedWindow: 16, layer: 0 };
         fc.pre(takes(method, promptLength, context));
         const layout = method.layout({ ...context, chunk: count });
+        const hides = method.spec.includes("oracle:"); // whose queries may have to choose themselves
         for (let first = 0; first < promptLength; first += count) {
           const { segments } = method.plan({ ...context, first, count, length: promptLength, promptLength });
           const oldest = layout ? first + count - (layout.capacity - layout.pinned) : 0;
@@ -67,7 +75,7 @@ it("plans show a token to a query once at most, itself always, and never one tha
               const times = segments.filter((segment) => sees(segment, m, n)).length;
               const ahead = n > m && (m >= method.readAtOnce || n >= method.readAtOnce);
               const kept = n < (layout?.pinned ?? 0) || n >= oldest;
-              const least = m === n ? 1 : 0;
+              const least = m === n && !hides ? 1 : 0;
               const most = ahead || !kept ? 0 : 1;
               expect([m, n, times >= least && times <= most]).toEqual([m, n, true]);
             }

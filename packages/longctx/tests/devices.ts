@@ -1,9 +1,19 @@
 import { LanguageModel, type Backend, type ModelConfig, type Weights } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
-import { largestDifference, tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
+import { largestDifference, randomNumbers, tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
 
 export { tinyIds } from "../../core/tests/tiny-model.ts";
+
+/** So many different ids below 256, in a random order. */
+export function distinctIds(count: number, seed = 5): number[] {
+  const random = randomNumbers(seed);
+  const places = Array.from({ length: 256 }, (_, id) => ({ id, place: random() }));
+  return places
+    .sort((a, b) => a.place - b.place)
+    .slice(0, count)
+    .map(({ id }) => id);
+}
 
 /** The backends under test, and how far each may be from the definition on logits of a few units. */
 export const DEVICES = ["reference", "cpu"] as const;

@@ -1,7 +1,7 @@
 import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { rotation } from "../../positions/rotation.ts";
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { SharedScratch, type KernelThreads } from "../wasm/kernel-threads.ts";
@@ -39,9 +39,16 @@ export interface Scaling {
   readonly cosines?: ArrayLike<number>;
 }
 
+/** A layer, and where its buffers hold the tokens that its plan shows. */
+export interface ReadLayer {
+  readonly state: CpuState;
+  readonly layer: number;
+  readonly slots: TokenSlots;
+}
+
 /** The keys of the segments' rotations, and the values of a layer. */
 interface LayerRows {
-  readonly slots: SlotMap;
+  readonly slots: TokenSlots;
   readonly values: CacheBuffer;
   /** The keys that each segment reads. */
   readonly keys: readonly CacheBuffer[];
@@ -77,9 +84,14 @@ export class ListAttention {
   }
 
   /** Attends to what segments show, for each key head; the chunk's keys and values are in the cache. */
-  attend(segments: readonly Segment[], state: CpuState, layer: number, chunk: AskingChunk, scaling: Scaling): Found[] {
+  attend(
+    segments: readonly Segment[],
+    { state, layer, slots }: ReadLayer,
+    chunk: AskingChunk,
+    scaling: Scaling,
+  ): Found[] {
     const { queryHeads, keyHeads } = this.#config;
-    const { slots, values, copies } = state.layers[layer];
+    const { values, copies } = state.layers[layer];
     const keys = segments.map(({ table, keyPosition }) => copies.get(rotation(table, keyPosition).id)!.buffer);
     this.#angles.begin(chunk.first, chunk.count);
     const group = queryHeads / keyHeads;

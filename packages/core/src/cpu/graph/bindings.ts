@@ -50,7 +50,7 @@ export function bindLayer(
       );
       chunk.own?.[t].forEach(({ segment, unions }, l) => {
         const { tokens, mask, maskHeads } = unions[head];
-        const slots = tokens.map((token) => map.slotOf(token));
+        const slots = tokens.map((token) => chunk.slots.slotOf(token));
         const { buffer } = copies.get(rotation(segment.table, segment.keyPosition).id)!;
         feeds[layerPort.keys(port, t, tile.lanes.length + l, head)] = stored(buffer, head, slots);
         feeds[layerPort.values(port, t, tile.stretches.length + l, head)] = stored(values, head, slots);

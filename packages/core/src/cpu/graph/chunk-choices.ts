@@ -1,10 +1,9 @@
 import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { gatesOf, mixFound } from "../choice/found.ts";
-import { ListAttention, type Found } from "../choice/list-attention.ts";
+import { ListAttention, type Found, type ReadLayer } from "../choice/list-attention.ts";
 import type { AskingChunk } from "../choice/asking.ts";
 import type { RowChooser } from "../choice/choose.ts";
-import type { CpuState } from "../state/cpu-state.ts";
 import { KernelThreads } from "../wasm/kernel-threads.ts";
 import { NearestRows } from "./nearest-rows.ts";
 
@@ -43,27 +42,20 @@ export class ChunkChoices {
   attend(
     found: readonly Segment[],
     { temperature }: AttentionPlan,
-    state: CpuState,
-    layer: number,
+    at: ReadLayer,
     chunk: AskingChunk,
   ): readonly Found[] {
-    return found.length === 0 ? [] : this.#parts().lists.attend(found, state, layer, chunk, { temperature });
+    return found.length === 0 ? [] : this.#parts().lists.attend(found, at, chunk, { temperature });
   }
 
   /** Mixes the plan's second softmax into `attended` [T, H, D], in place. */
-  mixGated(
-    { gated, temperature }: AttentionPlan,
-    state: CpuState,
-    layer: number,
-    chunk: AskingChunk,
-    attended: Float32Array,
-  ): void {
+  mixGated({ gated, temperature }: AttentionPlan, at: ReadLayer, chunk: AskingChunk, attended: Float32Array): void {
     if (!gated) return;
     const { queryHeads, keyHeads, headSize } = this.#config;
     const group = queryHeads / keyHeads;
-    const scaling = { temperature, cosines: gated.scales?.[layer] };
-    const found = this.#parts().lists.attend(gated.segments, state, layer, chunk, scaling);
-    const gates = gatesOf(gated.gates[layer]);
+    const scaling = { temperature, cosines: gated.scales?.[at.layer] };
+    const found = this.#parts().lists.attend(gated.segments, at, chunk, scaling);
+    const gates = gatesOf(gated.gates[at.layer]);
     for (let row = 0; row < chunk.count; row++)
       for (let head = 0; head < queryHeads; head++) {
         const to = (row * queryHeads + head) * headSize;

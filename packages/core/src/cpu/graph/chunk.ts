@@ -17,6 +17,8 @@ export interface PreparedChunk {
   /** The rotations that the cache keeps copies of keys under, each with its index in `shape.rotations`. */
   readonly keyRotations: readonly (readonly [number, Rotation])[];
   readonly tiles: readonly Tile[];
+  /** Where the layer's buffers hold the tokens of lanes. */
+  readonly slots: TokenSlots;
   readonly own?: readonly (readonly OwnLane[])[];
   /** The inputs that the plan's layers share, in a graph where the plan has this number. */
   feeds(plan: number): Feeds;
@@ -80,7 +82,7 @@ export function prepareChunk(
   );
   // The zeros of a tile that sees nothing are made from queries without rotation.
   if (tiles.some((tile) => tile.lanes.length === 0)) seen.push(UNROTATED);
-  return assemble(plan, tiles, seen, chunk, options);
+  return assemble(plan, slots, tiles, seen, chunk, options);
 }
 
 /** Prepares a plan whose graph is the same for every chunk; null where a plan's lanes change from chunk to chunk. */
@@ -93,7 +95,7 @@ export function prepareUniformChunk(
   if (plan.memory || plan.gated) return null; // such branches are computed between two layers
   const tile = uniformTileOf(plan, slots, chunk.first, chunk.count);
   if (!tile) return null;
-  return assemble(plan, [tile], plan.segments.map(queryRotation), chunk, { rawKeys });
+  return assemble(plan, slots, [tile], plan.segments.map(queryRotation), chunk, { rawKeys });
 }
 
 function queryRotation({ table, queryPosition }: Segment): Rotation {
@@ -102,6 +104,7 @@ function queryRotation({ table, queryPosition }: Segment): Rotation {
 
 function assemble(
   plan: AttentionPlan,
+  slots: TokenSlots,
   tiles: readonly Tile[],
   seen: readonly Rotation[],
   chunk: ChunkAngles,
@@ -136,6 +139,7 @@ function assemble(
     key: JSON.stringify(shape),
     keyRotations: ordered.flatMap(({ keys, rotation: by }, i) => (keys ? [[i, by] as const] : [])),
     tiles,
+    slots,
     own: options.own,
     feeds: (number) => {
       const made = feeds.get(number) ?? planFeeds(number, plan, shape, rotations, tiles, chunk);

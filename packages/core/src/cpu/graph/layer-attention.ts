@@ -107,8 +107,8 @@ export class LayerAttention {
     if (attend && shared !== plan) this.#store(chunk, layer, rotations);
     else this.#copies.ensure(state, layer, rotations, first);
     load();
-    await this.#attend(chunk, layer, prepared, this.#choices.attend(lists, plan, state, layer, chunk), band);
-    if (attend) this.#choices.mixGated(plan, state, layer, chunk, chunk.attended);
+    await this.#attend(chunk, layer, prepared, this.#choices.attend(lists, plan, { state, layer, slots }, chunk), band);
+    if (attend) this.#choices.mixGated(plan, { state, layer, slots }, chunk, chunk.attended);
     return plan;
   }
 

@@ -1,5 +1,6 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { turnRows } from "../../positions/rotation.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import type { SharedRows } from "../state/cache-buffer.ts";
 import type { LayerState } from "../state/layer-state.ts";
 import { SharedScratch, type Floats } from "../wasm/kernel-threads.ts";
@@ -71,7 +72,7 @@ export class AttentionParts {
     const { runs, lists } =
       plan.found.length === 0
         ? NO_RUNS
-        : foundParts(headLists(plan.found, plan.token, queryHeads), rows.layer.slots, this.#config, LONGEST_PART);
+        : foundParts(headLists(plan.found, plan.token, queryHeads), plan.slots!, this.#config, LONGEST_PART);
     // Parts of a key head: stretches of lanes, runs that heads have found, lists of scattered slots. All have equally many.
     const found = Math.max(0, ...runs.map((ofHead) => ofHead.length));
     const each = stretches.length + found + (lists ? 1 : 0);
@@ -94,7 +95,7 @@ export class AttentionParts {
     const blocks = this.#blocks.place(plan, stretches, raw);
     const job = { heads: group, size: headSize, scale: 1 / Math.sqrt(headSize), pairs: rope.rotarySize / 2 };
     const table = new PartTable(memory, layout.job, keyHeads * each, { ...job, block: TURNED_BLOCK });
-    const units = lists && this.#placeLists(lists, layout, each, rows.layer);
+    const units = lists && this.#placeLists(lists, layout, each, rows.layer, plan.slots!);
     if (found > 0) this.#clear(layout, keyHeads * each * group);
     const part = emptyPart();
     const lanes = stretches.map(({ lane, skipped, count }): Slice => {
@@ -149,7 +150,7 @@ export class AttentionParts {
     placePart(part, layout, number, group, headSize, firstHead);
   }
 
-  #placeLists(lists: HeadLists, layout: Layout, each: number, layer: LayerState): number[] {
+  #placeLists(lists: HeadLists, layout: Layout, each: number, layer: LayerState, slots: TokenSlots): number[] {
     const { queryHeads, keyHeads, headSize } = this.#config;
     const group = queryHeads / keyHeads;
     // Output, sum and maximum of a head in the last part of its key head.
@@ -161,6 +162,7 @@ export class AttentionParts {
     return this.#found.place(
       lists,
       layer,
+      slots,
       {
         query: (rotation, head) => layout.queries + 4 * (rotation * queryHeads + head) * headSize,
         output: (head) => place(head).outputs,

@@ -1,4 +1,4 @@
-import type { SlotMap } from "../../state/slots.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import { KnownRuns } from "../choice/list-runs.ts";
 import type { HeadLists } from "./token-lists.ts";
 import type { TokenList } from "./token-plan.ts";
@@ -25,7 +25,7 @@ export interface FoundParts {
 /** Divides what the heads of a token have found; runs have at most `longest` slots. */
 export function foundParts(
   { segments, lists }: HeadLists,
-  slots: SlotMap,
+  slots: TokenSlots,
   { queryHeads, keyHeads }: { readonly queryHeads: number; readonly keyHeads: number },
   longest: number,
 ): FoundParts {

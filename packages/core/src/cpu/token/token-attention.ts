@@ -77,7 +77,7 @@ export class TokenAttention {
     }
     if (plan.gated) {
       const { queries } = parts.layout;
-      const found = this.#branch.attend(plan.token, plan.gated, layer, state.layers[layer], queries);
+      const found = this.#branch.attend(plan, plan.gated, layer, state.layers[layer], queries);
       const gates = gatesOf(plan.gated.branch.gates[layer]);
       for (let head = 0; head < queryHeads; head++) {
         const own = [head * headSize, (head + 1) * headSize] as const;

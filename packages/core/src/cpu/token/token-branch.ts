@@ -5,7 +5,7 @@ import type { Dense } from "./dense.ts";
 import { STRIDE } from "./part-layout.ts";
 import type { SharedCache } from "./shared-cache.ts";
 import { headLists, TokenLists } from "./token-lists.ts";
-import type { TokenBranch } from "./token-plan.ts";
+import type { TokenBranch, TokenPlan } from "./token-plan.ts";
 
 /** Numbers of `Lists` in kernels/src/lists.ts, four bytes each. */
 const LISTS_NUMBERS = 7;
@@ -29,7 +29,7 @@ export class BranchAttention {
    * token's queries [rotations, H, D], turned and with the temperature, which cosines do not notice.
    */
   attend(
-    token: number,
+    { token, slots }: TokenPlan,
     { branch, lists }: TokenBranch,
     layer: number,
     state: LayerState,
@@ -46,6 +46,7 @@ export class BranchAttention {
     const [unit] = this.#lists.place(
       seen,
       state,
+      slots!,
       {
         query: (rotation, head) => queries + 4 * (rotation * queryHeads + head) * headSize,
         output: (head) => base + 4 * head * headSize,

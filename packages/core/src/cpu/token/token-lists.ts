@@ -1,6 +1,7 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { seenTokens } from "../choice/found.ts";
 import { ListTables, tableBytes } from "../choice/list-tables.ts";
+import type { TokenSlots } from "../../state/slots.ts";
 import type { LayerState } from "../state/layer-state.ts";
 import { SharedScratch } from "../wasm/kernel-threads.ts";
 import type { Dense } from "./dense.ts";
@@ -54,10 +55,11 @@ export class TokenLists {
     this.#tables = new SharedScratch(dense.memory);
   }
 
-  /** Returns the addresses of the units of all heads; `scaleOf` is what a head's scores are multiplied by. */
+  /** Returns the addresses of the units of all heads. `slots` says where tokens are; `scaleOf` is what a head's scores are multiplied by. */
   place(
     { segments, lists }: HeadLists,
-    { slots, copies, values }: LayerState,
+    { slots: own, copies, values }: LayerState,
+    slots: TokenSlots,
     places: UnitPlaces,
     scaleOf: (head: number) => number,
     cosine: boolean,
@@ -66,8 +68,8 @@ export class TokenLists {
     const { memory } = this.#dense;
     const group = queryHeads / keyHeads;
     const entries = lists.reduce((sum, list) => sum + list.length, 0);
-    const [valueRows, valueScales] = this.#cache.rows(slots, values, "values").blocks;
-    const keysOf = segments.map(({ keys }) => this.#cache.rows(slots, copies.get(keys)!.buffer, "keys").blocks);
+    const [valueRows, valueScales] = this.#cache.rows(own, values, "values").blocks;
+    const keysOf = segments.map(({ keys }) => this.#cache.rows(own, copies.get(keys)!.buffer, "keys").blocks);
     const address = this.#tables.take(tableBytes(queryHeads, lists.length, entries));
     const tables = new ListTables(memory, address, queryHeads, lists.length, entries);
     const rowBytes = headSize * (this.#cache.compact ? 1 : 4);

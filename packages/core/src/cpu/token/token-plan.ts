@@ -27,6 +27,8 @@ export interface TokenPlan extends TokenKeys {
   readonly gated: TokenBranch | null;
   /** `Rotation.id` of keys that have to be in a copy, since lists and choices read them as they are. */
   readonly needed: ReadonlySet<string>;
+  /** Where the layer's buffers hold the tokens of lanes and lists; null where the token only writes the state. */
+  readonly slots: TokenSlots | null;
 }
 
 export interface TokenBranch {
@@ -85,6 +87,7 @@ export function tokenPlan(
     found: apartLists.slice(0, lists.length),
     gated: branch ? { branch, lists: apartLists.slice(lists.length) } : null,
     needed,
+    slots,
   };
 }
 
