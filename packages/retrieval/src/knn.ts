@@ -73,6 +73,7 @@ export const knn = defineMethod({
       min: -1000,
       max: 1000,
     },
+    scale: { about: "scale of every head's cosines", unit: "number", default: "the checkpoint's scales", min: 0 },
     index: {
       about: "what generated tokens search: all keys (exact), or a graph of them (hnsw, on cpu, with hnswlib-node)",
       unit: "choice",
@@ -94,7 +95,6 @@ export const knn = defineMethod({
       min: 1,
       integer: true,
     },
-    scale: { about: "scale of every head's cosines", unit: "number", default: "the checkpoint's scales", min: 0 },
   },
   create: (values) => {
     const { layers, window, sinks, merge, positions, k } = values;
