@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { FarRows, type FarRowsOptions } from "../src/cpu/state/far-rows.ts";
-import { MEMORY, RowFile, type RowPlace } from "../src/cpu/state/row-places.ts";
+import { FarRows, type FarRowsOptions } from "../src/cpu/far/far-rows.ts";
+import { MEMORY, RowFile, type RowPlace } from "../src/cpu/far/row-places.ts";
 
 const SHAPE = { heads: 3, headSize: 64 };
 const WIDTH = 192;

@@ -16,7 +16,7 @@ import {
 } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
-import { FarRows } from "../../core/src/cpu/state/far-rows.ts";
+import { FarRows } from "../../core/src/cpu/far/far-rows.ts";
 import { tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
 import { parseMethod } from "../src/methods.ts";
 import { difference, tinyIds } from "./devices.ts";

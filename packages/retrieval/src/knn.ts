@@ -12,12 +12,14 @@ import {
   type Segment,
 } from "@longctx/core";
 import { needsFullLayers } from "./full-layers.ts";
+import { HNSW, hnswIndex } from "./nearest/hnsw.ts";
 
 /**
  * Token retrieval: at the layers named, each query head also sees the k tokens behind the window whose keys fit it best,
  * in one softmax with the first and the last tokens (as in Bertsch et al., "Unlimiformer: Long-Range Transformers with
  * Unlimited Length Input", 2023, arXiv:2305.01625), or in a softmax of its own that a gate mixes with theirs (Wu et al.,
  * "Memorizing Transformers", 2022, arXiv:2203.08913, section 3.2).
+ * With `index=hnsw` tokens that are read alone search a graph of keys (Malkov, Yashunin 2016, arXiv:1603.09320).
  * `k` is a number of tokens; `window` and `sinks` are in tokens; `gate` and `scale` replace the checkpoint's.
  * @throws LongctxError "method"
  */
@@ -26,10 +28,10 @@ export const knn = defineMethod({
   axes: ["visibility", "distance", { axis: "memory", when: "merge=gate", claims: ({ merge }) => merge === "gate" }],
   summary: "See the first tokens, the last ones, and the tokens between whose keys fit each query head best.",
   definition:
-    "n visible where 0 ≤ m − n < window, or n < sinks, or, at the layers named, n is among the k tokens with sinks ≤ n ≤ m − window of the largest logits of head h, ties to the smaller n; g = m − n within the window, window for older first tokens, and for the tokens found 0 (none), window (constant) or m − n (true, then for first tokens too); one softmax (joint), or out = σ(b_h)·found + (1 − σ(b_h))·rest (gate)",
+    "n visible where 0 ≤ m − n < window, or n < sinks, or, at the layers named, n is among the k tokens with sinks ≤ n ≤ m − window of the largest logits of head h, ties to the smaller n (nearly so with index=hnsw); g = m − n within the window, window for older first tokens, and for the tokens found 0 (none), window (constant) or m − n (true, then for first tokens too); one softmax (joint), or out = σ(b_h)·found + (1 − σ(b_h))·rest (gate)",
   paper: "Bertsch et al. 2023, arXiv:2305.01625; Wu et al. 2022, arXiv:2203.08913, section 3.2 (gate)",
   deviations:
-    "Unlimiformer searches hidden states of an encoder once for all layers; here each layer's own keys are searched, ranked by the logits of attention itself at the positions at which they are met. Memorizing Transformers trains the layer that retrieves, its gates and its scales; without a checkpoint that has them (`self_attn.knn_gate`, `self_attn.knn_scale`, one a query head) gate and scale have to be given. An empty store reads zeros, and the gate still applies. Cosines are of the vectors that attention multiplies, rotated and with the table's amplitude on the rotated channels. A layer with a sliding window of its own keeps it, and retrieves nothing. What layers that retrieve nothing no longer see is not kept there.",
+    "Unlimiformer searches hidden states of an encoder once for all layers; here each layer's own keys are searched, ranked by the logits of attention itself at the positions at which they are met. Memorizing Transformers trains the layer that retrieves, its gates and its scales; without a checkpoint that has them (`self_attn.knn_gate`, `self_attn.knn_scale`, one a query head) gate and scale have to be given. An empty store reads zeros, and the gate still applies. Cosines are of the vectors that attention multiplies, rotated and with the table's amplitude on the rotated channels. A layer with a sliding window of its own keeps it, and retrieves nothing. What layers that retrieve nothing no longer see is not kept there. With index=hnsw chunks of a prompt search all keys, and each token that is read alone the graph, to which keys are added as they leave the window.",
   parameters: {
     layers: {
       about: "layers that retrieve; the others see the first and the last tokens",
@@ -72,6 +74,27 @@ export const knn = defineMethod({
       max: 1000,
     },
     scale: { about: "scale of every head's cosines", unit: "number", default: "the checkpoint's scales", min: 0 },
+    index: {
+      about: "what generated tokens search: all keys (exact), or a graph of them (hnsw, on cpu, with hnswlib-node)",
+      unit: "choice",
+      choices: ["exact", "hnsw"],
+      default: "exact",
+    },
+    M: { about: "neighbours of a key in the graph (hnsw)", unit: "number", default: HNSW.M, min: 2, max: 256, integer: true }, // prettier-ignore
+    efConstruction: {
+      about: "candidates while a key is added (hnsw)",
+      unit: "number",
+      default: HNSW.efConstruction,
+      min: 2,
+      integer: true,
+    },
+    ef: {
+      about: "candidates while a query is searched (hnsw)",
+      unit: "number",
+      default: HNSW.ef,
+      min: 1,
+      integer: true,
+    },
   },
   create: (values) => {
     const { layers, window, sinks, merge, positions, k } = values;
@@ -81,6 +104,7 @@ export const knn = defineMethod({
         "method",
         "knn: keys=normalized makes logits of another scale than those of the first and last tokens, with which merge=joint shares a softmax; write merge=gate, or keys=raw.",
       );
+    const nearest = values.index === "hnsw" ? hnswIndex(values) : undefined;
     const retrieves = ({ layer, config }: Pick<ChunkContext, "layer" | "config">) =>
       k > 0 && !config.slidingWindows[layer] && (layers === "all" || layers.includes(layer));
     const learned = oncePerModel((context) => {
@@ -115,6 +139,7 @@ export const knn = defineMethod({
         queryPosition,
         keyPosition,
         scales,
+        index: nearest,
       };
       return [{ ...segment, queryPosition, keyPosition, tokens: { choice, ranks: { from: 0, to: choice.count } } }];
     };
@@ -123,6 +148,7 @@ export const knn = defineMethod({
         needsFullLayers("knn")(context);
         checkLayers(layers, context);
         if (merge === "gate") learned(context);
+        nearest?.create(1).dispose(); // a library that is not there is better missed before a text is read
       },
       segments: (segments, chunk) => {
         if (chunk.config.slidingWindows[chunk.layer]) return [...segments];
@@ -141,6 +167,10 @@ export const knn = defineMethod({
         return { segments: found(segment, chunk, scales), gates, scales };
       },
       span: positions === "true" ? undefined : window + 1,
+      fixedTable:
+        nearest && positions === "true"
+          ? "index=hnsw keeps keys as one table turns them, so with positions=true the table has to stay; write positions=constant, or index=exact"
+          : undefined,
       // Layers that retrieve keep the whole text; the others only what they see.
       layout: (context) =>
         retrieves(context) || context.config.slidingWindows[context.layer]

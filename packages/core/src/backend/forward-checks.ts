@@ -1,5 +1,6 @@
 import type { Composition } from "../method/composition.ts";
 import { LongctxError } from "../common/errors.ts";
+import { choicesOf, hasChoices, type AttentionPlan } from "../method/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Backend, ForwardRequest, SequenceState } from "./backend.ts";
 
@@ -111,6 +112,19 @@ export function checkTruncation(length: number, read: number, { readAtOnce, spec
     throw new LongctxError(
       "argument",
       `Cannot truncate to ${length}: the first ${readAtOnce} tokens see each other under ${spec}, so none of them can be forgotten alone. Truncate to 0, or to at least ${readAtOnce}.`,
+    );
+}
+
+/**
+ * Checks that all choices of a plan are made by all scores, on a device without approximate indexes.
+ * @throws LongctxError "method" where one asks for such an index
+ */
+export function checkExact(plan: AttentionPlan, device: string): void {
+  const approximate = hasChoices(plan) ? choicesOf(plan).find(({ index }) => index) : undefined;
+  if (approximate)
+    throw new LongctxError(
+      "method",
+      `The choice "${approximate.id}" asks for an approximate index (${approximate.index!.id}): index=hnsw runs on cpu; take index=exact on ${device}.`,
     );
 }
 

@@ -80,6 +80,12 @@ export class Composition implements Method {
 
   check(context: ModelContext): void {
     for (const part of this.parts) part.check?.(context);
+    const fixed = this.parts.find((part) => part.fixedTable !== undefined);
+    if (fixed && this.lengthDependentOn(context))
+      throw new LongctxError(
+        "method",
+        `${fixed.spec} cannot read a checkpoint of rope type ${context.config.rope.type}, whose table follows the length: ${fixed.fixedTable}. Compose it with a frequency method with a fixed factor.`,
+      );
     const sharper = this.parts.find((part) => part.temperature);
     const { amplitude } = this.table(context, context.trainedWindow);
     if (sharper && amplitude !== 1)

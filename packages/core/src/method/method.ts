@@ -186,6 +186,11 @@ export interface Method {
    * factor".
    */
   readonly fixedAlternative?: string;
+  /**
+   * Why the frequency table may not change with the text's length, as what the method keeps is made with one table; absent
+   * where it may.
+   */
+  readonly fixedTable?: string;
   /** Axes V and g: returns the plan's segments, narrowed to visible tokens or split and given other positions. */
   segments?(segments: readonly Segment[], chunk: ChunkContext): Segment[];
   /** Axis τ: returns the factor on the attention scores of the query at text index `query`. */

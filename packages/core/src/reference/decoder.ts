@@ -1,5 +1,5 @@
 import type { Backend, ForwardRequest, LayerHooks, SequenceState } from "../backend/backend.ts";
-import { checkRequest, foreignState } from "../backend/forward-checks.ts";
+import { checkExact, checkRequest, foreignState } from "../backend/forward-checks.ts";
 import type { ModelConfig } from "../model/config.ts";
 import {
   ANY_ACTIVATION,
@@ -139,6 +139,7 @@ class ReferenceDecoder implements Backend {
     hooks: LayerHooks | undefined,
     stops: boolean,
   ): Promise<Float64Array | null> {
+    checkExact(planned, "reference");
     const { queryHeads, keyHeads, headSize } = this.config;
     const size = queryHeads * headSize;
     const view: LayerView = {

@@ -5,7 +5,7 @@ import { hnswlib } from "./hnswlib.ts";
 import { Metric } from "./metric.ts";
 
 /** Defaults, the knee of the curve of recall against time that docs/log.md has measured. */
-const DEFAULTS: GraphOptions = { M: 16, efConstruction: 200, ef: 128 };
+export const HNSW: GraphOptions = { M: 16, efConstruction: 200, ef: 128 };
 
 /**
  * Indexes of keys as hierarchical navigable small-world graphs (Malkov, Yashunin 2016, arXiv:1603.09320), by the
@@ -16,7 +16,7 @@ const DEFAULTS: GraphOptions = { M: 16, efConstruction: 200, ef: 128 };
  * @throws LongctxError "method" for impossible numbers
  */
 export function hnswIndex(options: Partial<GraphOptions> = {}): KeyIndexMaker {
-  const { M, efConstruction, ef } = { ...DEFAULTS, ...options };
+  const { M, efConstruction, ef } = { ...HNSW, ...options };
   const check = (name: string, value: number, min: number, max: number): void => {
     if (!Number.isInteger(value) || value < min || value > max)
       throw new LongctxError("method", `hnsw: ${name} is ${value}; give a whole number from ${min} to ${max}.`);

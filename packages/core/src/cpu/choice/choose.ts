@@ -15,6 +15,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import type { KeyCopies } from "../state/key-copies.ts";
+import { growIndexes, isSearched, searchIndexes } from "./key-search.ts";
 import { asksOf, listsOf, meanQuery, type AskingChunk, type AskingRows } from "./asking.ts";
 
 /** Chooses among single tokens, and among blocks for many rows at once. */
@@ -116,8 +117,21 @@ function answersTo(choice: Choice, at: ChoosingLayer, chunk: AskingChunk): Answe
   }
   if (isIndexed(choice)) indexOf(choice, at, chunk.first);
   const rows = each ? rowsOf(choice, chunk, own, config) : oneRow(choice, chunk, own, config);
+  if (isSearched(choice)) return searched(choice, at, rows).then(answer);
   const chosen = chooser.nearest(choice, state, layer, rows);
   return chosen instanceof Promise ? chosen.then(answer) : answer(chosen);
+}
+
+/** Chooses for a single query by the layer's indexes, and for a chunk by all scores; the chunk's keys are indexed then. */
+async function searched(
+  choice: Choice,
+  { state, layer, chooser }: ChoosingLayer,
+  rows: AskingRows,
+): Promise<readonly Int32Array[]> {
+  const exact = rows.count > 1 ? await chooser.nearest(choice, state, layer, rows) : null;
+  const indexes = await growIndexes(choice, state, layer, rows);
+  if (exact) return exact;
+  return indexes ? searchIndexes(choice, state, layer, rows, indexes) : chooser.nearest(choice, state, layer, rows);
 }
 
 const NO_BLOCKS = new Int32Array(0);

@@ -8,9 +8,9 @@ import { BlockCache } from "./block-cache.ts";
 import { placesFor } from "./buffer-layout.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import { blockOf, ColdSlots, coldSegments, type ColdSegment } from "./cold-tokens.ts";
-import { FarRows } from "./far-rows.ts";
+import { FarRows } from "../far/far-rows.ts";
 import type { Places } from "./placed-blocks.ts";
-import type { RowPlace } from "./row-places.ts";
+import type { RowPlace } from "../far/row-places.ts";
 
 type HeadShape = Pick<ModelConfig, "keyHeads" | "headSize">;
 

@@ -15,8 +15,9 @@ import { CacheBuffer } from "./cache-buffer.ts";
 import { ColdLayer } from "./cold-layer.ts";
 import { CompressiveMemory, type AttendedChunk, type MemoryKernels } from "./compressive-memory.ts";
 import { InverseNorms } from "./inverse-norms.ts";
-import { copyRows, type LayerState, type TurnedCopy } from "./layer-state.ts";
-import { RowFile } from "./row-places.ts";
+import { KeyIndexes } from "./key-indexes.ts";
+import { bytesOfLayers, copyRows, type LayerState, type TurnedCopy } from "./layer-state.ts";
+import { RowFile } from "../far/row-places.ts";
 import { restoreState, saveState } from "./state-bytes.ts";
 
 interface SharedPart {
@@ -66,6 +67,8 @@ export class CpuState implements SequenceState {
       const whole = !near || slots.layout.capacity === capacity;
       const cold = whole ? null : (forked?.storeOf(layer, near) ?? ColdLayer.empty(near, backend, place));
       if (cold) this.#parts.add(cold);
+      const keyIndexes = new KeyIndexes();
+      this.#parts.add(keyIndexes);
       return {
         slots,
         cold,
@@ -75,6 +78,7 @@ export class CpuState implements SequenceState {
         indexes: [],
         mass: new AttentionMass(backend.config.keyHeads),
         norms: new Map(),
+        keyIndexes,
         memory: null,
       };
     });
@@ -114,19 +118,7 @@ export class CpuState implements SequenceState {
   }
 
   get bytesByPart(): StateBytes {
-    const sum = (bytes: readonly number[]) => bytes.reduce((total, one) => total + one, 0);
-    return {
-      ring: sum([...this.#buffers].map(({ byteLength }) => byteLength)),
-      far: sum(this.layers.map(({ cold }) => cold?.bytes ?? 0)),
-      index: sum(
-        this.layers.flatMap(({ indexes, mass, norms }) => [
-          ...indexes.map(({ bytes }) => bytes),
-          mass.bytes,
-          ...[...norms.values()].map(({ values }) => values.byteLength),
-        ]),
-      ),
-      memory: sum(this.layers.map(({ memory }) => memory?.bytes ?? 0)),
-    };
+    return bytesOfLayers(this.layers, this.#buffers);
   }
 
   get blockReads(): BlockReads {
@@ -234,8 +226,9 @@ export class CpuState implements SequenceState {
     this.rings.truncate(length);
     const lost = this.slots === this.rings ? null : this.slots.shorten(length);
     for (const buffer of this.#buffers) buffer.truncate(length);
-    this.layers.forEach(({ indexes, norms, cold, slots, values, copies }, layer) => {
+    this.layers.forEach(({ indexes, norms, keyIndexes, cold, slots, values, copies }, layer) => {
       for (const index of indexes) index.truncate(length);
+      keyIndexes.truncate(length);
       for (const one of norms.values()) one.truncate(length);
       cold?.truncate(length, [values, ...[...copies.values()].map(({ buffer }) => buffer)]);
       if (cold && lost?.has(slots)) this.refill(layer, cold);
@@ -261,7 +254,7 @@ export class CpuState implements SequenceState {
     if (!alike && shorter !== rings) shorter.restore(this.rings.length, this.rings.length);
     const storeOf = (layer: number, near: NearTokens) => this.layers[layer].cold!.fork(near);
     const copy = new CpuState(this.backend, rings, this.#memoryKernels, {}, { slots: shorter, storeOf });
-    this.layers.forEach(({ slots, values, copies, indexes, mass, memory, cold }, layer) => {
+    this.layers.forEach(({ slots, values, copies, indexes, mass, memory, keyIndexes, cold }, layer) => {
       const made = copy.layers[layer];
       if (cold && !alike) copy.refill(layer, cold);
       else {
@@ -271,6 +264,7 @@ export class CpuState implements SequenceState {
       }
       made.indexes.push(...indexes.map((index) => index.fork()));
       made.mass.copy(mass);
+      made.keyIndexes.copy(keyIndexes);
       if (memory) copy.#setMemory(layer, memory.fork());
     });
     return copy;

@@ -1,3 +1,4 @@
+import type { StateBytes } from "../../backend/backend.ts";
 import type { Rotation } from "../../positions/rotation.ts";
 import type { KeyCopy } from "../../state/key-copies.ts";
 import type { SlotMap } from "../../state/slots.ts";
@@ -7,6 +8,7 @@ import type { CacheBuffer } from "./cache-buffer.ts";
 import type { ColdLayer } from "./cold-layer.ts";
 import type { CompressiveMemory } from "./compressive-memory.ts";
 import type { InverseNorms } from "./inverse-norms.ts";
+import type { KeyIndexes } from "./key-indexes.ts";
 
 export interface CpuKeyCopy extends KeyCopy {
   /** [K, capacity, D] */
@@ -31,6 +33,8 @@ export interface LayerState {
   readonly mass: AttentionMass;
   /** Inverse norms of copies of the keys, by `Rotation.id`, where choices are made by cosines. */
   readonly norms: Map<string, InverseNorms>;
+  /** Approximate indexes of keys, where single queries choose tokens by them. */
+  readonly keyIndexes: KeyIndexes;
   memory: CompressiveMemory | null;
 }
 
@@ -44,4 +48,22 @@ export function copyRows(from: CacheBuffer, to: CacheBuffer, slots: SlotMap, end
     for (let head = 0; head < from.heads; head++)
       to.view(head, run.from, run.to).set(from.read(head, run.from, run.to));
   return to;
+}
+
+/** The bytes of all layers of a sequence by part; `buffers` are those of their keys and values. */
+export function bytesOfLayers(layers: readonly LayerState[], buffers: Iterable<CacheBuffer>): StateBytes {
+  const sum = (bytes: readonly number[]) => bytes.reduce((total, one) => total + one, 0);
+  return {
+    ring: sum([...buffers].map(({ byteLength }) => byteLength)),
+    far: sum(layers.map(({ cold }) => cold?.bytes ?? 0)),
+    index: sum(
+      layers.flatMap(({ indexes, mass, norms, keyIndexes }) => [
+        ...indexes.map(({ bytes }) => bytes),
+        ...[...norms.values()].map(({ values }) => values.byteLength),
+        keyIndexes.bytes,
+        mass.bytes,
+      ]),
+    ),
+    memory: sum(layers.map(({ memory }) => memory?.bytes ?? 0)),
+  };
 }

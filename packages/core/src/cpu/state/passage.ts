@@ -8,7 +8,7 @@ import { angles, anglesFrom, turnRows, UNROTATED, type Rotation } from "../../po
 import { sourceOf } from "../../state/key-copies.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import type { CpuState } from "./cpu-state.ts";
-import type { FarRows } from "./far-rows.ts";
+import type { FarRows } from "../far/far-rows.ts";
 
 /** A chunk on its way through the decoder. */
 export interface Passage {

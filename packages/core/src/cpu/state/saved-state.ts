@@ -17,6 +17,8 @@ export interface SavedHeader {
   readonly memories: readonly (readonly [number, number] | null)[];
   /** Tokens whose attention mass is kept, of each layer. */
   readonly masses: readonly number[];
+  /** What the approximate indexes of each layer's keys are of, and the bytes of each; null where there are none. */
+  readonly keyIndexes: readonly ({ readonly key: string; readonly sizes: readonly number[] } | null)[];
 }
 
 /** Slots in use. */
@@ -81,7 +83,8 @@ export class SavedState {
   }
 }
 
-function damagedState(cause?: unknown): LongctxError {
+/** Returns the error for bytes that are no state of this model. */
+export function damagedState(cause?: unknown): LongctxError {
   return new LongctxError(
     "file",
     "The saved cache is damaged, or belongs to another model or capacity; prefill again.",
@@ -91,8 +94,8 @@ function damagedState(cause?: unknown): LongctxError {
 
 function isHeader(header: SavedHeader | null, layerCount: number, byteLength: number): header is SavedHeader {
   if (header === null || typeof header !== "object") return false;
-  const { length, longest, slots, copies, far, memories, masses } = header;
-  const perLayer = [slots, copies, far, memories, masses].every(
+  const { length, longest, slots, copies, far, memories, masses, keyIndexes } = header;
+  const perLayer = [slots, copies, far, memories, masses, keyIndexes].every(
     (list) => Array.isArray(list) && list.length === layerCount,
   );
   return (
@@ -105,7 +108,11 @@ function isHeader(header: SavedHeader | null, layerCount: number, byteLength: nu
     memories.every(
       (memory) => memory === null || (Array.isArray(memory) && memory.length === 2 && memory.every(isCount)),
     ) &&
-    masses.every((count) => isCount(count) && count <= byteLength / 4)
+    masses.every((count) => isCount(count) && count <= byteLength / 4) &&
+    keyIndexes.every(
+      (saved) =>
+        saved === null || (typeof saved.key === "string" && Array.isArray(saved.sizes) && saved.sizes.every(isCount)),
+    )
   );
 }
 

@@ -5,7 +5,7 @@ import type { CacheBuffer } from "./cache-buffer.ts";
 import { ColdLayer } from "./cold-layer.ts";
 import type { CompressiveMemory } from "./compressive-memory.ts";
 import type { LayerState } from "./layer-state.ts";
-import { encodeState, heldSlots, SavedState, type SavedHeader, type SavedPart } from "./saved-state.ts";
+import { damagedState, encodeState, heldSlots, SavedState, type SavedHeader, type SavedPart } from "./saved-state.ts";
 
 /** What is saved of a sequence on the cpu, and what fills it when it is restored. */
 interface SavableState {
@@ -22,6 +22,7 @@ interface SavableState {
 export function saveState({ backend, rings, layers }: SavableState): Uint8Array {
   const { headSize } = backend.config;
   const parts: SavedPart[] = [];
+  const indexes = layers.map(({ keyIndexes }) => keyIndexes.save());
   for (const { slots, values, copies, mass, memory, cold } of layers) {
     const byteLength = storeBytes(backend, slots.length);
     if (cold) parts.push(...[cold.keys, cold.values].map((rows) => ({ byteLength, read: () => rows.save() })));
@@ -33,6 +34,8 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
     if (memory && memory.written > 0) parts.push({ byteLength: memory.floats.byteLength, read: () => memory.floats });
     parts.push({ byteLength: mass.sums.byteLength, read: () => mass.sums });
   }
+  for (const saved of indexes)
+    for (const bytes of saved?.heads ?? []) parts.push({ byteLength: bytes.byteLength, read: () => bytes });
   const header: SavedHeader = {
     length: rings.length,
     longest: rings.longest,
@@ -41,6 +44,7 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
     far: layers.map(({ cold }) => cold && backend.precision),
     memories: layers.map(({ memory }) => (memory && memory.written > 0 ? [memory.written, memory.segment] : null)),
     masses: layers.map(({ mass }) => mass.counted),
+    keyIndexes: indexes.map((one) => one && { key: one.key, sizes: one.heads.map((bytes) => bytes.byteLength) }),
   };
   return encodeState(header, parts);
 }
@@ -64,6 +68,12 @@ export function restoreState(state: SavableState, bytes: Uint8Array): void {
     if (masses[layer] === 0) return;
     mass.extend(masses[layer]);
     saved.take(mass.sums);
+  });
+  saved.header.keyIndexes.forEach((one, layer) => {
+    if (!one) return;
+    const heads = one.sizes.map((size) => saved.bytes(size).slice());
+    if (heads.length !== state.backend.config.keyHeads) throw damagedState();
+    state.layers[layer].keyIndexes.restore({ key: one.key, heads });
   });
   saved.end();
 }

@@ -1,5 +1,4 @@
-import { LongctxError } from "../../common/errors.ts";
-import { choicesOf, hasChoices, needsRawKeys, type AttentionPlan } from "../../method/plan.ts";
+import { needsRawKeys, type AttentionPlan } from "../../method/plan.ts";
 import { RAW } from "../../positions/rotation.ts";
 import { queryBytes } from "../attention/attention-shape.ts";
 import { partBytes } from "../attention/attention-split.ts";
@@ -217,17 +216,4 @@ export class AttentionPass {
     const { workspace, attention } = this.#decoder;
     return workspace.take("queries", queryBytes(attention.shape, queryRotations, this.#count));
   }
-}
-
-/**
- * Checks that all choices of a plan are made by all scores.
- * @throws LongctxError "method" where one asks for an approximate index, which only the cpu has
- */
-export function checkExact(plan: AttentionPlan): void {
-  const approximate = hasChoices(plan) ? choicesOf(plan).find(({ index }) => index) : undefined;
-  if (approximate)
-    throw new LongctxError(
-      "method",
-      `The choice "${approximate.id}" asks for an approximate index (${approximate.index!.id}): index=hnsw runs on cpu; take index=exact on webgpu.`,
-    );
 }

@@ -1,4 +1,5 @@
 import type { ForwardRequest, LayerHooks } from "../../backend/backend.ts";
+import { checkExact } from "../../backend/forward-checks.ts";
 import { LongctxError } from "../../common/errors.ts";
 import { hasChoices, needsRawKeys, withChosen, type AttentionPlan, type ChosenRows } from "../../method/plan.ts";
 import type { Draw } from "../../text/sampling.ts";
@@ -14,7 +15,7 @@ import { chosenRows } from "../sparse/sparse-tables.ts";
 import { GpuLayerView, mirrorOf, splitProjection } from "../state/gpu-layer-view.ts";
 import type { GpuState } from "../state/gpu-state.ts";
 import { withoutPadding, withPadding } from "../weights/aligned.ts";
-import { AttentionPass, checkExact } from "./attention-pass.ts";
+import { AttentionPass } from "./attention-pass.ts";
 import type { Decoder } from "./decoder.ts";
 
 /** Logits that are read at once. */
@@ -100,7 +101,7 @@ export class ChunkPass {
       if (hook?.hidden) hook.hidden(layer, await this.#hidden());
       this.#record(stages.project(layer, count));
       const given = this.#request.plan(layer);
-      checkExact(given);
+      checkExact(given, "webgpu");
       const rawKeys = Boolean(this.#request.rawKeys) || needsRawKeys(given);
       const view = hook && (hook.queries || hook.attended) && (await this.#view(layer, given, rawKeys));
       const plan = view && hook.queries ? await this.#replan(hook.queries, view, given, rawKeys) : given;
