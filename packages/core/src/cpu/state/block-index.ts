@@ -121,11 +121,11 @@ export class BlockIndex {
     const most = 2 * count + SPARE_BLOCKS;
     const whole = ask.column === 0 && ask.values.length === this.#rows.width;
     const rough = whole && candidates > most ? this.#rows.scores(ask.values, candidates) : null;
-    const named = rough ? largest(rough, candidates, most).sort((a, b) => a - b) : null;
+    const named = rough ? highest(rough, candidates, most).sort((a, b) => a - b) : null;
     const scores = Float64Array.from({ length: named?.length ?? candidates }, (_, i) =>
       this.#score(ask, named?.[i] ?? i),
     );
-    const places = largest(scores, scores.length, count);
+    const places = highest(scores, scores.length, count);
     return (named ? places.map((place) => named[place]) : places).sort((a, b) => a - b);
   }
 
@@ -166,8 +166,8 @@ export class BlockIndex {
   }
 }
 
-/** Returns the places of the `count` largest of scores [0, length), the largest first; ties to the smaller place. */
-function largest(scores: ArrayLike<number>, length: number, count: number): number[] {
+/** Returns the places of the `count` highest of scores [0, length), the highest first; ties to the smaller place. */
+function highest(scores: ArrayLike<number>, length: number, count: number): number[] {
   const places: number[] = [];
   for (let i = 0; i < length; i++) {
     const score = scores[i];

@@ -16,13 +16,13 @@ interface Scorer {
   scores: Block;
 }
 
-let made: Scorer | undefined;
+let shared: Scorer | undefined;
 
 function scorer(): Scorer {
-  if (made) return made;
+  if (shared) return shared;
   const memory = new SharedMemory(RESERVED_BYTES);
   const none = { address: 0, bytes: 0 };
-  return (made = { functions: kernels(memory.memory), memory, query: none, scores: none });
+  return (shared = { functions: kernels(memory.memory), memory, query: none, scores: none });
 }
 
 /** Rows [n, width] in the memory of a kernel that scores them: a tenth of the time that a loop in JavaScript takes. */
