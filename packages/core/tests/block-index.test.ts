@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import { BlockIndex, type IndexedRows } from "../src/cpu/state/block-index.ts";
 import { AttentionMass } from "../src/cpu/state/attention-mass.ts";
 import { bestBlocks } from "../src/index.ts";
+import { ScoredRows } from "../src/cpu/wasm/scored-rows.ts";
 import { randomNumbers } from "./tiny-model.ts";
 
 const SIZE = 2;
@@ -63,3 +64,12 @@ it.each([
     expect(index.bytes).toBe(0);
   },
 );
+
+it("rows for which there is no memory are a LongctxError, and the others stay", () => {
+  const rows = new ScoredRows(1024);
+  rows.reserve(2);
+  rows.floats.fill(1);
+  expect(() => rows.reserve(2 ** 21)).toThrow(expect.objectContaining({ code: "capacity" }) as Error);
+  expect(rows.scores(new Float32Array(1024).fill(2), 2)).toEqual(Float32Array.of(2048, 2048));
+  rows.release();
+});

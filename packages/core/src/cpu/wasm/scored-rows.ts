@@ -25,7 +25,7 @@ function scorer(): Scorer {
   return (shared = { functions: kernels(memory.memory), memory, query: none, scores: none });
 }
 
-/** Rows [n, width] in the memory of a kernel that scores them: a tenth of the time that a loop in JavaScript takes. */
+/** Rows [n, width] in the memory of a kernel that scores them: a sixth of the time that a loop in JavaScript takes. */
 export class ScoredRows {
   readonly width: number;
   #block: Block | null = null;
