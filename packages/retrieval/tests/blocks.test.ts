@@ -77,4 +77,14 @@ describe("blocks", () => {
       });
     expect([plan(0).length, plan(1).length]).toEqual([4, 1]);
   });
+
+  it("says which tokens are near where a group chooses for all heads", () => {
+    const layout = (changes: object) => model.session({ method: blocks({ ...small, top: 2, ...changes }) }).layout;
+    expect(layout({}).near).toEqual({ first: 2, last: 24, block: 8, blocks: 2, chunk: 16 });
+    expect(layout({ share: "none" }).near).toBeUndefined();
+    expect(layout({ query: "token" }).near).toBeUndefined();
+    const near = blocks({ ...small, top: 2 }).near!;
+    const windowed = { ...config, slidingWindows: [null, 24] };
+    expect(near({ config: windowed, trainedWindow: 32, layer: 1, chunk: 16 })).toEqual({ first: 0, last: 24, block: 8, blocks: 0 }); // prettier-ignore
+  });
 });

@@ -20,6 +20,7 @@ import { ChunkAngles, prepareUniformChunk, TILE_ROWS, type PreparedChunk } from 
 import { MemoryKernels } from "./state/compressive-memory.ts";
 import { keepChunk } from "./state/cold-reads.ts";
 import { CpuState } from "./state/cpu-state.ts";
+import { restoreState } from "./state/state-bytes.ts";
 import { Embedding, type ModelSource } from "./weights/model-source.ts";
 import { PerPlan, type Passage } from "./state/passage.ts";
 import { KeyCopies } from "./state/key-copies.ts";
@@ -105,7 +106,7 @@ class CpuBackend implements Backend {
   }
 
   restoreState(layouts: RingLayout | readonly RingLayout[], bytes: Uint8Array, options?: StateOptions): SequenceState {
-    return CpuState.restore(this, layouts, bytes, this.#memoryKernels, options);
+    return restoreState(CpuState.of(this, layouts, this.#memoryKernels, options), bytes);
   }
 
   forward(request: ForwardRequest): Promise<Float32Array> {

@@ -108,10 +108,9 @@ export class FarRows {
     for (let done = 0; done < count;) {
       const rows = this.view(first + done, count - done);
       for (let head = 0; head < heads.length; head++) {
-        const into = heads[head];
         let to = done * headSize;
         for (let at = head * headSize; at < rows.length; at += this.#width, to += headSize)
-          for (let i = 0; i < headSize; i++) into[to + i] = rows[at + i];
+          heads[head].set(rows.subarray(at, at + headSize), to);
       }
       done += rows.length / this.#width;
     }

@@ -1,12 +1,17 @@
 import type { Choice, Representative } from "../../method/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import type { SlotRun } from "../../state/slots.ts";
+import { ScoredRows } from "../wasm/scored-rows.ts";
 import type { AttentionMass } from "./attention-mass.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 
 type HeadShape = Pick<ModelConfig, "keyHeads" | "headSize">;
 
-const FIRST_BLOCKS = 16;
+/**
+ * Scores in float32 name twice as many blocks as are taken and so many more, among which exact scores choose, so that
+ * rounding decides nothing.
+ */
+const SPARE_BLOCKS = 16;
 const MEAN: Representative = { kind: "mean" };
 
 /** What an index is made from. */
@@ -37,7 +42,7 @@ export class BlockIndex {
   /** W, the floats of a key head in a row. */
   readonly width: number;
   readonly #shape: HeadShape;
-  #rows = new Float32Array(0);
+  #rows: ScoredRows;
   /** Blocks [0, blocks) are here. */
   #blocks = 0;
 
@@ -50,10 +55,11 @@ export class BlockIndex {
     this.representative = representative;
     this.width = (representative.kind === "bounds" ? 2 : 1) * shape.headSize;
     this.#shape = shape;
+    this.#rows = new ScoredRows(shape.keyHeads * this.width);
   }
 
   get bytes(): number {
-    return this.#rows.byteLength;
+    return this.#rows.bytes;
   }
 
   /** Returns whether this is the index of a choice's blocks. */
@@ -67,16 +73,11 @@ export class BlockIndex {
   /** Adds the blocks before `blocks` that are missing, of all of whose tokens there are rows. */
   extend(blocks: number, rows: IndexedRows): void {
     const { keyHeads } = this.#shape;
-    const size = keyHeads * this.width;
-    if (blocks * size > this.#rows.length) {
-      const grown = new Float32Array(Math.max(blocks, FIRST_BLOCKS, (2 * this.#rows.length) / size) * size);
-      grown.set(this.#rows);
-      this.#rows = grown;
-    }
+    this.#rows.reserve(blocks);
     for (; this.#blocks < blocks; this.#blocks++) {
       for (let head = 0; head < keyHeads; head++) {
-        const to = this.#blocks * size + head * this.width;
-        this.#represent(this.#blocks, head, rows, this.#rows.subarray(to, to + this.width));
+        const to = (this.#blocks * keyHeads + head) * this.width;
+        this.#represent(this.#blocks, head, rows, this.#rows.floats.subarray(to, to + this.width));
       }
     }
   }
@@ -110,44 +111,42 @@ export class BlockIndex {
     const rows = new Float32Array((to - from) * width);
     for (let block = from; block < to; block++) {
       const at = block * size + head * width;
-      rows.set(this.#rows.subarray(at, at + width), (block - from) * width);
+      rows.set(this.#rows.floats.subarray(at, at + width), (block - from) * width);
     }
     return rows;
   }
 
   /** Returns the `count` blocks of [0, candidates) with the largest scores; ties to the smaller block; ascending. */
-  best({ column, values: asking }: Asking, candidates: number, count: number): number[] {
-    const rows = this.#rows;
-    const width = asking.length;
-    const step = this.#shape.keyHeads * this.width;
-    // The best so far, from the largest score to the smallest.
-    const blocks: number[] = [];
-    const scores: number[] = [];
-    for (let block = 0, at = column; block < candidates; block++, at += step) {
-      // Four sums, so that an addition need not wait for the one before.
-      let a = 0;
-      let b = 0;
-      let c = 0;
-      let d = 0;
-      let i = 0;
-      for (; i + 4 <= width; i += 4) {
-        a += asking[i] * rows[at + i];
-        b += asking[i + 1] * rows[at + i + 1];
-        c += asking[i + 2] * rows[at + i + 2];
-        d += asking[i + 3] * rows[at + i + 3];
-      }
-      for (; i < width; i++) a += asking[i] * rows[at + i];
-      const score = a + b + (c + d);
-      if (blocks.length === count && !(score > scores[count - 1])) continue;
-      let place = Math.min(blocks.length, count - 1);
-      for (; place > 0 && score > scores[place - 1]; place--) {
-        blocks[place] = blocks[place - 1];
-        scores[place] = scores[place - 1];
-      }
-      blocks[place] = block;
-      scores[place] = score;
+  best(ask: Asking, candidates: number, count: number): number[] {
+    const most = 2 * count + SPARE_BLOCKS;
+    const whole = ask.column === 0 && ask.values.length === this.#rows.width;
+    const rough = whole && candidates > most ? this.#rows.scores(ask.values, candidates) : null;
+    const named = rough ? highest(rough, candidates, most).sort((a, b) => a - b) : null;
+    const scores = Float64Array.from({ length: named?.length ?? candidates }, (_, i) =>
+      this.#score(ask, named?.[i] ?? i),
+    );
+    const places = highest(scores, scores.length, count);
+    return (named ? places.map((place) => named[place]) : places).sort((a, b) => a - b);
+  }
+
+  /** The score of a block, in float64. */
+  #score({ column, values }: Asking, block: number): number {
+    const rows = this.#rows.floats;
+    const at = block * this.#rows.width + column;
+    // Four sums, so that an addition need not wait for the one before.
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    let i = 0;
+    for (; i + 4 <= values.length; i += 4) {
+      a += values[i] * rows[at + i];
+      b += values[i + 1] * rows[at + i + 1];
+      c += values[i + 2] * rows[at + i + 2];
+      d += values[i + 3] * rows[at + i + 3];
     }
-    return blocks.sort((a, b) => a - b);
+    for (; i < values.length; i++) a += values[i] * rows[at + i];
+    return a + b + (c + d);
   }
 
   /** Forgets blocks that do not end within the first `length` tokens. */
@@ -157,10 +156,27 @@ export class BlockIndex {
 
   fork(): BlockIndex {
     const copy = new BlockIndex(this, this.#shape);
-    copy.#rows = this.#rows.slice();
+    copy.#rows = this.#rows.copy(this.#blocks);
     copy.#blocks = this.#blocks;
     return copy;
   }
+
+  release(): void {
+    this.#rows.release();
+  }
+}
+
+/** Returns the places of the `count` highest of scores [0, length), the highest first; ties to the smaller place. */
+function highest(scores: ArrayLike<number>, length: number, count: number): number[] {
+  const places: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const score = scores[i];
+    if (places.length === count && !(score > scores[places[count - 1]])) continue;
+    let place = Math.min(places.length, count - 1);
+    for (; place > 0 && score > scores[places[place - 1]]; place--) places[place] = places[place - 1];
+    places[place] = i;
+  }
+  return places;
 }
 
 /** Writes the mean of all rows [n, D] in some arrays, summed in float64. */

@@ -206,7 +206,7 @@ export class ColdLayer {
       for (let head = 0; head < keyHeads; head++) {
         const rows = buffer.read(head, run.from, run.to);
         for (let at = 0, row = begin + head * headSize; at < rows.length; at += headSize, row += width)
-          for (let i = 0; i < headSize; i++) to[row + i] = rows[at + i];
+          to.set(rows.subarray(at, at + headSize), row);
       }
       begin += (run.to - run.from) * width;
     }

@@ -18,7 +18,7 @@ import { InverseNorms } from "./inverse-norms.ts";
 import { KeyIndexes } from "./key-indexes.ts";
 import { bytesOfLayers, copyRows, type LayerState, type TurnedCopy } from "./layer-state.ts";
 import { RowFile } from "../far/row-places.ts";
-import { restoreState, saveState } from "./state-bytes.ts";
+import { saveState } from "./state-bytes.ts";
 
 interface SharedPart {
   release(): void;
@@ -199,9 +199,13 @@ export class CpuState implements SequenceState {
     const { indexes } = this.layers[layer];
     const known = indexes.find((index) => index.serves(choice));
     if (known) return known;
-    const made = new BlockIndex(choice, this.backend.config);
-    indexes.push(made);
-    return made;
+    return this.#addIndex(layer, new BlockIndex(choice, this.backend.config));
+  }
+
+  #addIndex(layer: number, index: BlockIndex): BlockIndex {
+    this.#parts.add(index);
+    this.layers[layer].indexes.push(index);
+    return index;
   }
 
   /** A layer's compressive memory, empty at first. */
@@ -262,7 +266,7 @@ export class CpuState implements SequenceState {
         for (const [id, { rotation, buffer }] of copies)
           made.copies.set(id, { rotation, buffer: copyRows(buffer, copy.buffer(layer), slots, slots.length) });
       }
-      made.indexes.push(...indexes.map((index) => index.fork()));
+      for (const index of indexes) copy.#addIndex(layer, index.fork());
       made.mass.copy(mass);
       made.keyIndexes.copy(keyIndexes);
       if (memory) copy.#setMemory(layer, memory.fork());
@@ -272,24 +276,6 @@ export class CpuState implements SequenceState {
 
   save(): Uint8Array {
     return saveState(this);
-  }
-
-  /** @throws LongctxError "file" when the bytes are not a state of this model and these layouts, "capacity" when it has no room */
-  static restore(
-    backend: Backend,
-    layouts: RingLayout | readonly RingLayout[],
-    bytes: Uint8Array,
-    memoryKernels: () => MemoryKernels,
-    options?: StateOptions,
-  ): CpuState {
-    const state = CpuState.of(backend, layouts, memoryKernels, options);
-    try {
-      restoreState(state, bytes);
-      return state;
-    } catch (error) {
-      state.dispose();
-      throw error;
-    }
   }
 
   dispose(): void {

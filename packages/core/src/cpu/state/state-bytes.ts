@@ -16,6 +16,7 @@ interface SavableState {
   buffer(layer: number): CacheBuffer;
   memory(layer: number): CompressiveMemory;
   refill(layer: number, store: ColdLayer): void;
+  dispose(): void;
 }
 
 /** Returns a state as bytes; where a store holds the keys and values of all tokens, it alone is saved. */
@@ -49,8 +50,21 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
   return encodeState(header, parts);
 }
 
-/** Fills an empty state. @throws LongctxError "file" when the bytes are not a state of this model and these layouts */
-export function restoreState(state: SavableState, bytes: Uint8Array): void {
+/**
+ * Fills an empty state, which is disposed of where that fails, and returns it.
+ * @throws LongctxError "file" when the bytes are not a state of this model and these layouts, "capacity" when it has no room
+ */
+export function restoreState<State extends SavableState>(state: State, bytes: Uint8Array): State {
+  try {
+    fill(state, bytes);
+    return state;
+  } catch (error) {
+    state.dispose();
+    throw error;
+  }
+}
+
+function fill(state: SavableState, bytes: Uint8Array): void {
   const saved = new SavedState(bytes, state.layers.length);
   const { length, longest, far, memories, masses } = saved.header;
   state.rings.restore(length, longest);
