@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { DEVICES, findSmolLM2, PRECISIONS, type Device, type Precision } from "longctx";
+import { blocksCost } from "./blocks-cost/blocks-cost.ts";
 import { compareWithPeers } from "./cpu-vs-peers.ts";
 import { endlessStream } from "./endless-stream.ts";
 import { hnswRecall } from "./hnsw-recall/hnsw-recall.ts";
@@ -101,6 +102,30 @@ program
   .option("--dry", "print only, write no file", false)
   .action((options: { lengths: number[]; layers: number[]; kept?: string; dry: boolean }) =>
     hnswRecall({ ...options, kept: options.kept ?? null, model: modelFile(), command }),
+  );
+
+program
+  .command("blocks-cost")
+  .description(
+    "block retrieval over a long text beside a method that sees as many tokens; can be stopped and continued",
+  )
+  .addOption(new Option("--precision <name>").choices(PRECISIONS).default("fast"))
+  .option("--method <spec>", "a method that reads old tokens in blocks", "blocks:local=4096,size=128,top=16")
+  .option("--beside <spec>", "a method that sees as many tokens", "streaming:sinks=4,window=6144")
+  .option("--length <tokens>", "length of the text", integer, 131_072)
+  .option("--early <tokens>", "length of the short text whose decoding is compared", integer, 8192)
+  .option("--far-folder <path>", "keep old tokens in a file there")
+  .option("--fresh", "forget what an earlier run has done", false)
+  .action(
+    (options: {
+      precision: Precision;
+      method: string;
+      beside: string;
+      length: number;
+      early: number;
+      farFolder?: string;
+      fresh: boolean;
+    }) => blocksCost({ ...options, farFolder: options.farFolder ?? null, model: modelFile(), command }),
   );
 
 program

@@ -7,7 +7,7 @@ import { PlacedBlocks } from "../src/cpu/state/placed-blocks.ts";
 import { savedBytes } from "../src/common/saved-bytes.ts";
 import { tinyConfig } from "./tiny-model.ts";
 
-const near = { first: 3, last: 13, block: 4, chunk: 8 };
+const near = { first: 3, last: 13, block: 4, blocks: 8, chunk: 8 };
 const ring = (capacity: number): RingLayout => ({ capacity, pinned: capacity, near });
 
 describe("the layout of buffers", () => {
@@ -76,7 +76,7 @@ describe("places of blocks", () => {
     const fork = cache.fork();
     for (const one of [cache, fork]) {
       one.take([1, 2, 3, 4]);
-      expect([...new Set([1, 2, 3, 4, 7].map((block) => one.placeOf(block)))].sort()).toEqual([0, 1, 2, 3, 4]);
+      expect(new Set([1, 2, 3, 4, 7].map((block) => one.placeOf(block)))).toEqual(new Set([0, 1, 2, 3, 4]));
     }
     expect(fork.reads).toEqual({ read: 4, fetched: 4 });
   });

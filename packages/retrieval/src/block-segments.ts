@@ -40,12 +40,12 @@ export function groupsOf(first: number, count: number, exec: number): Group[] {
 
 /**
  * Returns which tokens a layer's queries see without a choice: the first ones, and, before a chunk, the local band and the
- * remainder, which is less than a block; in a layer with a sliding window of its own, the window.
+ * remainder, which is less than a block; `blocks` more are taken. In a layer with a sliding window of its own, the window.
  */
-export function nearTokens({ size, local, sinks }: BlockLayout): NonNullable<Method["near"]> {
+export function nearTokens({ size, local, sinks }: BlockLayout, blocks: number): NonNullable<Method["near"]> {
   return ({ config, layer }) => {
     const window = config.slidingWindows[layer];
-    return { first: window ? 0 : sinks, last: window ?? local + size, block: size };
+    return { first: window ? 0 : sinks, last: window ?? local + size, block: size, blocks: window ? 0 : blocks };
   };
 }
 

@@ -127,7 +127,7 @@ export const blocks = defineMethod({
       groupSize: given.query === "chunk" ? given.exec : given.representative === "salient" ? 1 : undefined,
       rawKeys: true,
       // Queries and heads that choose for themselves may read any block.
-      near: given.query === "chunk" && given.share === "heads" ? nearTokens(given) : undefined,
+      near: given.query === "chunk" && given.share === "heads" ? nearTokens(given, given.top) : undefined,
       span:
         given.positions === "constant"
           ? given.local

@@ -74,7 +74,7 @@ export const oracleBlock = defineMethod({
         });
       },
       groupSize: exec,
-      near: nearTokens(values),
+      near: nearTokens(values, wanted.to - wanted.from),
       span: positions === "constant" ? local : to - from + sinks + 3 * size + local + exec,
     };
   },

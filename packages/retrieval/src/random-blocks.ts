@@ -65,7 +65,7 @@ export const randomBlocks = defineMethod({
         });
       },
       groupSize: exec,
-      near: nearTokens(values),
+      near: nearTokens(values, top),
       span: positions === "constant" ? local : sinks + (top + 1) * size + local + exec,
     };
   },

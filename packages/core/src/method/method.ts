@@ -57,6 +57,8 @@ export interface NearTokens {
   readonly last: number;
   /** The number of tokens in a block. */
   readonly block: number;
+  /** The largest number of blocks that a chunk's plan sees. */
+  readonly blocks: number;
 }
 
 /** What a frequency method knows when it makes a frequency table. */

@@ -9,6 +9,7 @@ export function sameLayout(a: RingLayout, b: RingLayout): boolean {
     a.near?.first === b.near?.first &&
     a.near?.last === b.near?.last &&
     a.near?.block === b.near?.block &&
+    a.near?.blocks === b.near?.blocks &&
     a.near?.chunk === b.near?.chunk
   );
 }

@@ -36,10 +36,10 @@ export function meanQuery(
   { queryHeads, keyHeads, headSize }: HeadShape,
 ): Float64Array {
   const stride = (queryHeads + 2 * keyHeads) * headSize;
-  const mean = new Float64Array(queryHeads * headSize);
-  for (let row = from; row < to; row++)
-    for (let i = 0; i < mean.length; i++) mean[i] += projected[row * stride + i] / (to - from);
-  return mean;
+  const sums = new Float64Array(queryHeads * headSize);
+  for (let row = from, at = from * stride; row < to; row++, at += stride)
+    for (let i = 0; i < sums.length; i++) sums[i] += projected[at + i];
+  return sums.map((sum) => sum / (to - from));
 }
 
 /**

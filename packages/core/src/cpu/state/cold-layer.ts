@@ -5,7 +5,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { angles, RAW, rotation, turnRows, type Angles, type Rotation } from "../../positions/rotation.ts";
 import type { SlotMap, SlotRun, TokenSlots } from "../../state/slots.ts";
 import { BlockCache } from "./block-cache.ts";
-import { FEWEST_PLACES } from "./buffer-layout.ts";
+import { placesFor } from "./buffer-layout.ts";
 import type { CacheBuffer } from "./cache-buffer.ts";
 import { blockOf, ColdSlots, coldSegments, type ColdSegment } from "./cold-tokens.ts";
 import { FarRows } from "../far/far-rows.ts";
@@ -64,7 +64,7 @@ export class ColdLayer {
   ): ColdLayer {
     const stored = precision === "fast" ? "float16" : "float32";
     const rows = () => new FarRows({ heads: keyHeads, headSize, precision: stored, place });
-    return new ColdLayer(near, { keyHeads, headSize }, rows(), rows(), new BlockCache(FEWEST_PLACES));
+    return new ColdLayer(near, { keyHeads, headSize }, rows(), rows(), new BlockCache(placesFor(near)));
   }
 
   /** Returns where the buffers, whose ring has `slots` slots, have blocks of old tokens. */
@@ -119,8 +119,8 @@ export class ColdLayer {
 
   /** A layer that shares the rows so far; its buffers fetch the blocks of their places when these are read. */
   fork(near: NearTokens): ColdLayer {
-    const alike = near.first === this.near.first && near.block === this.near.block;
-    const cache = alike ? this.cache.fork() : new BlockCache(FEWEST_PLACES);
+    const alike = near.first === this.near.first && near.block === this.near.block && near.blocks === this.near.blocks;
+    const cache = alike ? this.cache.fork() : new BlockCache(placesFor(near));
     return new ColdLayer(near, this.#shape, this.keys.fork(), this.values.fork(), cache);
   }
 
@@ -200,16 +200,17 @@ export class ColdLayer {
     const { keyHeads, headSize } = this.#shape;
     const width = keyHeads * headSize;
     if (this.#scratch.length < count * width) this.#scratch = new Float32Array(count * width);
+    const to = this.#scratch;
     let begin = 0;
-    for (const { from, to } of runs) {
+    for (const run of runs) {
       for (let head = 0; head < keyHeads; head++) {
-        const rows = buffer.read(head, from, to);
+        const rows = buffer.read(head, run.from, run.to);
         for (let at = 0, row = begin + head * headSize; at < rows.length; at += headSize, row += width)
-          for (let i = 0; i < headSize; i++) this.#scratch[row + i] = rows[at + i];
+          for (let i = 0; i < headSize; i++) to[row + i] = rows[at + i];
       }
-      begin += (to - from) * width;
+      begin += (run.to - run.from) * width;
     }
-    return this.#scratch.subarray(0, count * width);
+    return to.subarray(0, begin);
   }
 
   /** The angles that turn the keys of the block beginning with token `first`, made anew where the positions differ. */

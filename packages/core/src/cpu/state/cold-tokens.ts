@@ -62,6 +62,10 @@ export class ColdSlots implements TokenSlots {
   readonly #slots: SlotMap;
   readonly #near: NearTokens;
   readonly #placeOf: (block: number) => number | undefined;
+  /** Tokens [from, to) of the block that was asked for last, from this slot on; lists name a block's tokens in a row. */
+  #from = 0;
+  #to = 0;
+  #slot = 0;
 
   constructor(slots: SlotMap, near: NearTokens, placeOf: (block: number) => number | undefined) {
     this.layout = slots.layout;
@@ -71,10 +75,11 @@ export class ColdSlots implements TokenSlots {
   }
 
   holds(token: number): boolean {
-    return this.#slots.holds(token) || (token >= 0 && this.#placed(token) !== null);
+    return (token >= this.#from && token < this.#to) || this.#slots.holds(token) || this.#placed(token) !== null;
   }
 
   slotOf(token: number): number {
+    if (token >= this.#from && token < this.#to) return this.#slot + token - this.#from;
     return this.#slots.holds(token) ? this.#slots.slotOf(token) : this.#placed(token)!;
   }
 
@@ -98,11 +103,19 @@ export class ColdSlots implements TokenSlots {
     return [...runs, ...this.#slots.runs(cold.to, to)];
   }
 
-  /** Returns the slot of an old token, or null where no place holds its block. */
+  /** Returns the slot of an old token, or null where no place holds its block; the block's old tokens are remembered. */
   #placed(token: number): number | null {
+    const cold = coldTokens(this.#slots);
+    if (token < cold.from || token >= cold.to) return null;
     const { first, block: size } = this.#near;
     const block = blockOf(token, this.#near);
     const place = this.#placeOf(block);
-    return place === undefined ? null : this.layout.capacity + place * size + (token - first - block * size);
+    if (place === undefined) return null;
+    const begin = first + block * size;
+    const slot = this.layout.capacity + place * size;
+    this.#from = Math.max(begin, cold.from);
+    this.#to = Math.min(begin + size, cold.to);
+    this.#slot = slot + this.#from - begin;
+    return slot + token - begin;
   }
 }

@@ -83,7 +83,7 @@ function storeBytes({ config, precision }: Pick<Backend, "config" | "precision">
   return tokens * config.keyHeads * config.headSize * (precision === "fast" ? 2 : 4);
 }
 
-const ALL_NEAR = { first: 0, last: Infinity, block: 1 };
+const ALL_NEAR = { first: 0, last: Infinity, block: 1, blocks: 0 };
 
 function restoreRing(state: SavableState, layer: number, saved: SavedState): void {
   const { slots, cold, values, copies } = state.layers[layer];
