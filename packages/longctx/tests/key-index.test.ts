@@ -3,6 +3,7 @@ import { LanguageModel, type Precision, type Session } from "@longctx/core";
 import { createCpu } from "@longctx/core/cpu";
 import { createReference } from "@longctx/core/reference";
 import { tinyConfig, tinyWeights } from "../../core/tests/tiny-model.ts";
+import { hnswIndex } from "@longctx/retrieval";
 import { methods, parseMethod } from "../src/methods.ts";
 import { difference, tinyIds } from "./devices.ts";
 
@@ -39,7 +40,17 @@ async function read(session: Session, ids: readonly number[]): Promise<Float32Ar
   return Float32Array.from(logits);
 }
 
-describe("an index of keys", () => {
+/** The library is an optional one. */
+const available = (() => {
+  try {
+    hnswIndex().create(1).dispose();
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe.skipIf(!available)("an index of keys", () => {
   it.each(Object.entries(SPECS))("that finds all is as good as all scores: %s", async (_, spec) => {
     const [exact, indexed] = [open(spec), open(`${spec},${ALL}`)];
     for (const session of [exact, indexed]) await session.prefill(text.slice(0, 400));
