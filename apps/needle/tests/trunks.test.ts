@@ -49,7 +49,11 @@ it.each(["none", "rerope:window=40", "prefix:length=20", "blocks:size=16,top=2,l
       const beginning = await trunks.take(model, method, ids, { capacity: CAPACITY, upcoming: () => upcoming });
       const { session: warm } = beginning;
       reused.push(beginning.reused);
-      expect(await warm.prefill(ids.slice(warm.length))).toEqual(expected);
+      // The places of old blocks depend on what was read before, and with them how sums round.
+      const logits = await warm.prefill(ids.slice(warm.length));
+      expect(Math.max(...logits.map((logit, at) => Math.abs(logit - expected[at])))).toBeLessThan(
+        label.startsWith("blocks") ? 1e-4 : Number.MIN_VALUE,
+      );
       expect(await warm.generate({ maxNew: 4 }).complete()).toBe(answer);
       beginning.release();
     }

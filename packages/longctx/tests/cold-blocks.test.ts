@@ -243,7 +243,7 @@ describe("a saved session", () => {
     const { method } = pair(BLOCKS);
     const { backend } = modelOf("heads of 8", "exact");
     const layouts = modelOf("heads of 8", "exact").session({ method, capacity: CAPACITY }).layouts;
-    const header = { length: 200, longest: 200, slots: [[], []], copies: [[], []], far: ["exact", "exact"], memories: [null, null], masses: [0, 0] }; // prettier-ignore
+    const header = { length: 200, longest: 200, slots: [[], []], copies: [[], []], far: ["exact", "exact"], memories: [null, null], masses: [0, 0], keyIndexes: [null, null] }; // prettier-ignore
     const bytes = (changes: object, floats: number) =>
       Buffer.concat([Buffer.from(`${JSON.stringify({ ...header, ...changes })}\n`), Buffer.alloc(4 * floats)]);
     const needed = 2 * 2 * 200 * 24;

@@ -17,7 +17,7 @@ export interface GraphSizes {
  * case. @throws LongctxError "capacity" where the folder cannot be written to
  */
 export function withTemporaryFile<Result>(use: (path: string) => Result): Result {
-  const [fs, os, { join }] = [nodeModule("node:fs")!, nodeModule("node:os")!, nodeModule("node:path")!];
+  const [fs, os, { join }] = [nodeModule("fs")!, nodeModule("os")!, nodeModule("path")!];
   let folder: string;
   try {
     folder = fs.mkdtempSync(join(os.tmpdir(), "longctx-hnsw-"));
@@ -36,7 +36,7 @@ export function graphFile(graph: Graph, path: string, sizes: GraphSizes): Uint8A
   let bytes: Uint8Array;
   try {
     graph.write(path);
-    bytes = nodeModule("node:fs")!.readFileSync(path);
+    bytes = nodeModule("fs")!.readFileSync(path);
   } catch (cause) {
     throw noRoom(cause);
   }
@@ -47,7 +47,7 @@ export function graphFile(graph: Graph, path: string, sizes: GraphSizes): Uint8A
 /** @throws LongctxError "capacity" where the disk is full */
 export function writeGraphFile(path: string, bytes: Uint8Array): void {
   try {
-    nodeModule("node:fs")!.writeFileSync(path, bytes);
+    nodeModule("fs")!.writeFileSync(path, bytes);
   } catch (cause) {
     throw noRoom(cause);
   }
@@ -57,7 +57,7 @@ function noRoom(cause?: unknown): LongctxError {
   const reason = cause instanceof Error ? ` (${cause.message})` : "";
   return new LongctxError(
     "capacity",
-    `The index could not be written to ${nodeModule("node:os")!.tmpdir()}${reason}; free room there, or name another folder in TMPDIR.`,
+    `The index could not be written to ${nodeModule("os")!.tmpdir()}${reason}; free room there, or name another folder in TMPDIR.`,
     { cause },
   );
 }

@@ -33,7 +33,7 @@ const found = new Map<string, Hnswlib>();
 export function hnswlib(from: string = import.meta.url): Hnswlib {
   const known = found.get(from);
   if (known) return known;
-  const modules = nodeModule("node:module");
+  const modules = nodeModule("module");
   if (!modules)
     throw new LongctxError("method", "index=hnsw needs Node, whose packages a page cannot load; use index=exact here.");
   const load = modules.createRequire(from);

@@ -3,17 +3,17 @@
  * bundles this package too, without Node's types and without an import that a bundler would follow.
  */
 interface NodeModules {
-  readonly "node:fs": {
+  readonly fs: {
     mkdtempSync(prefix: string): string;
     readFileSync(path: string): Uint8Array;
     writeFileSync(path: string, bytes: Uint8Array): void;
     rmSync(path: string, options: { readonly recursive: boolean; readonly force: boolean }): void;
   };
-  readonly "node:module": {
+  readonly module: {
     createRequire(from: string): { (name: string): unknown; resolve(name: string): string };
   };
-  readonly "node:os": { tmpdir(): string };
-  readonly "node:path": { join(...parts: readonly string[]): string };
+  readonly os: { tmpdir(): string };
+  readonly path: { join(...parts: readonly string[]): string };
 }
 
 /** Returns a module of Node, or undefined in a page. */
