@@ -44,7 +44,7 @@ const PART = 2048;
 const DECODED = 16;
 const DECODING_TURNS = 8;
 /** After so many tokens both sessions are saved, so that a run that was stopped goes on from there. */
-const KEPT_EVERY = 2048;
+const KEPT_EVERY = 16_384;
 
 /**
  * Block retrieval beside a method that sees as many tokens: prefill in turns over one long text, then decoding behind it,

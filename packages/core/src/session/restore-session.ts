@@ -126,7 +126,8 @@ function unpack(bytes: Uint8Array): { header: Header; parts: readonly Uint8Array
   const size = header.parts.reduce((sum, part) => sum + part, end + 1);
   if (size !== bytes.byteLength) throw damaged(`it has ${bytes.byteLength} bytes, but its header speaks of ${size}`);
   let at = end + 1;
-  return { header, parts: header.parts.map((part) => bytes.slice(at, (at += part))) };
+  // `slice` of a Buffer, as a file is read, would be a view.
+  return { header, parts: header.parts.map((part) => new Uint8Array(bytes.subarray(at, (at += part)))) };
 }
 
 /**

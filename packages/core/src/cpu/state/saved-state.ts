@@ -66,7 +66,8 @@ export class SavedState {
   }
 
   take(to: Float32Array): void {
-    to.set(new Float32Array(this.bytes(to.byteLength).slice().buffer));
+    // A Buffer's `slice` is a view, so that a copy is made by the constructor.
+    to.set(new Float32Array(new Uint8Array(this.bytes(to.byteLength)).buffer));
   }
 
   /** The next `count` bytes, as a view. @throws LongctxError "file" when there are fewer */
