@@ -177,7 +177,7 @@ describe("attention mass", () => {
       [session, session.fork(), restored].map((one) => one.prefill(text.slice(50, 120), { logitRows: 70 })),
     );
     expect(difference(b, a)).toBe(0);
-    expect(difference(c, a)).toBe(0);
+    expect(difference(c, a)).toBeLessThan(1e-5); // keys of old tokens are turned anew
     session.truncate(0);
     const again = await session.prefill(text.slice(0, 120), { logitRows: 120 });
     const whole = await models.reference.session({ method, chunk: 16 }).prefill(text.slice(0, 120), { logitRows: 120 });
