@@ -17,8 +17,8 @@ export interface SavedHeader {
   readonly memories: readonly (readonly [number, number] | null)[];
   /** Tokens whose attention mass is kept, of each layer. */
   readonly masses: readonly number[];
-  /** What the approximate indexes of each layer's keys are of, and the bytes of each; null where there are none. */
-  readonly keyIndexes: readonly ({ readonly key: string; readonly sizes: readonly number[] } | null)[];
+  /** What the approximate indexes of each layer's keys are of, and the bytes of each; absent where no layer has any. */
+  readonly keyIndexes?: readonly ({ readonly key: string; readonly sizes: readonly number[] } | null)[];
 }
 
 /** Slots in use. */
@@ -96,7 +96,7 @@ export function damagedState(cause?: unknown): LongctxError {
 function isHeader(header: SavedHeader | null, layerCount: number, byteLength: number): header is SavedHeader {
   if (header === null || typeof header !== "object") return false;
   const { length, longest, slots, copies, far, memories, masses, keyIndexes } = header;
-  const perLayer = [slots, copies, far, memories, masses, keyIndexes].every(
+  const perLayer = [slots, copies, far, memories, masses, keyIndexes ?? masses].every(
     (list) => Array.isArray(list) && list.length === layerCount,
   );
   return (
@@ -110,7 +110,7 @@ function isHeader(header: SavedHeader | null, layerCount: number, byteLength: nu
       (memory) => memory === null || (Array.isArray(memory) && memory.length === 2 && memory.every(isCount)),
     ) &&
     masses.every((count) => isCount(count) && count <= byteLength / 4) &&
-    keyIndexes.every(
+    (keyIndexes ?? []).every(
       (saved) =>
         saved === null || (typeof saved.key === "string" && Array.isArray(saved.sizes) && saved.sizes.every(isCount)),
     )

@@ -45,7 +45,9 @@ export function saveState({ backend, rings, layers }: SavableState): Uint8Array 
     far: layers.map(({ cold }) => cold && backend.precision),
     memories: layers.map(({ memory }) => (memory && memory.written > 0 ? [memory.written, memory.segment] : null)),
     masses: layers.map(({ mass }) => mass.counted),
-    keyIndexes: indexes.map((one) => one && { key: one.key, sizes: one.heads.map((bytes) => bytes.byteLength) }),
+    keyIndexes: indexes.every((one) => one === null)
+      ? undefined
+      : indexes.map((one) => one && { key: one.key, sizes: one.heads.map((bytes) => bytes.byteLength) }),
   };
   return encodeState(header, parts);
 }
@@ -83,7 +85,7 @@ function fill(state: SavableState, bytes: Uint8Array): void {
     mass.extend(masses[layer]);
     saved.take(mass.sums);
   });
-  saved.header.keyIndexes.forEach((one, layer) => {
+  saved.header.keyIndexes?.forEach((one, layer) => {
     if (!one) return;
     const heads = one.sizes.map((size) => saved.bytes(size).slice());
     if (heads.length !== state.backend.config.keyHeads) throw damagedState();

@@ -57,7 +57,7 @@ export class TurnedBlocks {
   place(plan: TokenPlan, stretches: readonly Stretch[], turned: ReadonlySet<string>): readonly number[] {
     if (turned.size === 0) return stretches.map(() => 0);
     const key = [...turned].join(" ");
-    const known = this.#placed.find((placed) => placed.plan === plan && placed.key === key);
+    const known = this.#placed.find((placed) => placed.plan.lanes === plan.lanes && placed.key === key);
     if (known) return known.records;
     const spare = this.#placed.length === KEPT_PLANS ? this.#placed.shift()!.block : null;
     const made = { plan, key, ...this.#write(plan.token, stretches, turned, spare) };
