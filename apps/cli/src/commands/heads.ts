@@ -27,6 +27,7 @@ interface HeadsOptions extends ReadingOptions {
   readonly kinds?: readonly ProbeKind[];
   readonly text?: readonly string[];
   readonly phrase: number;
+  readonly layers?: number;
   readonly show: number;
   readonly out?: string;
   readonly figure?: string;
@@ -57,6 +58,9 @@ export function addHeads(program: Command, io: Io): void {
     .addOption(
       numberOption("--phrase <tokens>", "neighbouring tokens whose attention is summed", { min: 1, integer: true }).default(3), // prettier-ignore
     )
+    .addOption(
+      numberOption("--layers <n>", "measure the heads of the first layers only; a reader computes no layer behind its heads", { min: 1, integer: true }), // prettier-ignore
+    )
     .addOption(numberOption("--show <n>", "heads in the table", { min: 1, integer: true }).default(8))
     .option("--out <file>", "the heads file (JSON), for methods and readers that take one")
     .option("--figure <file>", "a picture (SVG) of all layers and heads")
@@ -65,7 +69,7 @@ export function addHeads(program: Command, io: Io): void {
 }
 
 async function findHeads(reference: string, options: HeadsOptions, io: Io): Promise<void> {
-  const { out, figure, phrase, seed, chunk } = options;
+  const { out, figure, phrase, layers, seed, chunk } = options;
   methodOf(options);
   for (const path of [out, figure]) if (path !== undefined) await checkOutput(path);
   const texts =
@@ -87,6 +91,7 @@ async function findHeads(reference: string, options: HeadsOptions, io: Io): Prom
     const begin = performance.now();
     const results = await measureHeads(model, probes, {
       phrase,
+      layers,
       method,
       chunk,
       signal: io.signal,
@@ -98,8 +103,8 @@ async function findHeads(reference: string, options: HeadsOptions, io: Io): Prom
     io.out(options.json ? file : table(results, kinds, options.show));
     if (out !== undefined) await writeAtomically(out, (append) => append(file));
     if (figure !== undefined) {
-      const { layerCount: layers, queryHeads: heads } = model.config;
-      const picture = await drawing(results, { name, length, layers, heads });
+      const { layerCount, queryHeads: heads } = model.config;
+      const picture = await drawing(results, { name, length, layers: layers ?? layerCount, heads });
       await writeAtomically(figure, (append) => append(picture));
     }
     io.err(

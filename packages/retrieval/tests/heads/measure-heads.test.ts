@@ -89,6 +89,15 @@ describe("measureHeads", () => {
     expect(heads[0].heldOut.first).toBeLessThan(0.5);
   });
 
+  it("measures the heads of the first layers alone, as they are with all", async () => {
+    const all = await measureHeads(model, probes, { phrase: 1 });
+    const first = await measureHeads(model, probes, { phrase: 1, layers: 1 });
+    expect(first.heads).toEqual(all.heads.filter(({ head: [layer] }) => layer === 0));
+    expect(first.best.every(([layer]) => layer === 0)).toBe(true);
+    for (const layers of [0, 1.5, 3])
+      await expect(measureHeads(model, probes, { layers })).rejects.toThrow(/whole number from 1 to 2/);
+  });
+
   it("looks at the question's rows alone", async () => {
     // Asked by the last token only, which is no needle's, the planted head finds nothing.
     const blind = probes.map((one) => ({ ...one, question: { from: 62, to: 63 } }));
