@@ -71,6 +71,8 @@ describe("longctx heads", () => {
     ["an odd kind", ["--kinds", "world,poem"], ['"poem"', "world-4"]],
     ["one prompt", ["--prompts", "1"], ["--prompts", "at least 2"]],
     ["more layers than there are", ["--layers", "5"], ["heads of 5 layers", "1 to 4"]],
+    ["a head without a layer", ["--use", "1.2,3"], ["--use", '"3"', "14.3"]],
+    ["a head that is not there", ["--use", "1.4"], ["1.4 is none", "3.3"]],
     ["a phrase of none", ["--phrase", "0"], ["--phrase", "at least 1"]],
     ["a folder that is not there", ["--out", join(folder, "no/x.json")], ["does not exist"]],
     ["a text that is not there", ["--text", join(folder, "none.txt")], ["none.txt", "does not exist"]],

@@ -13,6 +13,8 @@ export interface HeadMeasureOptions {
    * behind its deepest head.
    */
   readonly layers?: number;
+  /** The heads to use in place of those that the measurement would choose; what they find is the first of `sets`. */
+  readonly use?: readonly Head[];
   /** The methods to read under; the plain model unless given. */
   readonly method?: Method | readonly Method[];
   readonly chunk?: number;
@@ -61,8 +63,8 @@ export async function measureHeads(
   probes: readonly HeadProbe[],
   options: HeadMeasureOptions = {},
 ): Promise<HeadResults> {
-  const { phrase = 3, layers = model.config.layerCount, method, chunk, signal, onProgress } = options;
-  checkProbes(model, probes, { phrase, layers, method });
+  const { phrase = 3, layers = model.config.layerCount, use, method, chunk, signal, onProgress } = options;
+  checkProbes(model, probes, { phrase, layers, use, method });
   const read: ProbeScores[] = [];
   for (const probe of probes) {
     if (signal?.aborted) break;
@@ -72,7 +74,12 @@ export async function measureHeads(
   const halves = { chosen: read.filter(({ heldOut }) => !heldOut), heldOut: read.filter(({ heldOut }) => heldOut) };
   if (halves.chosen.length === 0 || halves.heldOut.length === 0)
     throw new LongctxError("aborted", `Stopped after ${read.length} prompts, before there was one of each half.`);
-  return { read: read.length, planned: probes.length, phrase, ...resultsOf(halves, layers, model.config.queryHeads) };
+  return {
+    read: read.length,
+    planned: probes.length,
+    phrase,
+    ...resultsOf(halves, { layers, queryHeads: model.config.queryHeads, use }),
+  };
 }
 
 async function scoresOf(
@@ -95,21 +102,28 @@ async function scoresOf(
 
 function resultsOf(
   halves: Halves,
-  layerCount: number,
-  queryHeads: number,
+  {
+    layers,
+    queryHeads,
+    use,
+  }: { readonly layers: number; readonly queryHeads: number } & Pick<HeadMeasureOptions, "use">,
 ): Pick<HeadResults, "best" | "sets" | "heads"> {
   const pairOf = (head: number): Head => [Math.floor(head / queryHeads), head % queryHeads];
-  const numbers = Array.from({ length: layerCount * queryHeads }, (_, number) => number);
+  const numbers = Array.from({ length: layers * queryHeads }, (_, number) => number);
   const findings = numbers.map((number) => halvesFinding(halves, [number]));
   numbers.sort((a, b) => byQuality(findings[a].chosen, findings[b].chosen) || a - b);
   const single = { heads: numbers.slice(0, 1), finding: findings[numbers[0]].chosen };
   const sets = bestSets(halves.chosen, numbers.length, PAIRS);
   // The best set of each size comes first among those of its size.
   const sizes = new Map([single, ...sets].toReversed().map((set) => [set.heads.length, set]));
-  const best = worthiest([...sizes.values()].sort((a, b) => a.heads.length - b.heads.length));
+  const given = use?.map(([layer, head]) => layer * queryHeads + head);
+  const best = given ?? worthiest([...sizes.values()].sort((a, b) => a.heads.length - b.heads.length)).heads;
   return {
-    best: [...best.heads].sort((a, b) => a - b).map(pairOf),
-    sets: sets.map((set) => ({ heads: set.heads.map(pairOf), ...halvesFinding(halves, set.heads) })),
+    best: [...best].sort((a, b) => a - b).map(pairOf),
+    sets: [...(given ? [{ heads: given }] : []), ...sets].map((set) => ({
+      heads: set.heads.map(pairOf),
+      ...halvesFinding(halves, set.heads),
+    })),
     heads: numbers.map((number) => ({ head: pairOf(number), ...findings[number] })),
   };
 }
@@ -117,8 +131,9 @@ function resultsOf(
 function checkProbes(
   { config, context }: LanguageModel,
   probes: readonly HeadProbe[],
-  { phrase, layers, method }: { readonly phrase: number; readonly layers: number } & Pick<HeadMeasureOptions, "method">,
+  options: { readonly phrase: number; readonly layers: number } & Pick<HeadMeasureOptions, "use" | "method">,
 ): void {
+  const { phrase, layers, use, method } = options;
   if (!Number.isInteger(phrase) || phrase < 1)
     throw new LongctxError(
       "argument",
@@ -128,6 +143,12 @@ function checkProbes(
     throw new LongctxError(
       "argument",
       `The heads of ${layers} layers were to be measured; give a whole number from 1 to ${config.layerCount}.`,
+    );
+  const missing = use?.find(([layer, head]) => !isIndex(layer, layers) || !isIndex(head, config.queryHeads));
+  if (use?.length === 0 || missing)
+    throw new LongctxError(
+      "argument",
+      `The heads to use are ${missing ? `not all there: ${missing.join(".")} is none` : "none"}; name heads from 0.0 to ${layers - 1}.${config.queryHeads - 1}.`,
     );
   for (const half of [false, true])
     if (!probes.some(({ heldOut }) => heldOut === half))
@@ -143,4 +164,8 @@ function checkProbes(
         `A probe has ${probe.ids.length} tokens (${probe.kind}), but the model is trained at ${context.trainedWindow}; ask for shorter prompts, or name a method that reads further.`,
       );
   }
+}
+
+function isIndex(value: number, count: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value < count;
 }
