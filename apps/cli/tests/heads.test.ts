@@ -20,7 +20,7 @@ describe("longctx heads", () => {
     expect(lines[0]).toMatch(/^layer\.head +chosen by +held out +world +world-4$/);
     expect(lines[1]).toMatch(/^1\.\d +\d+ % \(\d/);
     expect(lines).toHaveLength(1 + 2 + 5 + 2); // titles, heads, pairs, a set of three and one of four
-    expect(err).toMatch(/^16 of 16 prompts of up to 256 tokens in .*, half of them held out; use 1\.\d/);
+    expect(err).toMatch(/^16 of 16 prompts of up to 256 tokens in .*, half of them held out; use 1\.\d/m);
 
     const content = JSON.parse(readFileSync(file, "utf8")) as { readonly measured: object; readonly heads: unknown[] };
     const { best, model } = readHeads(content, file);
@@ -48,8 +48,10 @@ describe("longctx heads", () => {
   it("takes other kinds, texts and a method", async () => {
     const text = join(folder, "book.txt");
     writeFileSync(text, "the sailor slept near the mill . ".repeat(200));
-    const { code, out } = await cli([...argv, "--kinds", "sentence", "--text", text, "--length", "700", "--method", "rerope:window=128"]); // prettier-ignore
+    const { code, out } = await cli([...argv, "--kinds", "sentence", "--text", text, "--length", "700", "--method", "rerope:window=128", "--layers", "2", "--figure", picture]); // prettier-ignore
     expect(code).toBe(0);
+    expect(out).not.toMatch(/^[23]\.\d /m); // heads of the layers 0 and 1 only
+    expect(readFileSync(picture, "utf8").match(/aria-label="head: \d; layer: \d; value/g)).toHaveLength(2 * 2 * 4);
     expect(out.split("\n")[0]).toMatch(/held out +sentence$/);
   });
 
@@ -68,6 +70,9 @@ describe("longctx heads", () => {
     ],
     ["an odd kind", ["--kinds", "world,poem"], ['"poem"', "world-4"]],
     ["one prompt", ["--prompts", "1"], ["--prompts", "at least 2"]],
+    ["more layers than there are", ["--layers", "5"], ["heads of 5 layers", "1 to 4"]],
+    ["a head without a layer", ["--use", "1.2,3"], ["--use", '"3"', "14.3"]],
+    ["a head that is not there", ["--use", "1.4"], ["1.4 is none", "3.3"]],
     ["a phrase of none", ["--phrase", "0"], ["--phrase", "at least 1"]],
     ["a folder that is not there", ["--out", join(folder, "no/x.json")], ["does not exist"]],
     ["a text that is not there", ["--text", join(folder, "none.txt")], ["none.txt", "does not exist"]],

@@ -27,6 +27,8 @@ interface HeadsOptions extends ReadingOptions {
   readonly kinds?: readonly ProbeKind[];
   readonly text?: readonly string[];
   readonly phrase: number;
+  readonly layers?: number;
+  readonly use?: readonly Head[];
   readonly show: number;
   readonly out?: string;
   readonly figure?: string;
@@ -57,6 +59,12 @@ export function addHeads(program: Command, io: Io): void {
     .addOption(
       numberOption("--phrase <tokens>", "neighbouring tokens whose attention is summed", { min: 1, integer: true }).default(3), // prettier-ignore
     )
+    .addOption(
+      numberOption("--layers <n>", "measure the heads of the first layers only; a reader computes no layer behind its heads", { min: 1, integer: true }), // prettier-ignore
+    )
+    .addOption(
+      new Option("--use <heads>", "heads to use in place of those found best, e.g. 14.3,15.6").argParser(parseHeads),
+    )
     .addOption(numberOption("--show <n>", "heads in the table", { min: 1, integer: true }).default(8))
     .option("--out <file>", "the heads file (JSON), for methods and readers that take one")
     .option("--figure <file>", "a picture (SVG) of all layers and heads")
@@ -65,7 +73,7 @@ export function addHeads(program: Command, io: Io): void {
 }
 
 async function findHeads(reference: string, options: HeadsOptions, io: Io): Promise<void> {
-  const { out, figure, phrase, seed, chunk } = options;
+  const { out, figure, phrase, layers, use, seed, chunk } = options;
   methodOf(options);
   for (const path of [out, figure]) if (path !== undefined) await checkOutput(path);
   const texts =
@@ -87,6 +95,8 @@ async function findHeads(reference: string, options: HeadsOptions, io: Io): Prom
     const begin = performance.now();
     const results = await measureHeads(model, probes, {
       phrase,
+      layers,
+      use,
       method,
       chunk,
       signal: io.signal,
@@ -98,8 +108,8 @@ async function findHeads(reference: string, options: HeadsOptions, io: Io): Prom
     io.out(options.json ? file : table(results, kinds, options.show));
     if (out !== undefined) await writeAtomically(out, (append) => append(file));
     if (figure !== undefined) {
-      const { layerCount: layers, queryHeads: heads } = model.config;
-      const picture = await drawing(results, { name, length, layers, heads });
+      const { layerCount, queryHeads: heads } = model.config;
+      const picture = await drawing(results, { name, length, layers: layers ?? layerCount, heads });
       await writeAtomically(figure, (append) => append(picture));
     }
     io.err(
@@ -115,6 +125,15 @@ function parseKinds(list: string): ProbeKind[] {
     const kind = PROBE_KINDS.find((known) => known === text.trim());
     if (kind) return kind;
     throw new LongctxError("argument", `--kinds has "${text}", but there is ${listed(PROBE_KINDS)}.`);
+  });
+}
+
+/** "14.3,15.6" → [[14, 3], [15, 6]]. */
+function parseHeads(list: string): Head[] {
+  return list.split(",").map((text) => {
+    const [, layer, head] = /^\s*(\d+)\.(\d+)\s*$/.exec(text) ?? [];
+    if (layer !== undefined) return [Number(layer), Number(head)];
+    throw new LongctxError("argument", `--use has "${text}", but has to be of layer.head, such as 14.3,15.6.`);
   });
 }
 

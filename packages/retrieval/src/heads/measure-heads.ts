@@ -8,6 +8,13 @@ import { checkProbe, ProbeScores } from "./probe-scores.ts";
 export interface HeadMeasureOptions {
   /** Neighbouring tokens whose attention is summed before the best token of a sentence is taken; 3 unless given. */
   readonly phrase?: number;
+  /**
+   * The number of first layers whose heads are measured; all unless given. A pass ends behind them, as a reader's ends
+   * behind its deepest head.
+   */
+  readonly layers?: number;
+  /** The heads to use in place of those that the measurement would choose; what they find is the first of `sets`. */
+  readonly use?: readonly Head[];
   /** The methods to read under; the plain model unless given. */
   readonly method?: Method | readonly Method[];
   readonly chunk?: number;
@@ -36,7 +43,7 @@ export interface HeadResults {
   readonly best: readonly Head[];
   /** The best pairs, and sets of three and four grown from the best, by the half they are chosen by. */
   readonly sets: readonly SetFinding[];
-  /** All heads, the best of the half they are chosen by first. */
+  /** All heads of the measured layers, the best of the half they are chosen by first. */
   readonly heads: readonly HeadFinding[];
 }
 
@@ -54,66 +61,94 @@ const PAIRS = 5;
 export async function measureHeads(
   model: LanguageModel,
   probes: readonly HeadProbe[],
-  { phrase = 3, method, chunk, signal, onProgress }: HeadMeasureOptions = {},
+  options: HeadMeasureOptions = {},
 ): Promise<HeadResults> {
-  checkProbes(model, probes, { phrase, method });
+  const { phrase = 3, layers = model.config.layerCount, use, method, chunk, signal, onProgress } = options;
+  checkProbes(model, probes, { phrase, layers, use, method });
   const read: ProbeScores[] = [];
   for (const probe of probes) {
     if (signal?.aborted) break;
-    read.push(await scoresOf(model, probe, phrase, { method, chunk }));
+    read.push(await scoresOf(model, probe, { phrase, layers }, { method, chunk }));
     onProgress?.(read.length, probes.length);
   }
   const halves = { chosen: read.filter(({ heldOut }) => !heldOut), heldOut: read.filter(({ heldOut }) => heldOut) };
   if (halves.chosen.length === 0 || halves.heldOut.length === 0)
     throw new LongctxError("aborted", `Stopped after ${read.length} prompts, before there was one of each half.`);
-  return { read: read.length, planned: probes.length, phrase, ...resultsOf(halves, model) };
+  return {
+    read: read.length,
+    planned: probes.length,
+    phrase,
+    ...resultsOf(halves, { layers, queryHeads: model.config.queryHeads, use }),
+  };
 }
 
 async function scoresOf(
   model: LanguageModel,
   probe: HeadProbe,
-  phrase: number,
+  { phrase, layers: layerCount }: Required<Pick<HeadMeasureOptions, "phrase" | "layers">>,
   options: Pick<HeadMeasureOptions, "method" | "chunk">,
 ): Promise<ProbeScores> {
   const { config } = model;
-  const layers = Array.from({ length: config.layerCount }, (_, layer) => layer);
+  const layers = Array.from({ length: layerCount }, (_, layer) => layer);
   const capture = new Capture({ layers, hidden: false, attention: true, rows: probe.question });
   const session = model.session({ ...options, capacity: probe.ids.length });
   try {
-    await session.prefill(probe.ids, { capture });
+    await session.prefill(probe.ids, { capture, stopAfter: layerCount - 1 });
   } finally {
     session.dispose();
   }
-  return new ProbeScores(probe, capture, config, phrase);
+  return new ProbeScores(probe, capture, { ...config, layerCount }, phrase);
 }
 
-function resultsOf(halves: Halves, model: LanguageModel): Pick<HeadResults, "best" | "sets" | "heads"> {
-  const { layerCount, queryHeads } = model.config;
+function resultsOf(
+  halves: Halves,
+  {
+    layers,
+    queryHeads,
+    use,
+  }: { readonly layers: number; readonly queryHeads: number } & Pick<HeadMeasureOptions, "use">,
+): Pick<HeadResults, "best" | "sets" | "heads"> {
   const pairOf = (head: number): Head => [Math.floor(head / queryHeads), head % queryHeads];
-  const numbers = Array.from({ length: layerCount * queryHeads }, (_, number) => number);
+  const numbers = Array.from({ length: layers * queryHeads }, (_, number) => number);
   const findings = numbers.map((number) => halvesFinding(halves, [number]));
   numbers.sort((a, b) => byQuality(findings[a].chosen, findings[b].chosen) || a - b);
   const single = { heads: numbers.slice(0, 1), finding: findings[numbers[0]].chosen };
   const sets = bestSets(halves.chosen, numbers.length, PAIRS);
   // The best set of each size comes first among those of its size.
   const sizes = new Map([single, ...sets].toReversed().map((set) => [set.heads.length, set]));
-  const best = worthiest([...sizes.values()].sort((a, b) => a.heads.length - b.heads.length));
+  const given = use?.map(([layer, head]) => layer * queryHeads + head);
+  const best = given ?? worthiest([...sizes.values()].sort((a, b) => a.heads.length - b.heads.length)).heads;
   return {
-    best: [...best.heads].sort((a, b) => a - b).map(pairOf),
-    sets: sets.map((set) => ({ heads: set.heads.map(pairOf), ...halvesFinding(halves, set.heads) })),
+    best: [...best].sort((a, b) => a - b).map(pairOf),
+    sets: [...(given ? [{ heads: given }] : []), ...sets].map((set) => ({
+      heads: set.heads.map(pairOf),
+      ...halvesFinding(halves, set.heads),
+    })),
     heads: numbers.map((number) => ({ head: pairOf(number), ...findings[number] })),
   };
 }
 
 function checkProbes(
-  { context }: LanguageModel,
+  { config, context }: LanguageModel,
   probes: readonly HeadProbe[],
-  { phrase, method }: { readonly phrase: number; readonly method: HeadMeasureOptions["method"] },
+  options: { readonly phrase: number; readonly layers: number } & Pick<HeadMeasureOptions, "use" | "method">,
 ): void {
+  const { phrase, layers, use, method } = options;
   if (!Number.isInteger(phrase) || phrase < 1)
     throw new LongctxError(
       "argument",
       `A phrase of ${phrase} tokens is impossible; give a whole number of at least 1.`,
+    );
+  if (!Number.isInteger(layers) || layers < 1 || layers > config.layerCount)
+    throw new LongctxError(
+      "argument",
+      `The heads of ${layers} layers were to be measured; give a whole number from 1 to ${config.layerCount}.`,
+    );
+  const missing = use?.find(([layer, head]) => !isIndex(layer, layers) || !isIndex(head, config.queryHeads));
+  if (use?.length === 0 || missing)
+    throw new LongctxError(
+      "argument",
+      `The heads to use are ${missing ? `not all there: ${missing.join(".")} is none` : "none"}; name heads from 0.0 to ${layers - 1}.${config.queryHeads - 1}.`,
     );
   for (const half of [false, true])
     if (!probes.some(({ heldOut }) => heldOut === half))
@@ -129,4 +164,8 @@ function checkProbes(
         `A probe has ${probe.ids.length} tokens (${probe.kind}), but the model is trained at ${context.trainedWindow}; ask for shorter prompts, or name a method that reads further.`,
       );
   }
+}
+
+function isIndex(value: number, count: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value < count;
 }

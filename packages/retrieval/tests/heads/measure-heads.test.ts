@@ -89,6 +89,34 @@ describe("measureHeads", () => {
     expect(heads[0].heldOut.first).toBeLessThan(0.5);
   });
 
+  it("measures the heads of the first layers alone, as they are with all", async () => {
+    const all = await measureHeads(model, probes, { phrase: 1 });
+    const first = await measureHeads(model, probes, { phrase: 1, layers: 1 });
+    expect(first.heads).toEqual(all.heads.filter(({ head: [layer] }) => layer === 0));
+    expect(first.best.every(([layer]) => layer === 0)).toBe(true);
+    for (const layers of [0, 1.5, 3])
+      await expect(measureHeads(model, probes, { layers })).rejects.toThrow(/whole number from 1 to 2/);
+  });
+
+  it("says what given heads find, and uses them", async () => {
+    const { best, sets, heads } = await measureHeads(model, probes.slice(0, 8), { phrase: 1, use: [[1, 3], [0, 1]] }); // prettier-ignore
+    expect(best).toEqual([[0, 1], [1, 3]]); // prettier-ignore
+    expect(sets[0].heads).toEqual([[1, 3], [0, 1]]); // prettier-ignore
+    expect(heads[0].head).toEqual([1, 2]);
+    const single = await measureHeads(model, probes.slice(0, 8), { phrase: 1, use: [[1, 3]] });
+    const alone = heads.find(({ head }) => head.join(".") === "1.3")!;
+    expect(single.sets[0]).toEqual({
+      heads: [[1, 3]],
+      chosen: alone.chosen,
+      heldOut: alone.heldOut,
+      kinds: alone.kinds,
+    });
+    await expect(measureHeads(model, probes, { use: [[1, 4]] })).rejects.toThrow(
+      /1.4 is none; name heads from 0.0 to 1.3/,
+    );
+    await expect(measureHeads(model, probes, { use: [] })).rejects.toThrow(/heads to use are none/);
+  });
+
   it("looks at the question's rows alone", async () => {
     // Asked by the last token only, which is no needle's, the planted head finds nothing.
     const blind = probes.map((one) => ({ ...one, question: { from: 62, to: 63 } }));
