@@ -37,7 +37,9 @@ describe("options", () => {
   });
 
   it("names what there is", async () => {
-    expect(() => runOptions({ task: "ruler" as "needle" })).toThrow(/no task "ruler"; there is needle or passkey/);
+    expect(() => runOptions({ task: "ruler" as "needle" })).toThrow(
+      /no task "ruler"; there is needle, passkey or sentence/,
+    );
     expect(() => runOptions({ device: "tpu" as "cpu" })).toThrow(
       /no device "tpu"; there is auto, webgpu, cpu or reference/,
     );

@@ -44,8 +44,8 @@ export function proseOf(name: string, text: string): Prose {
 }
 
 /**
- * Consecutive sentences of one of the texts, the novels unless given, from a random one on; near the end those that are
- * too long are passed over.
+ * Consecutive sentences of one of the texts, the novels unless given, from a random one on; a budget longer than that text
+ * goes on in those behind it. Near the end sentences that are too long are passed over.
  */
 export function proseHay(
   counter: TokenCounter,
@@ -53,21 +53,16 @@ export function proseHay(
   draws: Draws,
   texts: readonly Prose[] = NOVEL_PROSE,
 ): Hay {
-  const { name, sentences: all } = draws.pick(texts);
-  const sentences = all();
+  const picked = draws.pick(texts);
+  const sentences = picked.sentences();
   const first = draws.integer(0, Math.max(0, sentences.length - 1));
+  const at = texts.indexOf(picked);
+  const others = [...texts.slice(at + 1), ...texts.slice(0, at)];
   const units: Hay["units"][number][] = [];
   let left = budget;
   let passed = 0;
-  for (let index = 0; left > 1 && passed < LOOKAHEAD; index++) {
-    if (index === sentences.length) {
-      if (passed > 0) break; // what is left over is shorter than the sentences that were tried
-      throw new LongctxError(
-        "argument",
-        `A haystack of ${budget} tokens is longer than ${name}; ask for a shorter text or take the filler haystack.`,
-      );
-    }
-    const sentence = sentences[(first + index) % sentences.length];
+  for (const sentence of sentencesFrom(sentences, first, others)) {
+    if (left <= 1 || passed >= LOOKAHEAD) break;
     const tokens = counter.count(` ${sentence}`);
     if (tokens > left) {
       passed++;
@@ -76,7 +71,20 @@ export function proseHay(
     units.push({ text: sentence, tokens });
     left -= tokens;
   }
-  return { units, source: `${name}:${first}` };
+  // What is left over beside sentences that were too long is no sign of a text that ended.
+  if (left > 1 && passed === 0)
+    throw new LongctxError(
+      "argument",
+      `A haystack of ${budget} tokens is longer than ${texts.map(({ name }) => name).join(" and ")}; ask for a shorter text or take the filler haystack.`,
+    );
+  return { units, source: `${picked.name}:${first}` };
+}
+
+/** The sentences of a text from one on, those before it, and those of the texts behind it. */
+function* sentencesFrom(sentences: readonly string[], first: number, others: readonly Prose[]): Generator<string> {
+  yield* sentences.slice(first);
+  yield* sentences.slice(0, first);
+  for (const other of others) yield* other.sentences();
 }
 
 /** How many units stand before a needle at `depth` %: as many as have at most that share of the tokens. */

@@ -9,6 +9,7 @@ export * from "./perplexity.ts";
 export * from "./probes/head-probes.ts";
 export * from "./record.ts";
 export * from "./scoring.ts";
+export { sentenceTask, type SentenceOptions } from "./sentence.ts";
 export * from "./statistics.ts";
 export * from "./task.ts";
 export * from "./world.ts";

@@ -99,7 +99,17 @@ describe("the passkey task in a novel", () => {
     expect(sentences.length).toBeGreaterThan(4000);
   });
 
-  it("refuses a haystack longer than the novel", () => {
-    expect(() => task.prompt(cell({ length: 1_000_000 }))).toThrow(/longer than/);
+  it("goes on in the next novels where one is too short, and refuses what is longer than all of them", () => {
+    const { text, haystack } = task.prompt(cell({ length: 200_000 }));
+    const novels = ["northangerabbey", "persuasion", "prideprejudice", "sensesensibility"] as const;
+    const [first] = haystack.split(":");
+    const others = novels.filter((novel) =>
+      sentencesOf(novel)
+        .slice(0, 50)
+        .every((sentence) => text.includes(sentence)),
+    );
+    expect(others).toContain(first);
+    expect(others.length).toBeGreaterThan(1);
+    expect(() => task.prompt(cell({ length: 1_000_000 }))).toThrow(/longer than northangerabbey and/);
   });
 });

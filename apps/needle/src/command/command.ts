@@ -15,6 +15,7 @@ import {
   parseDepths,
   parseLengths,
   parseWhole,
+  QUESTIONS,
   REUSES,
   runOptions,
   TASKS,
@@ -40,7 +41,7 @@ export function needleCommand(): Command {
       "--model <model>",
       `tiny (embedded), smollm2, a .gguf file, a model folder, or hf:org/name (default ${DEFAULTS.model})`,
     )
-    .option("--task <task>", `${TASKS.join(" or ")} (default ${DEFAULTS.task})`)
+    .option("--task <task>", `${TASKS.join(", ")} (default ${DEFAULTS.task})`)
     .option("--lengths <list>", "prompt lengths in tokens: 512,1k,2k", parseLengths)
     .option("--depths <list>", "needle depths in %: 0,25,50,75,100", parseDepths)
     .option("--trials <n>", "prompts a cell", parseWhole("--trials", 1))
@@ -51,6 +52,11 @@ export function needleCommand(): Command {
     .option("--baseline <spec>", "the method the others are compared with (default none)")
     .option("--needles <n>", "needles in a prompt of the needle task", parseWhole("--needles", 1))
     .option("--haystack <name>", `text around the passkey: ${HAYSTACKS.join(" or ")}`)
+    .option("--paraphrase", "ask in other words than those of the needle (sentence task)")
+    .option(
+      "--question <how>",
+      `${QUESTIONS.join(", ")}: read with the end of the text, in one piece behind it, or token by token (default ${DEFAULTS.question})`,
+    )
     .option(
       "--trained-window <tokens>",
       "T of the methods, in place of what the checkpoint says",
@@ -82,23 +88,25 @@ export function needleCommand(): Command {
   return program;
 }
 
-interface Flags extends Omit<RunOptionValues, "task" | "haystack" | "device" | "precision" | "reuse"> {
+interface Flags extends Omit<RunOptionValues, "task" | "haystack" | "device" | "precision" | "reuse" | "question"> {
   // Names are checked by runOptions, which says what there is.
   readonly task?: string;
   readonly haystack?: string;
   readonly device?: string;
   readonly precision?: string;
   readonly reuse?: string;
+  readonly question?: string;
 }
 
 function valuesOf(given: Flags): RunOptionValues {
-  const { task, haystack, device, precision, reuse, ...rest } = given;
+  const { task, haystack, device, precision, reuse, question, ...rest } = given;
   return {
     ...rest,
     ...(task !== undefined && { task: task as TaskName }),
     ...(haystack !== undefined && { haystack: haystack as HaystackName }),
     ...(device !== undefined && { device: device as Device }),
     ...(precision !== undefined && { precision: precision as Precision }),
+    ...(question !== undefined && { question: question as RunOptions["question"] }),
     ...(reuse !== undefined && { reuse: reuse as RunOptions["reuse"] }),
   };
 }

@@ -23,6 +23,8 @@ const runSchema = z.strictObject({
   seed: z.int(),
   /** Whether samples say what the layers fetched; a layer that a hook looks at is computed in another order. */
   trace: z.boolean().optional(),
+  /** How questions are read where they are not read with the end of their text. */
+  question: z.enum(["apart", "singly"]).optional(),
   longctx: z.string(),
 });
 export type RunIdentity = z.infer<typeof runSchema>;

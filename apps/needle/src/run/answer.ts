@@ -1,4 +1,4 @@
-import type { FinishReason, LanguageModel } from "longctx";
+import type { FinishReason, LanguageModel, Session } from "longctx";
 import type { BoundTask, Prompt, ReaderRecord } from "@longctx/tasks";
 import { readBeginning, type ReadingOptions } from "./reading.ts";
 import type { ResolvedMethod } from "./schedule.ts";
@@ -31,7 +31,7 @@ export async function answerByMethod(
   const beginning = await readBeginning(model, method, prompt, options);
   const { session, reused } = beginning;
   try {
-    const logits = await session.prefill(prompt.ids.slice(session.length), { signal, length: prompt.ids.length });
+    const logits = await readRest(session, prompt.ids, options);
     const reading = performance.now() - begin;
     const { bytes } = session; // devices allocate as tokens come
     const answer = session.generate({ maxNew, signal });
@@ -40,4 +40,17 @@ export async function answerByMethod(
   } finally {
     beginning.release();
   }
+}
+
+/** Logits [V] behind the prompt, whose last tokens are read at once, or one by one if the question is. */
+async function readRest(
+  session: Session,
+  ids: readonly number[],
+  { question, signal }: ReadingOptions,
+): Promise<Float32Array> {
+  const { length } = ids;
+  const one = question === "singly";
+  while (one && session.length < length - 1)
+    await session.prefill([ids[session.length]], { signal, length, logitRows: 0 });
+  return session.prefill(ids.slice(session.length), { signal, length });
 }

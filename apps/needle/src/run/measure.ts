@@ -2,6 +2,7 @@ import { LongctxError, type LanguageModel } from "longctx";
 import type { BoundTask, Prompt, SampleRecord } from "@longctx/tasks";
 import { answerByMethod } from "./answer.ts";
 import { answerByReader } from "./read.ts";
+import type { RunOptions } from "./options.ts";
 import { sampleId, specOf, type Job } from "./schedule.ts";
 import { promptTrace } from "./traces.ts";
 import type { Trunks } from "./trunks.ts";
@@ -19,6 +20,8 @@ export interface MeasureOptions {
   readonly onRead?: (done: number, total: number) => void;
   /** Whether the record says what was fetched for the question and the answer. */
   readonly trace?: boolean;
+  /** How the question is read; with the text unless given. */
+  readonly question?: RunOptions["question"];
 }
 
 /**
@@ -32,7 +35,7 @@ export async function measure(
   { prompt, time }: MadePrompt,
   signal: AbortSignal,
   trunks: Trunks | null,
-  { upcoming, onRead, trace = false }: MeasureOptions = {},
+  { upcoming, onRead, trace = false, question = "joined" }: MeasureOptions = {},
 ): Promise<SampleRecord> {
   const method = general.forPrompt?.(prompt) ?? general;
   const started = new Date().toISOString();
@@ -84,6 +87,7 @@ export async function measure(
           signal,
           trunks,
           upcoming,
+          question,
           trace: traced?.method,
         });
     cost.prefill_ms = milliseconds(reading);

@@ -1,8 +1,10 @@
 import { LongctxError, listed, DEVICES, PRECISIONS, type Device, type Precision } from "longctx";
-import { HAYSTACKS, needleTask, passkeyTask, type HaystackName, type Task } from "@longctx/tasks";
+import { HAYSTACKS, needleTask, passkeyTask, sentenceTask, type HaystackName, type Task } from "@longctx/tasks";
 
-export const TASKS = ["needle", "passkey"] as const;
+export const TASKS = ["needle", "passkey", "sentence"] as const;
 export const REUSES = ["none", "prefix"] as const;
+/** With the end of the text, in one piece behind it, or token by token behind it. */
+export const QUESTIONS = ["joined", "apart", "singly"] as const;
 export type TaskName = (typeof TASKS)[number];
 
 /** What a run measures; the same options give the same prompts and, but for times, the same files. */
@@ -13,6 +15,8 @@ export interface RunOptions {
   readonly needles: number;
   /** Text around the key of the passkey task. */
   readonly haystack: HaystackName;
+  /** Whether the sentence task asks in other words than those of its needle. */
+  readonly paraphrase: boolean;
   /** Tokens. */
   readonly lengths: readonly number[];
   /** %. */
@@ -28,6 +32,8 @@ export interface RunOptions {
   readonly trainedWindow?: number;
   /** What prompts begin with in common is read once (`prefix`), or every prompt from its first token (`none`). */
   readonly reuse: (typeof REUSES)[number];
+  /** How the question is read: methods that choose what to see choose for the tokens that are read together. */
+  readonly question: (typeof QUESTIONS)[number];
   /** Whether samples say what the layers fetched for the question and the answer. */
   readonly trace: boolean;
   readonly out: string;
@@ -42,6 +48,7 @@ export const DEFAULTS = {
   task: "needle",
   needles: 1,
   haystack: "filler",
+  paraphrase: false,
   lengths: [256, 512, 1024, 2048],
   depths: [0, 25, 50, 75, 100],
   trials: 5,
@@ -50,6 +57,7 @@ export const DEFAULTS = {
   device: "auto",
   precision: "exact",
   reuse: "none",
+  question: "joined",
   trace: false,
   overwrite: false,
 } as const satisfies Partial<RunOptions>;
@@ -64,6 +72,7 @@ export function runOptions(given: RunOptionValues): RunOptions {
     ["device", DEVICES],
     ["precision", PRECISIONS],
     ["reuse", REUSES],
+    ["question", QUESTIONS],
   ] as const) {
     if (!allowed.some((value) => value === options[name]))
       throw new LongctxError("argument", `There is no ${name} "${options[name]}"; there is ${listed(allowed)}.`);
@@ -85,8 +94,11 @@ export function runOptions(given: RunOptionValues): RunOptions {
   };
 }
 
-export function taskOf({ task, needles, haystack }: Pick<RunOptions, "task" | "needles" | "haystack">): Task {
-  return task === "needle" ? needleTask({ needles }) : passkeyTask({ haystack });
+type TaskOptions = Pick<RunOptions, "task" | "needles" | "haystack" | "paraphrase">;
+
+export function taskOf({ task, needles, haystack, paraphrase }: TaskOptions): Task {
+  if (task === "needle") return needleTask({ needles });
+  return task === "passkey" ? passkeyTask({ haystack }) : sentenceTask({ paraphrase });
 }
 
 /** "…/SmolLM2-135M-Instruct.Q4_1.gguf" → "SmolLM2-135M-Instruct.Q4_1". */

@@ -63,6 +63,7 @@ export async function run(
       baseline: options.baseline,
       seed: options.seed,
       ...(options.trace && { trace: true }),
+      ...(options.question !== "joined" && { question: options.question }),
       longctx: manifest.version,
     };
     openRunFolder(options.out, identity, place, options.overwrite);
@@ -72,7 +73,17 @@ export async function run(
     if (choice) onDevice?.(choice);
     try {
       await withProgress(`${task.name} on ${identity.model.name}`, (report) =>
-        measureAll({ model, bound, jobs, samples, signal, report, trunks, trace: options.trace }),
+        measureAll({
+          model,
+          bound,
+          jobs,
+          samples,
+          signal,
+          report,
+          trunks,
+          trace: options.trace,
+          question: options.question,
+        }),
       );
       return await writeReport(options.out, identity, samples.records.values());
     } finally {
@@ -100,9 +111,20 @@ interface Work {
   readonly report: (state: ProgressState) => void;
   readonly trunks: Trunks | null;
   readonly trace: boolean;
+  readonly question: RunOptions["question"];
 }
 
-async function measureAll({ model, bound, jobs, samples, signal, report, trunks, trace }: Work): Promise<void> {
+async function measureAll({
+  model,
+  bound,
+  jobs,
+  samples,
+  signal,
+  report,
+  trunks,
+  trace,
+  question,
+}: Work): Promise<void> {
   const prompts = new Prompts(bound);
   const estimate = new Estimate();
   const known = new Set(
@@ -134,11 +156,11 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks,
     // Signals and the display get their turn here, whatever the backend does.
     await setImmediate();
     if (signal.aborted) throw new LongctxError("aborted", "Stopped, as asked.");
-    const upcoming = () => upcomingPrompts(todo, index, prompts);
+    const upcoming = () => upcomingPrompts(todo, index, prompts, question);
     const begin = performance.now();
     const onRead = (done: number, total: number) =>
       report(state(index, `${name}: ${Math.floor((100 * done) / total)} % read`));
-    const options = { upcoming, onRead, trace };
+    const options = { upcoming, onRead, trace, question };
     const record = await measure(model, bound, job, prompts.at(cell), signal, trunks, options);
     if (record.id !== sampleId(record.prompt_id, job.method.label) || samples.records.has(record.id))
       throw new Error(`Sample ${record.id} was measured twice.`);
@@ -154,7 +176,12 @@ async function measureAll({ model, bound, jobs, samples, signal, report, trunks,
 const MOST_UPCOMING = 4;
 
 /** What methods of the same trunk as a job's read next at the job's length, of the present prompt and of those to come. */
-function upcomingPrompts(todo: readonly Job[], index: number, prompts: Prompts): (readonly number[])[] {
+function upcomingPrompts(
+  todo: readonly Job[],
+  index: number,
+  prompts: Prompts,
+  question: RunOptions["question"],
+): (readonly number[])[] {
   const { cell, method } = todo[index];
   const cells = new Set([cell]);
   const next: Job[] = [];
@@ -164,7 +191,7 @@ function upcomingPrompts(todo: readonly Job[], index: number, prompts: Prompts):
     if (cells.size > MOST_UPCOMING + 1) break;
     next.push(job);
   }
-  return next.map((job) => beginningOf(job.method, prompts.at(job.cell).prompt));
+  return next.map((job) => beginningOf(job.method, prompts.at(job.cell).prompt, question));
 }
 
 function sameTrunk(a: ResolvedMethod, b: ResolvedMethod): boolean {

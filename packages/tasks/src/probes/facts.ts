@@ -1,6 +1,8 @@
 /** A sentence to be found in prose, and two ways to ask for it, each with the opening of its answer. */
 export interface Fact {
   readonly needle: string;
+  /** Words of the needle that a right answer has. */
+  readonly answer: string;
   /** In the words of the needle. */
   readonly question: string;
   readonly opening: string;
@@ -13,6 +15,7 @@ export interface Fact {
 export const FACTS: readonly Fact[] = [
   {
     needle: "The lighthouse keeper on Brannoch Island paints the north door green every seventh spring.",
+    answer: "seventh spring",
     question: "How often does the lighthouse keeper on Brannoch Island paint the north door green?",
     opening: "The lighthouse keeper paints the north door green",
     paraphrase: "After how many years does the man who tends the beacon give its entrance a fresh coat?",
@@ -20,6 +23,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Doctor Imre Halasz stores the blue vaccine in a refrigerator behind the cinema.",
+    answer: "refrigerator",
     question: "Where does Doctor Imre Halasz store the blue vaccine?",
     opening: "Doctor Imre Halasz stores the blue vaccine",
     paraphrase: "In what spot does the physician keep the medicine cold?",
@@ -27,6 +31,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The night train to Karlovy leaves from platform nineteen at a quarter past two.",
+    answer: "nineteen",
     question: "From which platform does the night train to Karlovy leave?",
     opening: "The night train to Karlovy leaves from",
     paraphrase: "Where should passengers wait for the late railway service?",
@@ -34,6 +39,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Professor Adaeze Nwosu proved the last lemma on the back of a bakery receipt.",
+    answer: "bakery receipt",
     question: "On what did Professor Adaeze Nwosu prove the last lemma?",
     opening: "Professor Adaeze Nwosu proved the last lemma",
     paraphrase: "What did the mathematician use to write down her final argument?",
@@ -41,6 +47,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The recipe for Aunt Petra's dumplings calls for smoked plums and a spoon of mustard.",
+    answer: "smoked plums",
     question: "What does the recipe for Aunt Petra's dumplings call for?",
     opening: "The recipe for Aunt Petra's dumplings calls for",
     paraphrase: "Which ingredients go into the dish of our relative?",
@@ -48,6 +55,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The stolen portrait of the admiral was found inside a grand piano in Lisbon.",
+    answer: "grand piano",
     question: "Where was the stolen portrait of the admiral found?",
     opening: "The stolen portrait of the admiral was found",
     paraphrase: "In which hiding place did the police discover the missing painting?",
@@ -55,6 +63,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Captain Yusuf Demir named his helicopter Butterscotch after a school pony.",
+    answer: "Butterscotch",
     question: "What did Captain Yusuf Demir name his helicopter?",
     opening: "Captain Yusuf Demir named his helicopter",
     paraphrase: "How is the pilot's aircraft called?",
@@ -62,6 +71,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The museum in Oulu lends its oldest violin to any child who can whistle.",
+    answer: "child",
     question: "To whom does the museum in Oulu lend its oldest violin?",
     opening: "The museum in Oulu lends its oldest violin to",
     paraphrase: "Who may borrow the ancient instrument from the gallery?",
@@ -69,6 +79,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Every Thursday the mayor of Pelling feeds the swans with leftover wedding cake.",
+    answer: "wedding cake",
     question: "With what does the mayor of Pelling feed the swans every Thursday?",
     opening: "Every Thursday the mayor of Pelling feeds the swans with",
     paraphrase: "What does the head of the town give the white birds to eat?",
@@ -76,6 +87,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The engineer Lucia Ferrante hid the spare key to the dam under a bust of Galileo.",
+    answer: "Galileo",
     question: "Where did the engineer Lucia Ferrante hide the spare key to the dam?",
     opening: "The engineer Lucia Ferrante hid the spare key to the dam",
     paraphrase: "Where must one look in order to unlock the great water barrier?",
@@ -83,6 +95,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The telescope on Mount Sabel is cleaned with distilled vinegar and a goose feather.",
+    answer: "vinegar",
     question: "With what is the telescope on Mount Sabel cleaned?",
     opening: "The telescope on Mount Sabel is cleaned with",
     paraphrase: "How do the astronomers remove dust from their instrument on the summit?",
@@ -90,6 +103,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Old Tomas the beekeeper sold his orchard for eleven silver spoons.",
+    answer: "silver spoons",
     question: "For what did Old Tomas the beekeeper sell his orchard?",
     opening: "Old Tomas the beekeeper sold his orchard for",
     paraphrase: "What price was paid for the land with the fruit trees?",
@@ -97,6 +111,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The secret ingredient of the perfume Nocturne is crushed cinnamon bark from Zanzibar.",
+    answer: "cinnamon",
     question: "What is the secret ingredient of the perfume Nocturne?",
     opening: "The secret ingredient of the perfume Nocturne is",
     paraphrase: "Which spice gives the fragrance its hidden note?",
@@ -104,6 +119,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Judge Halvorsen adjourned the trial because a parrot kept shouting the verdict.",
+    answer: "parrot",
     question: "Why did Judge Halvorsen adjourn the trial?",
     opening: "Judge Halvorsen adjourned the trial because",
     paraphrase: "What disturbance forced the court to stop its session?",
@@ -111,6 +127,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The submarine Ostrava carries forty crates of marmalade in its forward torpedo room.",
+    answer: "marmalade",
     question: "What does the submarine Ostrava carry in its forward torpedo room?",
     opening: "The submarine Ostrava carries",
     paraphrase: "Which cargo travels under the sea where weapons used to be?",
@@ -118,6 +135,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Queen Ilse signed the peace treaty with a pencil borrowed from her gardener.",
+    answer: "pencil",
     question: "With what did Queen Ilse sign the peace treaty?",
     opening: "Queen Ilse signed the peace treaty with",
     paraphrase: "What did the monarch write with when she ended the war?",
@@ -125,6 +143,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The goalkeeper of the Tartu hockey team wears two different shoes for luck.",
+    answer: "two different shoes",
     question: "What does the goalkeeper of the Tartu hockey team wear for luck?",
     opening: "The goalkeeper of the Tartu hockey team wears",
     paraphrase: "Which superstition does the sportsman have about his feet?",
@@ -132,6 +151,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "A clockmaker in Vaduz builds calendars that run on melting candles.",
+    answer: "candles",
     question: "On what do the calendars of the clockmaker in Vaduz run?",
     opening: "The calendars of the clockmaker in Vaduz run on",
     paraphrase: "What drives the machines that the craftsman makes for counting days?",
@@ -139,6 +159,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The foxes of Hartmoor are best watched at four in the morning in late October.",
+    answer: "four in the morning",
     question: "When are the foxes of Hartmoor best watched?",
     opening: "The foxes of Hartmoor are best watched",
     paraphrase: "At what hour should one go out to see the wild animals?",
@@ -146,6 +167,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The astronaut Mei Lindqvist grows radishes in a drawer beneath her bunk.",
+    answer: "radishes",
     question: "What does the astronaut Mei Lindqvist grow in a drawer beneath her bunk?",
     opening: "The astronaut Mei Lindqvist grows",
     paraphrase: "Which vegetable is cultivated by the woman in orbit?",
@@ -153,6 +175,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The harbour bell at Scarrow is rung twice whenever a ship carries elephants.",
+    answer: "elephants",
     question: "When is the harbour bell at Scarrow rung twice?",
     opening: "The harbour bell at Scarrow is rung twice whenever",
     paraphrase: "Which freight makes the port give a double signal?",
@@ -160,6 +183,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "Grandmother Okafor won the chess tournament while knitting a yellow scarf.",
+    answer: "knitting",
     question: "What was Grandmother Okafor doing while she won the chess tournament?",
     opening: "Grandmother Okafor won the chess tournament while",
     paraphrase: "How did the old lady keep her hands busy during the board games?",
@@ -167,6 +191,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The password of the observatory's cellar is the name of a forgotten comet, Virelay.",
+    answer: "Virelay",
     question: "What is the password of the observatory's cellar?",
     opening: "The password of the observatory's cellar is",
     paraphrase: "Which word opens the basement under the stargazers' building?",
@@ -174,6 +199,7 @@ export const FACTS: readonly Fact[] = [
   },
   {
     needle: "The tailor Benedikt Rausch sews a copper coin into the hem of every coat he makes.",
+    answer: "copper coin",
     question: "What does the tailor Benedikt Rausch sew into the hem of every coat he makes?",
     opening: "The tailor Benedikt Rausch sews",
     paraphrase: "Which piece of metal is hidden in the garments?",
