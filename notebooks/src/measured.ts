@@ -1,27 +1,17 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { BlockLoss } from "@longctx/tasks";
 import { LongctxError } from "longctx";
 
-/** What the losses of a text depend on. */
-export interface MeasuredIdentity {
-  readonly model: string;
-  readonly text: string;
-  readonly method: string;
-  /** Tokens. */
-  readonly length: number;
-  readonly block: number;
-  readonly device: string;
-  readonly precision: string;
-}
+/** What a measurement depends on, in an order that stays: names and numbers. */
+export type MeasuredIdentity = Readonly<Record<string, string | number>>;
 
-/** The losses that an earlier run has measured; null when it has not. @throws LongctxError "file" */
-export function readMeasured(folder: string, identity: MeasuredIdentity): readonly BlockLoss[] | null {
+/** What an earlier run has measured; null when it has not. @throws LongctxError "file" */
+export function readMeasured<Measured>(folder: string, identity: MeasuredIdentity): Measured | null {
   const path = pathOf(folder, identity);
   if (!existsSync(path)) return null;
   try {
-    const { blocks, ...of } = JSON.parse(readFileSync(path, "utf8")) as MeasuredIdentity & { blocks: BlockLoss[] };
-    if (JSON.stringify(of) === JSON.stringify(identity) && Array.isArray(blocks)) return blocks;
+    const { measured, ...of } = JSON.parse(readFileSync(path, "utf8")) as { readonly measured?: Measured };
+    if (measured !== undefined && JSON.stringify(of) === JSON.stringify(identity)) return measured;
   } catch {
     // Said below.
   }
@@ -31,16 +21,16 @@ export function readMeasured(folder: string, identity: MeasuredIdentity): readon
   );
 }
 
-/** Keeps losses; the file is there whole or not at all. */
-export function writeMeasured(folder: string, identity: MeasuredIdentity, blocks: readonly BlockLoss[]): void {
+/** Keeps what was measured; the file is there whole or not at all. */
+export function writeMeasured(folder: string, identity: MeasuredIdentity, measured: unknown): void {
   const path = pathOf(folder, identity);
   mkdirSync(join(path, ".."), { recursive: true });
-  writeFileSync(`${path}.part`, `${JSON.stringify({ ...identity, blocks }, null, 1)}\n`);
+  writeFileSync(`${path}.part`, `${JSON.stringify({ ...identity, measured }, null, 1)}\n`);
   renameSync(`${path}.part`, path);
 }
 
 /** A name for each identity. */
-function pathOf(folder: string, { model, text, method, length, block, device, precision }: MeasuredIdentity): string {
-  const name = [model, text, method, length, block, device, precision].join("_");
+function pathOf(folder: string, identity: MeasuredIdentity): string {
+  const name = Object.values(identity).join("_");
   return join(folder, "data", `${name.replaceAll(/[^\w.,=+-]/g, "-")}.json`);
 }

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -58,8 +58,8 @@ describe("03-perplexity-past-the-window", () => {
     const page = readFileSync(join(out, "README.md"), "utf8");
     const row = (spec: string) =>
       new RegExp(`^\\| \`${spec}\` \\| (.*) \\|$`, "m").exec(page)![1].split(" | ").map(Number);
-    const { blocks } = JSON.parse(readFileSync(first, "utf8")) as { blocks: { nats: number }[] };
-    expect(row("none")).toEqual(blocks.map(({ nats }) => Number(nats.toFixed(3))));
+    const { measured } = JSON.parse(readFileSync(first, "utf8")) as { measured: { nats: number }[] };
+    expect(row("none")).toEqual(measured.map(({ nats }) => Number(nats.toFixed(3))));
     expect(row("rerope:window=16")[0]).not.toBe(row("none")[0]);
     expectWellFormed(readFileSync(join(out, "persuasion.svg"), "utf8"));
   });
@@ -81,6 +81,34 @@ describe("03-perplexity-past-the-window", () => {
     expect(code).toBe(1);
     expect(err).toMatch(/^Unknown option '--lenth'\. The notebook takes --out, --model, --length, [^\n]+\n$/);
   });
+});
+
+describe("04-retrieval", () => {
+  const name = "04-retrieval";
+  const out = join(folder, name);
+  const runs = join(folder, "runs");
+  const small = ["--length", "384", "--prompts", "2", "--runs", runs, "--out", out];
+
+  it("measures needles and layers, keeps them, and shows what benchmarks have measured", async () => {
+    cpSync(join(NOTEBOOKS, "../benchmarks/results/retrieval-tiny"), join(runs, "retrieval-tiny"), { recursive: true });
+    expect(await run(name, ...small)).toMatchObject({ code: 0 });
+    const page = readFileSync(join(out, "README.md"), "utf8");
+    for (const picture of ["recall.svg", "needles.svg"]) expectWellFormed(readFileSync(join(out, picture), "utf8"));
+    const right = (spec: string) => Number(new RegExp(`^\\| \`${spec}\` \\| \\d+ \\| (\\d) of 2`, "m").exec(page)![1]);
+    expect(right("knn:k=16,window=176")).toBe(2);
+    expect(right("blocks:size=16,top=4,local=128,representative=bounds")).toBe(2);
+    expect(page).toContain("### tiny: needle");
+    // Of a layer, the far mass, what was fetched of it, the error, and the needle's share: none is above 100 %.
+    const layers = [...page.matchAll(/^\| (?:found|lost), \d prompts \| (\d) \| (.*) \|$/gm)];
+    expect(layers.length).toBeGreaterThanOrEqual(3 * 4);
+    for (const [, , cells] of layers)
+      for (const share of cells.matchAll(/([\d.]+) %/g)) expect(Number(share[1])).toBeLessThanOrEqual(100);
+    const data = join(out, "data");
+    const before = readdirSync(data).map((file) => statSync(join(data, file)).mtimeMs);
+    expect(await run(name, ...small)).toMatchObject({ code: 0 });
+    expect(readdirSync(data).map((file) => statSync(join(data, file)).mtimeMs)).toEqual(before);
+    expect(readFileSync(join(out, "README.md"), "utf8")).toBe(page);
+  }, 120_000);
 });
 
 it("numbers in options are whole", () => {

@@ -49,8 +49,7 @@ async function readRest(
   { question, signal }: ReadingOptions,
 ): Promise<Float32Array> {
   const { length } = ids;
-  const one = question === "singly";
-  while (one && session.length < length - 1)
-    await session.prefill([ids[session.length]], { signal, length, logitRows: 0 });
+  if (question === "singly")
+    while (session.length < length - 1) await session.prefill([ids[session.length]], { signal, length, logitRows: 0 });
   return session.prefill(ids.slice(session.length), { signal, length });
 }
