@@ -116,8 +116,10 @@ program
   .option("--early <tokens>", "length of the short text whose decoding is compared", integer, 8192)
   .option("--far-folder <path>", "keep old tokens in a file there")
   .option("--fresh", "forget what an earlier run has done", false)
+  .option("--name <name>", "of the results file, and of the table in docs/benchmarks.md", "blocks-cost")
   .action(
     (options: {
+      name: string;
       precision: Precision;
       method: string;
       beside: string;

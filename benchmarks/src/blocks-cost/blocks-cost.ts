@@ -22,6 +22,8 @@ export interface BlocksCostOptions {
   readonly farFolder: string | null;
   /** Forget what an earlier run has done. */
   readonly fresh: boolean;
+  /** Of the results file and of the table's place in the document. */
+  readonly name: string;
   readonly command: string;
 }
 
@@ -35,7 +37,15 @@ interface Time {
 interface Turn {
   /** Tokens read after the turn. */
   readonly tokens: number;
-  readonly own: Time & { readonly ring: number; readonly far: number; readonly read: number; readonly fetched: number };
+  readonly own: Time & {
+    /** Bytes of buffers, of the store of old tokens, and of indexes of their keys. */
+    readonly ring: number;
+    readonly far: number;
+    readonly index: number;
+    /** Blocks that were read, and those of them that had to be fetched. */
+    readonly read: number;
+    readonly fetched: number;
+  };
   readonly beside: Time;
 }
 
@@ -51,10 +61,10 @@ const KEPT_EVERY = 16_384;
  * behind a short text, and beside.
  */
 export async function blocksCost(options: BlocksCostOptions): Promise<void> {
-  const { precision, method, beside, length, early, command } = options;
+  const { precision, method, beside, length, early, name, command } = options;
   const model = await load(options.model, { device: "cpu", precision });
   const ids = longText(model, length);
-  const run = openRun<Turn>({ precision, method, beside, length }, options.fresh);
+  const run = openRun<Turn>(name, { precision, method, beside, length }, options.fresh);
   const capacity = length + 2 * DECODING_TURNS * (DECODED + 2);
   const far = options.farFolder === null ? {} : { farFolder: options.farFolder };
   const own = run.session("own", model, { method: parseMethod(method), capacity, ...far });
@@ -71,10 +81,10 @@ export async function blocksCost(options: BlocksCostOptions): Promise<void> {
       [first, await read(first)],
       [second, await read(second)],
     ]);
-    const { ring, far: outside } = own.bytesByPart;
+    const { ring, far: outside, index } = own.bytesByPart;
     const blocks = own.blockReads!;
     const counts = { read: blocks.read - before.read, fetched: blocks.fetched - before.fetched };
-    turns.push({ tokens: own.length, own: { ...times.get(own)!, ring, far: outside, ...counts }, beside: times.get(other)! }); // prettier-ignore
+    turns.push({ tokens: own.length, own: { ...times.get(own)!, ring, far: outside, index, ...counts }, beside: times.get(other)! }); // prettier-ignore
     progress.step(`${own.length} tokens: ${ratio(turns.slice(-1), "processor").toFixed(2)} of the speed of ${beside}`, part.length); // prettier-ignore
     if (own.length % KEPT_EVERY === 0 && own.length < length) await run.keep(turns, { own, beside: other });
   }
@@ -82,7 +92,7 @@ export async function blocksCost(options: BlocksCostOptions): Promise<void> {
   await short.prefill(ids.slice(0, early));
   const decoding = await decodeInTurns({ late: own, early: short, beside: other });
   const result = { precision, method, beside, length, early, decoding, turns };
-  writeResult(options.precision === "exact" ? "blocks-cost-exact" : "blocks-cost", {
+  writeResult(name, {
     benchmark: "blocks-cost",
     version: 1,
     date: new Date().toISOString(),
@@ -93,7 +103,7 @@ export async function blocksCost(options: BlocksCostOptions): Promise<void> {
   });
   const text = report(result, command);
   process.stdout.write(`${text}\n`);
-  writeBetweenMarkers(DOCUMENT, "blocks-cost", text);
+  writeBetweenMarkers(DOCUMENT, name, text);
   run.forget();
   for (const session of [own, other, short]) session.dispose();
   await model.dispose();
@@ -172,12 +182,14 @@ function report({ precision, method, beside, length, early, decoding, turns }: R
       ratio(part, "processor").toFixed(2),
       `${(own.ring / 1e6).toFixed(0)} MB`,
       `${(own.far / 1e6).toFixed(0)} MB`,
+      `${(own.index / 1e6).toFixed(0)} MB`,
       read > 0 ? `${(100 * (1 - fetched / read)).toFixed(0)} %` : "–",
     ]);
   }
-  const head = ["tokens", "speed ÷ beside", "of the processor", "buffers", "store", "blocks that were there"];
+  const head = ["tokens", "speed ÷ beside", "of the processor", "buffers", "store", "index", "blocks that were there"];
+  const [own, other] = (["own", "beside"] as const).map((side) => turns.reduce((sum, turn) => sum + turn[side].processor, 0)); // prettier-ignore
   const { late, early: short } = decoding;
   const ms = (one: { readonly milliseconds: number; readonly processor: number }) =>
     `${one.milliseconds.toFixed(1)} ms (processor ${one.processor.toFixed(1)})`;
-  return `${table(head, rows)}\n\nA token behind ${length}: ${ms(late)}, ${(late.milliseconds / short.milliseconds).toFixed(2)} times (processor ${(late.processor / short.processor).toFixed(2)}) one behind ${early}: ${ms(short)}; beside: ${ms(decoding.beside)}. Of ${decoding.read.toFixed(0)} blocks outside of the ring that a token read, over all layers, ${decoding.fetched.toFixed(1)} had to be fetched.\n\n\`${method}\` beside \`${beside}\`, \`${precision}\`, a novel in turns of ${PART} tokens: \`${command}\``;
+  return `${table(head, rows)}\n\nReading took the processor ${own.toFixed(0)} s, beside ${other.toFixed(0)} s. A token behind ${length}: ${ms(late)}, ${(late.milliseconds / short.milliseconds).toFixed(2)} times (processor ${(late.processor / short.processor).toFixed(2)}) one behind ${early}: ${ms(short)}; beside: ${ms(decoding.beside)}. ${decoding.read > 0 ? `Of ${decoding.read.toFixed(0)} blocks outside of the ring that a token read, over all layers, ${decoding.fetched.toFixed(1)} had to be fetched.` : ""}\n\n\`${method}\` beside \`${beside}\`, \`${precision}\`, a novel in turns of ${PART} tokens: \`${command}\``;
 }

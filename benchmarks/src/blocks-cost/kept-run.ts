@@ -17,9 +17,9 @@ export interface KeptRun<Turn> {
   forget(): void;
 }
 
-/** Opens what a run under the same conditions has kept; nothing where `fresh` is asked for, or there is none. */
-export function openRun<Turn>(conditions: object, fresh: boolean): KeptRun<Turn> {
-  const folder = `${RUNS}blocks-cost/`;
+/** Opens what a run of a name has kept under the same conditions; nothing where `fresh` is asked for, or there is none. */
+export function openRun<Turn>(name: string, conditions: object, fresh: boolean): KeptRun<Turn> {
+  const folder = `${RUNS}${name}/`;
   const file = `${folder}turns.json`;
   const forget = (): void => rmSync(folder, { recursive: true, force: true });
   const read = () => JSON.parse(readFileSync(file, "utf8")) as { readonly conditions: object; readonly turns: Turn[] };
