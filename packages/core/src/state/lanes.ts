@@ -144,15 +144,14 @@ function lanesOf(segment: Segment, slots: TokenSlots, first: number, count: numb
   if ("choice" in segment.tokens || segment.tokens instanceof ChosenRows)
     throw new Error("Lanes are made of tokens that all queries share; choices and lists of rows are no lanes.");
   if (segment.tokens instanceof Int32Array) {
-    const seen = segment.tokens.filter(
-      (token) => token >= seenByAny.from && token < seenByAny.to && slots.holds(token),
-    );
+    const seen = heldTokens(segment.tokens, slots, seenByAny);
     const own = seen.findIndex((token) => token >= chunk);
     const tokens = own < 0 ? seen : seen.subarray(0, own);
     const lanes: Lane[] = own < 0 ? [] : lanesOfRange(segment, slots, seen[own], seen[seen.length - 1] + 1, true);
     if (tokens.length > 0) {
       const masked = tokens.some((token) => token < seenByAll.from || token >= seenByAll.to);
-      const places = tokens.map((token) => slots.slotOf(token));
+      const places = new Int32Array(tokens.length);
+      for (let i = 0; i < places.length; i++) places[i] = slots.slotOf(tokens[i]);
       lanes.unshift({ segment, slots: places, token: tokens[0], tokens, width: tokens.length, masked });
     }
     return lanes;
@@ -165,6 +164,17 @@ function lanesOf(segment: Segment, slots: TokenSlots, first: number, count: numb
     const masked = cuts.length === 2 ? true : i !== 1;
     return begin < end ? lanesOfRange(segment, slots, Math.max(begin, 0), end, masked) : [];
   });
+}
+
+/** Returns the tokens of a list that lie in a range and in the cache. */
+function heldTokens(list: Int32Array, slots: TokenSlots, { from, to }: Interval): Int32Array {
+  const held = new Int32Array(list.length);
+  let count = 0;
+  for (let i = 0; i < list.length; i++) {
+    const token = list[i];
+    if (token >= from && token < to && slots.holds(token)) held[count++] = token;
+  }
+  return held.subarray(0, count);
 }
 
 /** Returns one lane for each run of contiguous slots that hold tokens [from, to). */

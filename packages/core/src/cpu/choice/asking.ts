@@ -36,10 +36,14 @@ export function meanQuery(
   { queryHeads, keyHeads, headSize }: HeadShape,
 ): Float64Array {
   const stride = (queryHeads + 2 * keyHeads) * headSize;
-  const sums = new Float64Array(queryHeads * headSize);
-  for (let row = from, at = from * stride; row < to; row++, at += stride)
-    for (let i = 0; i < sums.length; i++) sums[i] += projected[at + i];
-  return sums.map((sum) => sum / (to - from));
+  const width = queryHeads * headSize;
+  const sums = new Float64Array(width);
+  for (let row = from; row < to; row++) {
+    const at = row * stride;
+    for (let i = 0; i < width; i++) sums[i] += projected[at + i];
+  }
+  for (let i = 0; i < width; i++) sums[i] /= to - from;
+  return sums;
 }
 
 /**

@@ -6,7 +6,7 @@ import { nothingFound, type Found } from "../choice/list-attention.ts";
 import type { CacheBuffer } from "../state/cache-buffer.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { CpuState } from "../state/cpu-state.ts";
-import { floats, type Feeds } from "./runtime.ts";
+import { floats, Scratch, type Feeds } from "./runtime.ts";
 
 /** Binds views of a layer's cache to the inputs and outputs of its attention graph; only listed slots are copied together. */
 export function bindLayer(
@@ -19,14 +19,15 @@ export function bindLayer(
   count: number,
   feeds: Feeds,
   outputs: Feeds,
+  lists: GatheredLists,
 ): void {
   const { keyHeads, headSize } = config;
   const { copies, values, slots: map } = state.layers[layer];
   const slot = map.slotOf(first);
-  const lists = new GatheredLists(headSize);
+  lists.begin();
   const stored = (buffer: CacheBuffer, head: number, slots: { from: number; to: number } | Int32Array) =>
     slots instanceof Int32Array
-      ? floats(lists.rows(buffer, head, slots), slots.length, headSize)
+      ? floats(lists.rows(buffer, head, slots, headSize), slots.length, headSize)
       : floats(buffer.view(head, slots.from, slots.to), slots.to - slots.from, headSize);
   const keysOf = chunk.tiles.map((tile) =>
     tile.lanes.map(({ segment }) => copies.get(rotation(segment.table, segment.keyPosition).id)!.buffer),
@@ -99,24 +100,29 @@ export function bindFound(
   });
 }
 
-/** Copies the rows of listed slots together, [n, D]; tiles that list the same slots share them. */
-class GatheredLists {
-  readonly #headSize: number;
+/**
+ * Copies the rows of listed slots together, [n, D]; tiles of a layer that list the same slots share them, and layers share
+ * the memory, so rows are valid until the next layer begins.
+ */
+export class GatheredLists {
   readonly #known = new Map<CacheBuffer, { head: number; slots: Int32Array; rows: Float32Array }[]>();
+  readonly #scratch: Scratch[] = [];
+  #used = 0;
 
-  constructor(headSize: number) {
-    this.#headSize = headSize;
+  begin(): void {
+    this.#known.clear();
+    this.#used = 0;
   }
 
-  rows(buffer: CacheBuffer, head: number, slots: Int32Array): Float32Array {
+  rows(buffer: CacheBuffer, head: number, slots: Int32Array, headSize: number): Float32Array {
     const ofBuffer = this.#known.get(buffer) ?? [];
     this.#known.set(buffer, ofBuffer);
     const known = ofBuffer.find((list) => list.head === head && sameSlots(list.slots, slots));
     if (known) return known.rows;
-    const rows = new Float32Array(slots.length * this.#headSize);
+    const rows = (this.#scratch[this.#used++] ??= new Scratch()).take(slots.length * headSize);
     for (let from = 0, to = 1; to <= slots.length; to++) {
       if (to < slots.length && slots[to] === slots[to - 1] + 1) continue;
-      rows.set(buffer.view(head, slots[from], slots[from] + to - from), from * this.#headSize);
+      rows.set(buffer.view(head, slots[from], slots[from] + to - from), from * headSize);
       from = to;
     }
     ofBuffer.push({ head, slots, rows });
@@ -125,5 +131,8 @@ class GatheredLists {
 }
 
 function sameSlots(a: Int32Array, b: Int32Array): boolean {
-  return a === b || (a.length === b.length && a.every((slot, i) => slot === b[i]));
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -1,4 +1,4 @@
-import { bias, sight, tileOf, uniformTileOf, type Tile } from "../../state/lanes.ts";
+import { bias, sight, tileOf, uniformTileOf, type Lane, type Tile } from "../../state/lanes.ts";
 import type { AttentionPlan, Segment } from "../../method/plan.ts";
 import { angles, rotation, UNROTATED, type Rotation } from "../../positions/rotation.ts";
 import type { TokenSlots } from "../../state/slots.ts";
@@ -24,10 +24,11 @@ export interface PreparedChunk {
   feeds(plan: number): Feeds;
 }
 
-/** The angles of a chunk's tokens by `Rotation.id`, which plans of all layers share. */
+/** The angles of a chunk's tokens by `Rotation.id`, and masks of lanes, which plans of all layers share. */
 export class ChunkAngles {
   readonly first: number;
   readonly count: number;
+  readonly #masks = new Map<string, Feeds[string]>();
   readonly #made = new Map<string, { readonly cos: Feeds[string]; readonly sin: Feeds[string] }>();
 
   constructor(first: number, count: number) {
@@ -46,6 +47,17 @@ export class ChunkAngles {
     const made = { cos: floats(cos, this.count, pairs), sin: floats(sin, this.count, pairs) };
     this.#made.set(by.id, made);
     return made;
+  }
+
+  /** The mask of a lane for some queries; layers whose lanes hold other tokens by list have masks of their own. */
+  bias(lane: Lane, first: number, count: number): Feeds[string] {
+    const make = () => floats(bias(lane, first, count), count, 1, lane.width);
+    if (lane.tokens) return make();
+    const { band, queries } = lane.segment;
+    const key = [first, count, lane.token, lane.width, band.from, band.to, queries?.from, queries?.to].join(" ");
+    const known = this.#masks.get(key) ?? make();
+    this.#masks.set(key, known);
+    return known;
   }
 }
 
@@ -179,7 +191,7 @@ function planFeeds(
   tiles.forEach((tile, t) => {
     tile.lanes.forEach((lane, l) => {
       if (!lane.masked) return;
-      feeds[planPort.bias(number, t, l)] = floats(bias(lane, tile.first, tile.count), tile.count, 1, lane.width);
+      feeds[planPort.bias(number, t, l)] = chunk.bias(lane, tile.first, tile.count);
     });
     if (shape.tiles[t].blind)
       feeds[planPort.sighted(number, t)] = floats(

@@ -16,7 +16,7 @@ import { PerPlan } from "../state/passage.ts";
 import { storeChunk } from "../state/store-chunk.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { attentionGraph } from "./attention-graph.ts";
-import { bindFound, bindLayer } from "./bindings.ts";
+import { bindFound, bindLayer, GatheredLists } from "./bindings.ts";
 import { ChunkAngles, prepareChunk, tileRows, type PreparedChunk } from "./chunk.ts";
 import { ChunkChoices } from "./chunk-choices.ts";
 import { floats, integers, ProgramCache, type Feeds } from "./runtime.ts";
@@ -64,6 +64,7 @@ export class LayerAttention {
   readonly #copies: KeyCopies;
   readonly #programs: ProgramCache;
   readonly #choices: ChunkChoices;
+  readonly #lists = new GatheredLists();
 
   constructor(config: ModelConfig, threads: number, copies: KeyCopies) {
     this.#config = config;
@@ -137,7 +138,7 @@ export class LayerAttention {
     };
     const outputs: Feeds =
       prepared.tiles.length > 0 ? { attended: floats(attended, count, config.queryHeads, config.headSize) } : {};
-    bindLayer(config, state, layer, 0, prepared, first, count, feeds, outputs);
+    bindLayer(config, state, layer, 0, prepared, first, count, feeds, outputs, this.#lists);
     const masses = bindFound(config, prepared, found, count, feeds, outputs);
     const program = await this.#programs.get(prepared.key, () => attentionGraph(config, prepared.shape));
     await program.run(feeds, outputs);

@@ -1,3 +1,4 @@
+import { MessageChannel } from "node:worker_threads";
 import * as ort from "onnxruntime-node";
 import { LongctxError } from "../../common/errors.ts";
 import type { EncodedGraph } from "./graph.ts";
@@ -45,12 +46,39 @@ export class Program {
 
   /** Runs the graph; outputs are written where the tensors in `outputs` lie. */
   async run(feeds: Feeds, outputs: Feeds): Promise<void> {
-    await this.#session.run(feeds, outputs);
+    const results = await this.#session.run(feeds, outputs);
+    dropCopies(results, outputs);
   }
 
   async release(): Promise<void> {
     await this.#session.release();
   }
+}
+
+/** A port whose other end is closed: what is transferred to it is freed at once. */
+const NOWHERE = closedPort();
+
+function closedPort() {
+  const { port1, port2 } = new MessageChannel();
+  port1.unref();
+  port2.unref();
+  port2.close();
+  return port1;
+}
+
+/**
+ * Frees the copies that onnxruntime-node makes of all outputs, those that it was given arrays for too. Left to the garbage
+ * collector they are megabytes a layer, and its threads take the cores from the next run's.
+ */
+function dropCopies(results: Readonly<Record<string, ort.OnnxValue>>, outputs: Feeds): void {
+  const copies: ArrayBuffer[] = [];
+  for (const [name, { data }] of Object.entries(results)) {
+    const given = outputs[name]?.data;
+    if (!ArrayBuffer.isView(data) || !ArrayBuffer.isView(given)) continue;
+    const { buffer } = data;
+    if (buffer !== given.buffer && buffer instanceof ArrayBuffer) copies.push(buffer);
+  }
+  NOWHERE.postMessage(null, copies);
 }
 
 /** Compiled graphs by key, at most `limit` of them; the least recently used is released first. */

@@ -2,7 +2,7 @@ import { attention, declarePlan, type AttentionShape } from "./attention-graph.t
 import { Graph, type EncodedGraph } from "./graph.ts";
 import { afterAttention, firstNorm, queriesKeysValues } from "./layers.ts";
 import type { ModelSource } from "../weights/model-source.ts";
-import { bindLayer } from "./bindings.ts";
+import { bindLayer, GatheredLists } from "./bindings.ts";
 import type { PreparedChunk } from "./chunk.ts";
 import type { Passage } from "../state/passage.ts";
 import type { LogitHead } from "./logit-head.ts";
@@ -58,7 +58,7 @@ export class WholeDecoder {
     chunks.forEach((chunk, layer) => {
       // The layer that a pass stops after writes its keys and values and reads none.
       const bound = layer === request.stopAfter ? { ...chunk, tiles: [] } : chunk;
-      bindLayer(config, state, layer, layer, bound, first, count, feeds, outputs);
+      bindLayer(config, state, layer, layer, bound, first, count, feeds, outputs, new GatheredLists());
     });
     const key = JSON.stringify([plans.map((chunk) => chunk.key), plans.length > 1 ? planOf : 0, request.stopAfter]);
     const program = await this.#programs.get(key, () =>
