@@ -85,6 +85,15 @@ describe("03-perplexity-past-the-window", () => {
 
 describe("04-retrieval", () => {
   const name = "04-retrieval";
+
+  it("has a page that says what its data and the benchmarks' results say", async () => {
+    const kept = join(NOTEBOOKS, "results", name);
+    const copy = join(folder, `${name}-kept`);
+    cpSync(kept, copy, { recursive: true });
+    expect(await run(name, "--out", copy)).toMatchObject({ code: 0, err: "" });
+    expect(readFileSync(join(copy, "README.md"), "utf8")).toBe(readFileSync(join(kept, "README.md"), "utf8"));
+  }, 60_000);
+
   const out = join(folder, name);
   const runs = join(folder, "runs");
   const small = ["--length", "384", "--prompts", "2", "--runs", runs, "--out", out];
