@@ -61,7 +61,7 @@ for (const novel of novels) {
     throw new LongctxError("argument", `--length is ${length}, but ${novel} has ${ids.length} tokens; give less.`);
   for (const spec of specs) {
     const identity = { model: name, text: novel, method: spec, length, block, device: model.backend.device, precision };
-    let blocks = readMeasured<readonly BlockLoss[]>(notebook.folder, identity);
+    let blocks = readMeasured(notebook.folder, identity) as readonly BlockLoss[] | null;
     if (blocks) progress.skip(length);
     else {
       const session = model.session({ method: parseMethod(spec), capacity: length });

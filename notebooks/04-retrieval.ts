@@ -189,7 +189,7 @@ const identityOf = (part: string, spec: string, count: number) => ({ part, model
 const found = new Map<string, readonly Asked[]>();
 for (const spec of specs) {
   const identity = identityOf("needle", spec, prompts);
-  let asked = readMeasured<readonly Asked[]>(notebook.folder, identity);
+  let asked = readMeasured(notebook.folder, identity) as readonly Asked[] | null;
   if (asked) progress.skip(prompts * length);
   else {
     const now: Asked[] = [];
@@ -291,7 +291,7 @@ The last token of the question over ${looked} prompts of ${length} tokens. Atten
 const sights = new Map<string, readonly (readonly LayerSight[])[]>();
 for (const spec of LOOKS) {
   const identity = identityOf("layers", spec, looked);
-  let seen = readMeasured<readonly (readonly LayerSight[])[]>(notebook.folder, identity);
+  let seen = readMeasured(notebook.folder, identity) as readonly (readonly LayerSight[])[] | null;
   if (seen) progress.skip(looked * length);
   else {
     const now: LayerSight[][] = [];

@@ -6,11 +6,11 @@ import { LongctxError } from "longctx";
 export type MeasuredIdentity = Readonly<Record<string, string | number>>;
 
 /** What an earlier run has measured; null when it has not. @throws LongctxError "file" */
-export function readMeasured<Measured>(folder: string, identity: MeasuredIdentity): Measured | null {
+export function readMeasured(folder: string, identity: MeasuredIdentity): unknown {
   const path = pathOf(folder, identity);
   if (!existsSync(path)) return null;
   try {
-    const { measured, ...of } = JSON.parse(readFileSync(path, "utf8")) as { readonly measured?: Measured };
+    const { measured, ...of } = JSON.parse(readFileSync(path, "utf8")) as { readonly measured?: unknown };
     if (measured !== undefined && JSON.stringify(of) === JSON.stringify(identity)) return measured;
   } catch {
     // Said below.
