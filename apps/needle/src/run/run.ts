@@ -29,7 +29,7 @@ export async function run(
   onDevice?: (choice: DeviceChoice) => void,
 ): Promise<Summary> {
   const task = taskOf(options);
-  const { sha256, place } = await identify(options, signal);
+  const sha256 = await identify(options, signal);
   let choice: DeviceChoice | undefined;
   const model = await load(options.model, { ...options, signal, onDevice: (made) => (choice = made) });
   try {
@@ -66,7 +66,7 @@ export async function run(
       ...(options.question !== "joined" && { question: options.question }),
       longctx: manifest.version,
     };
-    openRunFolder(options.out, identity, place, options.overwrite);
+    openRunFolder(options.out, identity, options.model, options.overwrite);
     const samples = new SamplesFile(join(options.out, RUN_FILES.samples));
     const trunks = options.reuse === "prefix" ? new Trunks() : null;
     // What was refused by now was refused in one line.
@@ -96,10 +96,10 @@ export async function run(
 }
 
 /** Where the model's files are; those that `hf:` names are fetched when they are not there. */
-async function identify({ model }: RunOptions, signal: AbortSignal): Promise<{ sha256: string; place: string }> {
+async function identify({ model }: RunOptions, signal: AbortSignal): Promise<string> {
   const checkpoint = await open(model, { signal, onProgress: downloadLines() });
   checkpoint.close();
-  return { sha256: await modelHash(checkpoint.path), place: checkpoint.path };
+  return modelHash(checkpoint.path);
 }
 
 interface Work {
