@@ -87,6 +87,22 @@ function* sentencesFrom(sentences: readonly string[], first: number, others: rea
   for (const other of others) yield* other.sentences();
 }
 
+/**
+ * The prompt of the most units, from the first on, that has at most `length` tokens; null where none has. Parts are counted one by
+ * one, and the tokenizer may make a token more of the whole at each seam, so a unit or two may have to go.
+ */
+export function fitting<Made>(
+  { units }: Hay,
+  length: number,
+  make: (units: Hay["units"]) => { readonly made: Made; readonly tokens: number },
+): Made | null {
+  for (let count = units.length; count > 0; count--) {
+    const { made, tokens } = make(units.slice(0, count));
+    if (tokens <= length) return made;
+  }
+  return null;
+}
+
 /** How many units stand before a needle at `depth` %: as many as have at most that share of the tokens. */
 export function unitsBefore(units: Hay["units"], depth: number): number {
   const all = units.reduce((sum, { tokens }) => sum + tokens, 0);

@@ -2,7 +2,16 @@ import { LongctxError, listed, type Tokenizer } from "@longctx/core";
 import { assemble, promptContent, TokenCounter, type Piece } from "./assemble.ts";
 import { Draws } from "./draws.ts";
 import { tokenizerFingerprint } from "./fingerprint.ts";
-import { fillerHay, HAYSTACKS, joined, proseHay, unitsBefore, type Hay, type HaystackName } from "./haystack.ts";
+import {
+  fillerHay,
+  fitting,
+  HAYSTACKS,
+  joined,
+  proseHay,
+  unitsBefore,
+  type Hay,
+  type HaystackName,
+} from "./haystack.ts";
 import { firstInteger } from "./scoring.ts";
 import type { BoundTask, Prompt, Task } from "./task.ts";
 
@@ -54,12 +63,11 @@ function bindPasskey(task: Task, haystack: HaystackName, tokenizer: Tokenizer): 
       const budget = cell.length - frame;
       const hay = haystack === "filler" ? fillerHay(counter, budget) : proseHay(counter, budget, draws);
       const details = { content, answer: ` ${key}`, refs: [key], haystack: hay.source };
-      // Counts of parts may differ from the whole's by a token at each seam; then a unit less fits.
-      for (let count = hay.units.length; count > 0; count--) {
-        const units = hay.units.slice(0, count);
-        const prompt: Prompt = assemble(piecesOf(key, units, unitsBefore(units, cell.depth)), tokenizer, details);
-        if (prompt.ids.length <= cell.length) return prompt;
-      }
+      const prompt = fitting(hay, cell.length, (units) => {
+        const made: Prompt = assemble(piecesOf(key, units, unitsBefore(units, cell.depth)), tokenizer, details);
+        return { made, tokens: made.ids.length };
+      });
+      if (prompt) return prompt;
       throw new LongctxError(
         "argument",
         `${cell.length} tokens are too few for a passkey prompt: ${frame} go to instruction, key and question. Ask for at least ${frame + 32}.`,

@@ -2,7 +2,7 @@ import { LongctxError, type Tokenizer } from "@longctx/core";
 import { assemble, promptContent, TokenCounter, type Piece } from "./assemble.ts";
 import { Draws } from "./draws.ts";
 import { tokenizerFingerprint } from "./fingerprint.ts";
-import { joined, proseHay, unitsBefore, type Hay } from "./haystack.ts";
+import { fitting, joined, proseHay, unitsBefore, type Hay } from "./haystack.ts";
 import { INSTRUCTION } from "./passkey.ts";
 import { FACTS, type Fact } from "./probes/facts.ts";
 import { containsPhrase } from "./scoring.ts";
@@ -49,11 +49,11 @@ function bindSentence(task: Task, paraphrase: boolean, tokenizer: Tokenizer): Bo
       const frame = tokenizer.encode(text([])).length;
       const hay = proseHay(counter, cell.length - frame, draws);
       const details = { content, answer: continuation(fact), refs: [fact.answer], haystack: hay.source };
-      // Counts of parts may differ from the whole's by a token at each seam; then a sentence less fits.
-      for (let count = hay.units.length; count > 0; count--) {
-        const prompt: Prompt = assemble(pieces(hay.units.slice(0, count)), tokenizer, details);
-        if (prompt.ids.length <= cell.length) return prompt;
-      }
+      const prompt = fitting(hay, cell.length, (units) => {
+        const made: Prompt = assemble(pieces(units), tokenizer, details);
+        return { made, tokens: made.ids.length };
+      });
+      if (prompt) return prompt;
       throw new LongctxError(
         "argument",
         `${cell.length} tokens are too few for a sentence in a novel: ${frame} go to instruction, sentence and question. Ask for at least ${frame + 64}.`,

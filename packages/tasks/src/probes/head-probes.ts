@@ -3,7 +3,7 @@ import { sentencesOf, type HeadProbe } from "@longctx/retrieval";
 import { TokenCounter } from "../assemble.ts";
 import { Draws } from "../draws.ts";
 import { tokenizerFingerprint } from "../fingerprint.ts";
-import { fillerHay, joined, proseHay, unitsBefore, type Hay, type Prose } from "../haystack.ts";
+import { fillerHay, fitting, joined, proseHay, unitsBefore, type Hay, type Prose } from "../haystack.ts";
 import { needleTask } from "../needle.ts";
 import { INSTRUCTION, passkeySentences, QUESTION } from "../passkey.ts";
 import { FACTS, type Fact } from "./facts.ts";
@@ -129,12 +129,11 @@ class ProbeMaker {
     const frame = this.#tokenizer.encode(framed(asked, [], 0).text).length;
     const budget = length - frame;
     const hay = kind === "passkey-filler" ? fillerHay(this.#counter, budget) : proseHay(this.#counter, budget, draws, this.#texts); // prettier-ignore
-    // Counts of parts may differ from the whole's by a token at each seam; then a unit less fits.
-    for (let count = hay.units.length; count > 0; count--) {
-      const units = hay.units.slice(0, count);
-      const marked = framed(asked, units, unitsBefore(units, depth));
-      if (this.#tokenizer.encode(marked.text).length <= length) return marked;
-    }
+    const probe = fitting(hay, length, (units) => {
+      const made = framed(asked, units, unitsBefore(units, depth));
+      return { made, tokens: this.#tokenizer.encode(made.text).length };
+    });
+    if (probe) return probe;
     throw new LongctxError(
       "argument",
       `${length} tokens are too few for a probe (${kind}): ${frame} go to instruction, needle and question. Ask for at least ${frame + 64}.`,
