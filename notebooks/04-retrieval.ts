@@ -249,7 +249,7 @@ notebook.table([
 
 // ## 3. All methods, by length
 //
-// What the needle app measured (`run --question singly --trace`): every method sees 196 tokens, controls go on from the
+// What the needle app measured (`run --question singly --trace`): every query sees 196 tokens under each method, and a control continues the session of the
 // method before them where the question begins.
 
 const folder = given(options.runs, results);

@@ -34,7 +34,7 @@ function modelsOf(shape: Partial<ModelConfig>) {
 const models = modelsOf({});
 const BLOCKS = "size=8,top=2,local=16,sinks=2";
 
-/** Hands the plan of each chunk and layer, with what was chosen, to `look`, and uses what it returns. */
+/** Returns a method whose hook calls `look` with the plan of each chunk and layer, choices made, and attends by the plan that `look` returns. */
 const looking = (look: (plan: AttentionPlan, layer: number, first: number) => AttentionPlan): Method => ({
   spec: "look",
   axes: [],

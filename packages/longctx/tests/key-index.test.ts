@@ -22,7 +22,7 @@ const cpuOf = (precision: Precision = "exact") =>
     chatTemplate: null,
   });
 const model = cpuOf();
-/** Long enough for graphs, which take 256 keys at a time. */
+/** A text that is long enough for the index to build a graph: it adds keys to a graph in blocks of 256. */
 const text = tinyIds(440, 3);
 /** With so many candidates a graph finds all, so that what it finds is what all scores find. */
 const ALL = "index=hnsw,M=8,efConstruction=100,ef=600";

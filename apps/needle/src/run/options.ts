@@ -3,7 +3,7 @@ import { HAYSTACKS, needleTask, passkeyTask, sentenceTask, type HaystackName, ty
 
 export const TASKS = ["needle", "passkey", "sentence"] as const;
 export const REUSES = ["none", "prefix"] as const;
-/** With the end of the text, in one piece behind it, or token by token behind it. */
+/** How the question is read: in one chunk with the end of the text, in a chunk of its own, or token by token. */
 export const QUESTIONS = ["joined", "apart", "singly"] as const;
 export type TaskName = (typeof TASKS)[number];
 

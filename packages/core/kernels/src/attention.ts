@@ -39,7 +39,10 @@ class Part {
   turned: usize;
   /** A unit of lists.ts for each head where heads have lists of their own, and not `count` slots; else 0. */
   units: usize;
-  /** The query heads that the part is for, counted in the key head; its queries, outputs, sums and maxima begin with the first. */
+  /**
+   * The number of query heads that the part computes, and the first of them within its key head. The addresses of queries,
+   * outputs, sums and maxima are those of this first head.
+   */
   heads: i32;
   firstHead: i32;
 }

@@ -122,7 +122,7 @@ function answersTo(choice: Choice, at: ChoosingLayer, chunk: AskingChunk): Answe
   return chosen instanceof Promise ? chosen.then(answer) : answer(chosen);
 }
 
-/** Chooses for a single query by the layer's indexes, and for a chunk by all scores; the chunk's keys are indexed then. */
+/** Chooses tokens for a choice that has an index of keys: a single query searches the index, the queries of a chunk score all keys, after which the index takes in the chunk's keys. */
 async function searched(
   choice: Choice,
   { state, layer, chooser }: ChoosingLayer,

@@ -1,7 +1,10 @@
 /** The runs of consecutive tokens in an ascending list: their first tokens and their lengths in turns. */
 export type Runs = Int32Array;
 
-/** Returns the runs of a list; a run is walked in steps that double, so that lists of whole blocks cost little. */
+/**
+ * Returns the runs of consecutive numbers in an ascending list. The end of a run is searched in steps that double (galloping
+ * search), so that a list of whole blocks costs little.
+ */
 export function runsOfList(list: Int32Array): Runs {
   const runs: number[] = [];
   for (let at = 0; at < list.length;) {

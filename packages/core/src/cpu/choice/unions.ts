@@ -26,11 +26,14 @@ interface Rows {
   readonly count: number;
 }
 
-/** A matrix product computes a pair of query and token in so much less time than the kernels for lists. */
+/** How many times faster a matrix product scores a pair of query and token than the kernels that read lists do. */
 const PRODUCT_IS_FASTER = 16;
-/** Lists whose runs are shorter are not worth gathering and masking. */
+/**
+ * The mean run of consecutive tokens from which the union of lists is attended to by one masked matrix product; lists of
+ * shorter runs are read token by token.
+ */
 const SHORTEST_RUN = 8;
-/** Lists that are looked at before all of them are. */
+/** The number of lists, spread over all, whose runs are counted first: where these are short, the others are not counted. */
 const SOME_LISTS = 8;
 
 /**

@@ -103,7 +103,10 @@ export class ColdSlots implements TokenSlots {
     return [...runs, ...this.#slots.runs(cold.to, to)];
   }
 
-  /** Returns the slot of an old token, or null where no place holds its block; the block's old tokens are remembered. */
+  /**
+   * Returns the slot of an old token, or null where no place holds its block. The slots of the block's other tokens are kept,
+   * because callers go through a list token by token.
+   */
   #placed(token: number): number | null {
     const cold = coldTokens(this.#slots);
     if (token < cold.from || token >= cold.to) return null;

@@ -65,7 +65,7 @@ export function layOutParts(
   return { ...layout, stride };
 }
 
-/** Sets the addresses of a part's scratch memory, and of its results for query heads from `firstHead` on. */
+/** Sets the addresses at which a part of single-token attention keeps its scores and writes the results of its query heads, the first of which is `firstHead`. */
 export function placePart(
   part: PartFields,
   layout: Layout,

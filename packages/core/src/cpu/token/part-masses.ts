@@ -11,7 +11,10 @@ export interface AttendedParts {
   readonly layout: Layout;
 }
 
-/** Adds the probabilities of a token's lanes to the masses of tokens at distances from 0 and below `band`. */
+/**
+ * Adds the attention probabilities of the query `token` to the attention masses of the tokens it attends to, for those at a
+ * distance below `band`.
+ */
 export function addPartMasses(
   memory: SharedMemory,
   { stretches, each, layout }: AttendedParts,

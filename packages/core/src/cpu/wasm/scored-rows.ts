@@ -44,7 +44,7 @@ export class ScoredRows {
     return this.#floats;
   }
 
-  /** Makes room for so many rows. @throws LongctxError "capacity" without memory */
+  /** Grows the WebAssembly memory of the rows to at least `rows` rows. @throws LongctxError "capacity" without memory */
   reserve(rows: number): void {
     if (rows * this.width <= this.#floats.length) return;
     const { memory } = scorer();
