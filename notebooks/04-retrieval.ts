@@ -35,7 +35,7 @@ const percent = (share: number) => `${(100 * share).toFixed(share > 0.99 && shar
 
 // ## 1. The index
 //
-// Queries of SmolLM2 in a novel, and all keys that have left the window, of six key heads. Recall at k is the share of the k
+// Queries of SmolLM2 in a novel, and all keys that have left the window, of some key heads. Recall at k is the share of the k
 // best keys that hnsw finds. Queries are distributed unlike keys, and an inner product is no distance, so the library alone
 // finds little; `index=hnsw` gives every key one more number, which makes a nearest-neighbour problem of it ("sphere"), and
 // stretches the channels that earlier queries tell keys apart by ("examples").
@@ -46,6 +46,8 @@ interface IndexPoint {
   readonly efConstruction: number;
   readonly positions: string;
   readonly keyCount: number;
+  /** Key heads, over which the numbers are means. */
+  readonly heads: number;
   readonly ef: number;
   readonly insertsPerSecond: number;
   readonly recall8: number;
@@ -71,13 +73,13 @@ const graphOf = (keys: string, keyCount: number, M = 16, efConstruction = 200) =
 
 notebook.say(`## 1. The index
 
-Recall of the 32 best of ${counts.map((count) => count.toLocaleString("en")).join(", ")} keys, M=16, efConstruction=200.`);
+Recall of the 32 best keys, M=16, efConstruction=200; means over key heads: ${counts.map((count) => `${graphOf(BEST, count)[0]?.heads ?? 0} with ${count.toLocaleString("en")} keys`).join(", ")}.`);
 notebook.figure(
   "recall",
   await lineFigure({
     title: "What hnsw finds of the 32 best keys",
-    subtitle: "SmolLM2's own queries in a novel, sinks left out, mean of six key heads",
-    x: { title: "candidates of a search, ef", log: true, format: ",d" },
+    subtitle: "SmolLM2's own queries in a novel, sinks left out, mean of key heads",
+    x: { title: "candidates of a search, ef", log: true, format: ",d", domain: [32, 4096] },
     y: { title: "recall@32", domain: [0, 1], format: ".0%" },
     series: [BEST, "sphere", "raw"].flatMap((keys) =>
       counts.flatMap((keyCount): LineSeries[] => {
@@ -228,7 +230,13 @@ notebook.figure(
   await lineFigure({
     title: "Needles found, by what is fetched",
     subtitle: `${reference}, ${prompts} prompts of ${length} tokens`,
-    x: { title: "tokens fetched by a layer (blocks) or a head (knn)", log: true, format: ",d", values: [1, 4, 16, 64] },
+    x: {
+      title: "tokens fetched by a layer (blocks) or a head (knn)",
+      log: true,
+      format: ",d",
+      values: [1, 4, 16, 64],
+      domain: [1, 128],
+    },
     y: { title: "needles found", domain: [0, 1], format: ".0%" },
     series: [...CURVES, flat].map(({ name, at, of }) => ({
       name,
