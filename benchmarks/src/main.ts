@@ -111,7 +111,7 @@ program
   )
   .addOption(new Option("--precision <name>").choices(PRECISIONS).default("fast"))
   .option("--method <spec>", "a method that reads old tokens in blocks", "blocks:local=4096,size=128,top=16")
-  .option("--beside <spec>", "a method that sees as many tokens", "streaming:sinks=4,window=6144")
+  .option("--beside <spec>", "a method that sees as many tokens", "streaming:sinks=4,window=6524")
   .option("--length <tokens>", "length of the text", integer, 131_072)
   .option("--early <tokens>", "length of the short text whose decoding is compared", integer, 8192)
   .option("--far-folder <path>", "keep old tokens in a file there")

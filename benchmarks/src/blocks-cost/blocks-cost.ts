@@ -169,9 +169,17 @@ interface Result {
   readonly turns: readonly Turn[];
 }
 
+/** From 0 to 8,192 tokens, and then to twice as many each time. */
+function stretches(length: number): [from: number, to: number][] {
+  const ends = [8192];
+  while (ends[ends.length - 1] < length) ends.push(2 * ends[ends.length - 1]);
+  return ends.map((to, i) => [i === 0 ? 0 : ends[i - 1], to]);
+}
+
 function report({ precision, method, beside, length, early, decoding, turns }: Result, command: string): string {
   const rows: string[][] = [];
-  for (let from = 0, to = 8192; from < length; from = to, to *= 2) {
+  const inBlocks = turns.some(({ own }) => own.read > 0);
+  for (const [from, to] of [...stretches(length), [0, length]]) {
     const part = turns.filter(({ tokens }) => tokens > from && tokens <= to);
     if (part.length === 0) continue;
     const { own, tokens } = part[part.length - 1];
@@ -183,13 +191,13 @@ function report({ precision, method, beside, length, early, decoding, turns }: R
       `${(own.ring / 1e6).toFixed(0)} MB`,
       `${(own.far / 1e6).toFixed(0)} MB`,
       `${(own.index / 1e6).toFixed(0)} MB`,
-      read > 0 ? `${(100 * (1 - fetched / read)).toFixed(0)} %` : "–",
+      ...(inBlocks ? [read > 0 ? `${(100 * (1 - fetched / read)).toFixed(0)} %` : "–"] : []),
     ]);
   }
-  const head = ["tokens", "speed ÷ beside", "of the processor", "buffers", "store", "index", "blocks that were there"];
+  const head = ["tokens", "speed ÷ beside", "of the processor", "buffers", "store", "index", ...(inBlocks ? ["blocks that were there"] : [])]; // prettier-ignore
   const [own, other] = (["own", "beside"] as const).map((side) => turns.reduce((sum, turn) => sum + turn[side].processor, 0)); // prettier-ignore
   const { late, early: short } = decoding;
   const ms = (one: { readonly milliseconds: number; readonly processor: number }) =>
     `${one.milliseconds.toFixed(1)} ms (processor ${one.processor.toFixed(1)})`;
-  return `${table(head, rows)}\n\nReading took the processor ${own.toFixed(0)} s, beside ${other.toFixed(0)} s. A token behind ${length}: ${ms(late)}, ${(late.milliseconds / short.milliseconds).toFixed(2)} times (processor ${(late.processor / short.processor).toFixed(2)}) one behind ${early}: ${ms(short)}; beside: ${ms(decoding.beside)}. ${decoding.read > 0 ? `Of ${decoding.read.toFixed(0)} blocks outside of the ring that a token read, over all layers, ${decoding.fetched.toFixed(1)} had to be fetched.` : ""}\n\n\`${method}\` beside \`${beside}\`, \`${precision}\`, a novel in turns of ${PART} tokens: \`${command}\``;
+  return `${table(head, rows)}\n\nReading took the processor ${own.toFixed(0)} s, beside ${other.toFixed(0)} s. A token behind ${length}: ${ms(late)}, ${(late.milliseconds / short.milliseconds).toFixed(2)} times (processor ${(late.processor / short.processor).toFixed(2)}) one behind ${early}: ${ms(short)}; beside: ${ms(decoding.beside)}.${decoding.read > 0 ? ` Of ${decoding.read.toFixed(0)} blocks outside of the ring that a token read, over all layers, ${decoding.fetched.toFixed(1)} had to be fetched.` : ""}\n\n\`${method}\` beside \`${beside}\`, \`${precision}\`, a novel in turns of ${PART} tokens: \`${command}\``;
 }

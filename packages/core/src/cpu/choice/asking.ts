@@ -38,10 +38,17 @@ export function meanQuery(
   const stride = (queryHeads + 2 * keyHeads) * headSize;
   const width = queryHeads * headSize;
   const sums = new Float64Array(width);
-  for (let row = from; row < to; row++) {
-    const at = row * stride;
-    for (let i = 0; i < width; i++) sums[i] += projected[at + i];
+  let row = from;
+  // Four rows at once, since reading and writing the sums would cost more than the additions.
+  for (; row + 4 <= to; row += 4) {
+    const a = row * stride;
+    const b = a + stride;
+    const c = b + stride;
+    const d = c + stride;
+    for (let i = 0; i < width; i++)
+      sums[i] += projected[a + i] + projected[b + i] + (projected[c + i] + projected[d + i]);
   }
+  for (; row < to; row++) for (let i = 0; i < width; i++) sums[i] += projected[row * stride + i];
   for (let i = 0; i < width; i++) sums[i] /= to - from;
   return sums;
 }
