@@ -98,7 +98,7 @@ notebook.table([
   ...counts.flatMap((keyCount) =>
     built.flatMap(({ M, efConstruction }) =>
       graphOf(BEST, keyCount, M, efConstruction)
-        .filter(({ ef }) => [64, 128, 512].includes(ef))
+        .filter(({ ef }) => [64, 128, 256, 512].includes(ef))
         .map((point) => [
           keyCount.toLocaleString("en"),
           M,
@@ -328,7 +328,7 @@ for (const spec of LOOKS) {
       (of[0] ?? []).map(({ layer }) => {
         const at = (value: (sight: LayerSight) => number) => mean(of.map((layers) => value(layers[layer])));
         return [
-          `${right ? "found" : "lost"}, ${of.length} prompts`,
+          `${right ? "found" : "lost"}, ${of.length} prompt${of.length === 1 ? "" : "s"}`,
           layer,
           percent(at(({ far }) => far)),
           percent(at(({ fetched }) => fetched)),

@@ -5,7 +5,7 @@ import { hnswlib } from "./hnswlib.ts";
 import { Metric } from "./metric.ts";
 
 /** Defaults, the knee of the curve of recall against time that docs/log.md has measured. */
-export const HNSW: GraphOptions = { M: 16, efConstruction: 200, ef: 128 };
+export const HNSW: GraphOptions = { M: 16, efConstruction: 200, ef: 256 };
 
 /**
  * Indexes of keys as hierarchical navigable small-world graphs (Malkov, Yashunin 2016, arXiv:1603.09320), by the
