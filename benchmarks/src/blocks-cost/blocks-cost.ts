@@ -169,17 +169,18 @@ interface Result {
   readonly turns: readonly Turn[];
 }
 
-/** From 0 to 8,192 tokens, and then to twice as many each time. */
+/** From 0 to 8,192 tokens, then to twice as many each time, and the whole text. */
 function stretches(length: number): [from: number, to: number][] {
   const ends = [8192];
   while (ends[ends.length - 1] < length) ends.push(2 * ends[ends.length - 1]);
-  return ends.map((to, i) => [i === 0 ? 0 : ends[i - 1], to]);
+  const parts = ends.map((to, i): [number, number] => [i === 0 ? 0 : ends[i - 1], to]);
+  return parts.length > 1 ? [...parts, [0, length]] : parts;
 }
 
 function report({ precision, method, beside, length, early, decoding, turns }: Result, command: string): string {
   const rows: string[][] = [];
   const inBlocks = turns.some(({ own }) => own.read > 0);
-  for (const [from, to] of [...stretches(length), [0, length]]) {
+  for (const [from, to] of stretches(length)) {
     const part = turns.filter(({ tokens }) => tokens > from && tokens <= to);
     if (part.length === 0) continue;
     const { own, tokens } = part[part.length - 1];
