@@ -245,8 +245,8 @@ notebook.figure(
   }),
 );
 
-// An index that finds most of the best keys may still miss the one that matters: a needle's keys are few and unlike the others,
-// so a search that walks from neighbour to neighbour comes by them last. Mean recall does not show that; answers do.
+// A graph with a high mean recall may still miss the keys of the needle: hardly any key is like them, and the search, which
+// walks from neighbour to neighbour, reaches them last. This table counts right answers, because mean recall hides that.
 
 notebook.say("The same 16 tokens a head out of a graph, by candidates of a search:");
 notebook.table([
@@ -257,8 +257,9 @@ notebook.table([
 
 // ## 3. All methods, by length
 //
-// What the needle app measured (`run --question singly --trace`): every query sees 196 tokens under each method, and a control continues the session of the
-// method before them where the question begins.
+// The needle app measured these samples (`run --question singly --trace`). On the embedded model every query sees 196 tokens
+// under each method. A control ("METHOD then CONTROL") forks the session that read the text under METHOD, and reads the
+// question and answers under CONTROL.
 
 const folder = given(options.runs, results);
 const runs = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith("retrieval-")) : [];

@@ -88,8 +88,9 @@ function* sentencesFrom(sentences: readonly string[], first: number, others: rea
 }
 
 /**
- * The prompt of the most units, from the first on, that has at most `length` tokens; null where none has. Parts are counted one by
- * one, and the tokenizer may make a token more of the whole at each seam, so a unit or two may have to go.
+ * Returns the longest prompt, made of units from the first on, that has at most `length` tokens; null where even one unit is
+ * too much. `units` were counted one by one, and a tokenizer may need one token more where two of them meet, so the loop
+ * leaves units away at the end until the prompt fits: mostly none, or one or two.
  */
 export function fitting<Made>(
   { units }: Hay,
@@ -103,7 +104,7 @@ export function fitting<Made>(
   return null;
 }
 
-/** How many units stand before a needle at `depth` %: as many as have at most that share of the tokens. */
+/** Returns how many units stand before a needle at `depth` %: the most that have at most `depth` % of the haystack's tokens. */
 export function unitsBefore(units: Hay["units"], depth: number): number {
   const all = units.reduce((sum, { tokens }) => sum + tokens, 0);
   let passed = 0;

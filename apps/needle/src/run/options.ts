@@ -3,7 +3,7 @@ import { HAYSTACKS, needleTask, passkeyTask, sentenceTask, type HaystackName, ty
 
 export const TASKS = ["needle", "passkey", "sentence"] as const;
 export const REUSES = ["none", "prefix"] as const;
-/** How the question is read: in one chunk with the end of the text, in a chunk of its own, or token by token. */
+/** The session reads a prompt's question in one chunk with the end of the text (`joined`), in a chunk of its own (`apart`), or token by token (`singly`). */
 export const QUESTIONS = ["joined", "apart", "singly"] as const;
 export type TaskName = (typeof TASKS)[number];
 
@@ -32,7 +32,7 @@ export interface RunOptions {
   readonly trainedWindow?: number;
   /** What prompts begin with in common is read once (`prefix`), or every prompt from its first token (`none`). */
   readonly reuse: (typeof REUSES)[number];
-  /** How the question is read: methods that choose what to see choose for the tokens that are read together. */
+  /** How the session reads a prompt's question; a method that retrieves chooses once for all tokens of a chunk. */
   readonly question: (typeof QUESTIONS)[number];
   /** Whether samples say what the layers fetched for the question and the answer. */
   readonly trace: boolean;

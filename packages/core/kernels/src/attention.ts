@@ -40,8 +40,8 @@ class Part {
   /** A unit of lists.ts for each head where heads have lists of their own, and not `count` slots; else 0. */
   units: usize;
   /**
-   * The number of query heads that the part computes, and the first of them within its key head. The addresses of queries,
-   * outputs, sums and maxima are those of this first head.
+   * A part computes query heads [firstHead, firstHead + heads) of its key head; `queries`, `outputs`, `sums` and `maxima`
+   * are the addresses of query head `firstHead`.
    */
   heads: i32;
   firstHead: i32;

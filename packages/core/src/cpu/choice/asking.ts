@@ -39,7 +39,7 @@ export function meanQuery(
   const width = queryHeads * headSize;
   const sums = new Float64Array(width);
   let row = from;
-  // Four rows at once, since reading and writing the sums would cost more than the additions.
+  // The loop adds four rows at once, because loading and storing `sums` for every row would cost more than the additions.
   for (; row + 4 <= to; row += 4) {
     const a = row * stride;
     const b = a + stride;

@@ -122,7 +122,10 @@ function answersTo(choice: Choice, at: ChoosingLayer, chunk: AskingChunk): Answe
   return chosen instanceof Promise ? chosen.then(answer) : answer(chosen);
 }
 
-/** Chooses tokens for a choice that has an index of keys: a single query searches the index, the queries of a chunk score all keys, after which the index takes in the chunk's keys. */
+/**
+ * Returns the tokens that a choice with an approximate index of keys takes. A single query searches the index. Several
+ * queries of a chunk score all keys exactly, in one matrix product; then the chunk's keys are added to the index.
+ */
 async function searched(
   choice: Choice,
   { state, layer, chooser }: ChoosingLayer,

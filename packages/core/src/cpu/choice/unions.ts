@@ -26,14 +26,20 @@ interface Rows {
   readonly count: number;
 }
 
-/** How many times faster a matrix product scores a pair of query and token than the kernels that read lists do. */
+/**
+ * onnxruntime's matrix product scores so many pairs of a query and a token in the time in which the WebAssembly kernels,
+ * which read lists token by token, score one.
+ */
 const PRODUCT_IS_FASTER = 16;
 /**
  * The mean run of consecutive tokens from which the union of lists is attended to by one masked matrix product; lists of
  * shorter runs are read token by token.
  */
 const SHORTEST_RUN = 8;
-/** The number of lists, spread over all, whose runs are counted first: where these are short, the others are not counted. */
+/**
+ * `areScattered` counts the runs of so many lists first, taken evenly from all; where their mean is below `SHORTEST_RUN`, it
+ * gives up and leaves the others uncounted.
+ */
 const SOME_LISTS = 8;
 
 /**

@@ -104,8 +104,8 @@ export class ColdSlots implements TokenSlots {
   }
 
   /**
-   * Returns the slot of an old token, or null where no place holds its block. The slots of the block's other tokens are kept,
-   * because callers go through a list token by token.
+   * Returns the slot of an old token, or null where no place of the buffers holds its block. It also remembers where the whole
+   * block lies, because the lanes ask for the tokens of a list one after another and the next is mostly of the same block.
    */
   #placed(token: number): number | null {
     const cold = coldTokens(this.#slots);
