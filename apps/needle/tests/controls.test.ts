@@ -25,8 +25,9 @@ describe("a label", () => {
       "yarn:factor=2+oracle-block:size=16,local=64,exec=128",
     ],
     // What the control has no default for is the method's own default, which is not written in the spec.
-    ["knn:window=9 then oracle", "knn:window=9", "oracle:k=32,window=9"],
-    ["knn:window=9 then oracle:k=7", "knn:window=9", "oracle:k=7,window=9"],
+    ["knn:window=9 then oracle", "knn:window=9", "oracle:k=32,window=9,sinks=4"],
+    ["knn:window=9 then oracle:k=7", "knn:window=9", "oracle:k=7,window=9,sinks=4"],
+    ["knn:layers=1/3,window=9 then oracle", "knn:layers=1/3,window=9", "oracle:layers=1/3,k=32,window=9,sinks=4"],
   ])("is a method and a control: %s", (label, method, control) => {
     expect(partsOfLabel(label)).toEqual({ method, control });
     for (const spec of [method, control ?? "none"]) expect(() => parseMethod(specForPrompt(spec, place))).not.toThrow();

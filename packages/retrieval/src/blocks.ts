@@ -24,7 +24,7 @@ import {
   type BlockLayout,
   type Group,
 } from "./block-segments.ts";
-import { needsFullLayers } from "./full-layers.ts";
+import { needsFullLayers } from "./layers.ts";
 import { headsFor, readHeads, type Head } from "./reader/heads-file.ts";
 
 /**

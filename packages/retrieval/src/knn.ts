@@ -11,7 +11,7 @@ import {
   type ModelContext,
   type Segment,
 } from "@longctx/core";
-import { needsFullLayers } from "./full-layers.ts";
+import { isNamed, needsFullLayers, needsLayers } from "./layers.ts";
 import { HNSW, hnswIndex } from "./nearest/hnsw.ts";
 
 /**
@@ -106,7 +106,7 @@ export const knn = defineMethod({
       );
     const nearest = values.index === "hnsw" ? hnswIndex(values) : undefined;
     const retrieves = ({ layer, config }: Pick<ChunkContext, "layer" | "config">) =>
-      k > 0 && !config.slidingWindows[layer] && (layers === "all" || layers.includes(layer));
+      k > 0 && !config.slidingWindows[layer] && isNamed(layers, layer);
     const learned = oncePerModel((context) => {
       const ofLayers = (name: "gate" | "scale", given: number | undefined) =>
         Array.from({ length: context.config.layerCount }, (_, layer) =>
@@ -146,7 +146,7 @@ export const knn = defineMethod({
     return {
       check: (context) => {
         needsFullLayers("knn")(context);
-        checkLayers(layers, context);
+        needsLayers("knn", layers, context);
         if (merge === "gate") learned(context);
         nearest?.create(1).dispose(); // a library that is not there is better missed before a text is read
       },
@@ -179,15 +179,6 @@ export const knn = defineMethod({
     };
   },
 });
-
-function checkLayers(layers: "all" | readonly number[], { config }: ModelContext): void {
-  const missing = layers === "all" ? undefined : layers.find((layer) => layer >= config.layerCount);
-  if (missing !== undefined)
-    throw new LongctxError(
-      "method",
-      `knn: layers names layer ${missing}, but the model has layers 0 to ${config.layerCount - 1}.`,
-    );
-}
 
 /** What layers that do not retrieve have learned for it. */
 const NOT_LEARNED = new Float32Array(0);

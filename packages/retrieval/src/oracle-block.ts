@@ -1,7 +1,7 @@
 import { defineMethod, LongctxError } from "@longctx/core";
 import { atOneDistance, candidatesAt, groupsOf, inOrder, nearTokens, ofGroup } from "./block-segments.ts";
 import { fixedBlocks } from "./fixed-blocks.ts";
-import { needsFullLayers } from "./full-layers.ts";
+import { needsFullLayers } from "./layers.ts";
 
 /**
  * The oracle of block retrieval, a control: of older tokens a query sees the blocks that hold tokens [from, to) of the

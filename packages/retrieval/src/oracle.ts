@@ -1,20 +1,25 @@
 import { among, defineMethod, TEXT_POSITION, within, type Choice } from "@longctx/core";
-import { needsFullLayers } from "./full-layers.ts";
+import { isNamed, needsFullLayers, needsLayers } from "./layers.ts";
 
 /**
  * The oracle of token retrieval, a control: each query head sees the k tokens of the whole text that its own exact logits
  * put first, at their true positions. It shows what a budget of k tokens costs, apart from the error of an index.
- * `k`, `window` and `sinks` are in tokens. @throws LongctxError "method"
+ * `layers` names the layers that choose; `k`, `window` and `sinks` are in tokens. @throws LongctxError "method"
  */
 export const oracle = defineMethod({
   name: "oracle",
   axes: ["visibility", "distance"],
   summary: "A control: each query head sees its k best tokens by exact attention.",
   definition:
-    "n visible to head h where 0 ≤ m − n < window, or n < sinks, or n is among the k tokens with sinks ≤ n ≤ m − window of the largest logits, ties to the smaller n; g = m − n",
+    "n visible to head h where 0 ≤ m − n < window, or n < sinks, or, at the layers named, n is among the k tokens with sinks ≤ n ≤ m − window of the largest logits, ties to the smaller n; g = m − n",
   paper: "a control of this project",
   deviations: "none",
   parameters: {
+    layers: {
+      about: "layers that choose; the others see the first and the last tokens",
+      unit: "layers",
+      default: "all",
+    },
     k: {
       about: "tokens that each query head takes",
       unit: "tokens",
@@ -38,14 +43,18 @@ export const oracle = defineMethod({
       integer: true,
     },
   },
-  create: ({ k, window, sinks }) => ({
-    check: needsFullLayers("oracle"),
+  create: ({ layers, k, window, sinks }) => ({
+    check: (context) => {
+      needsFullLayers("oracle")(context);
+      needsLayers("oracle", layers, context);
+    },
     segments: (segments, { first, count, layer, config }) => {
       if (config.slidingWindows[layer]) return [...segments];
       return segments.flatMap((segment) => {
         const near = within(segment, { from: -Infinity, to: window });
         const old = within(segment, { from: window, to: Infinity });
-        const candidates = Math.max(0, first + count - window - sinks);
+        const chooses = isNamed(layers, layer);
+        const candidates = chooses ? Math.max(0, first + count - window - sinks) : 0;
         const choice: Choice = {
           id: "best tokens",
           size: 1,
@@ -64,5 +73,10 @@ export const oracle = defineMethod({
         return [near, old && among(old, { from: 0, to: sinks }), chosen].filter((one) => one !== null);
       });
     },
+    // Layers that choose keep the whole text; the others only what they see.
+    layout: ({ layer, chunk, config }) =>
+      isNamed(layers, layer) || config.slidingWindows[layer]
+        ? undefined
+        : { capacity: sinks + window + chunk - 1, pinned: sinks },
   }),
 });

@@ -1,7 +1,7 @@
 import { defineMethod } from "@longctx/core";
 import { atOneDistance, candidatesAt, groupsOf, inOrder, nearTokens, ofGroup } from "./block-segments.ts";
 import { listedBlocks } from "./fixed-blocks.ts";
-import { needsFullLayers } from "./full-layers.ts";
+import { needsFullLayers } from "./layers.ts";
 
 /**
  * Random blocks, a control: of older tokens a query sees as many blocks as `blocks` would take, chosen at random for each

@@ -48,11 +48,25 @@ it("knn without tokens is LM-Infinite", async () => {
   expect(largestDifference(a, b)).toBe(0);
 });
 
+it("the oracle of a layer is what knn at true positions finds there, and keeps no more than it", async () => {
+  const kept = { k: 3, window: 10, sinks: 2, layers: [1] };
+  const method = knn({ ...kept, positions: "true" });
+  expect(largestDifference(await read(oracle(kept), 7), await read(method, 7))).toBeLessThan(1e-6);
+  const session = model.session({ method, chunk: 8 });
+  await session.prefill(ids.slice(0, 60));
+  const control = session.fork({ method: oracle(kept) });
+  expect(largestDifference(await control.prefill(ids.slice(60)), await session.prefill(ids.slice(60)))).toBeLessThan(
+    1e-6,
+  );
+  expect(() => session.fork({ method: oracle({ k: 3, window: 10, sinks: 2 }) })).toThrow(/needs the whole text/);
+});
+
 it.each<[string, Method]>([
   ["knn", knn({ k: 3, window: 10 })],
   ["knn in a layer", knn({ k: 3, window: 10, layers: [1], positions: "none" })],
   ["a gate", knn({ k: 3, window: 10, merge: "gate", gate: 0.5, scale: 4 })],
   ["oracle", oracle({ k: 5 })],
+  ["oracle in a layer", oracle({ k: 3, window: 10, sinks: 2, layers: [1] })],
   ["each token", blocks({ ...place, top: 2, query: "token", share: "group" })],
   ["each token, in order", blocks({ ...place, top: 2, query: "token", positions: "ordered" })],
   ["salient", blocks({ ...place, top: 2, exec: 16, representative: "salient", repr: 2, share: "none" })],
@@ -85,5 +99,6 @@ it.each<[RegExp, () => Method]>([
 
 it("asks for the gates that the checkpoint does not have, and for layers that it has", () => {
   expect(() => model.session({ method: knn({ window: 10, merge: "gate" }) })).toThrow(/needs self_attn.knn_gate/);
-  expect(() => model.session({ method: knn({ window: 10, layers: [0, 9] }) })).toThrow(/names layer 9/);
+  expect(() => model.session({ method: knn({ window: 10, layers: [0, 9] }) })).toThrow(/knn: layers names layer 9/);
+  expect(() => model.session({ method: oracle({ k: 1, layers: [7] }) })).toThrow(/oracle: layers names layer 7/);
 });

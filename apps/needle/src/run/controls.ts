@@ -56,8 +56,8 @@ function withParameters(spec: string, more: (part: Part) => Readonly<Record<stri
 }
 
 /**
- * A control's parameters that are not given are those that its method is given under the same names (so both see as many
- * tokens), and, where the control has no default, those that the method has.
+ * A control's parameters that are not given are those of its method under the same names, given or by default, so that
+ * both see as many tokens.
  */
 function withShared(control: string, method: string): string {
   const before = partsOf(method);
@@ -69,7 +69,7 @@ function withShared(control: string, method: string): string {
       const defaults = before.map((part) => part.row?.parameters[key]?.default);
       const fallback = defaults.find((value) => typeof value === "number" || typeof value === "string");
       if (giver) shared[key] = giver.given.get(key)!;
-      else if (own === null && fallback !== undefined) shared[key] = fallback;
+      else if (fallback !== undefined && fallback !== own) shared[key] = fallback;
     }
     return shared;
   });
